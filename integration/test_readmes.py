@@ -1,0 +1,22 @@
+"""The examples of the READMEs run as they stand."""
+
+from pathlib import Path
+
+import pytest
+from readme_examples import python_examples, run_example
+
+ROOT = Path(__file__).parents[1]
+READMES = [ROOT / "README.md", *sorted((ROOT / "packages").glob("*/README.md"))]
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda p: str(p.parent.name))
+def test_the_examples_of_a_readme_run(readme, tmp_path):
+    examples = python_examples(readme)
+    assert examples, f"{readme} shows no Python example"
+    for example in examples:
+        run_example(example, tmp_path)
+
+
+def test_a_failing_example_is_reported(tmp_path):
+    with pytest.raises(AssertionError, match="no_such_name"):
+        run_example("no_such_name", tmp_path)

@@ -1,0 +1,376 @@
+"""Every job of the repository: ``nox --list`` shows them, plain ``nox`` runs the checks.
+
+Large installations are made once under ``.nox/base`` and shared: a session's own virtual
+environment holds the built d2 wheels and its tools, and reaches torch through a ``.pth``
+file. Three torch installations matter (the environment variables replace what they ask for,
+written as pip arguments, for example to name PyTorch's CPU index):
+
+========  ======================  ===============================================
+name      asked for               variable
+========  ======================  ===============================================
+cpu       ``torch==2.13.0``       ``D2_TORCH_CPU``     (daily work: the CPU-only build)
+oldest    ``torch==2.10.0``       ``D2_TORCH_OLDEST``  (the floor d2-ops promises)
+newest    ``torch torchvision``   ``D2_TORCH_NEWEST``  (the newest CUDA build)
+========  ======================  ===============================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from xml.etree import ElementTree
+
+import nox
+
+ROOT = Path(__file__).parent
+DIST = ROOT / "dist"
+BASES = ROOT / ".nox" / "base"
+REPORTS = ROOT / ".nox" / "reports"
+PACKAGES = ("config", "ops", "structures", "data", "modeling", "eval", "engine")
+
+TORCH = {
+    "cpu": os.environ.get("D2_TORCH_CPU", "torch==2.13.0"),
+    "oldest": os.environ.get("D2_TORCH_OLDEST", "torch==2.10.0"),
+    "newest": os.environ.get("D2_TORCH_NEWEST", "torch torchvision"),
+}
+BUILD_TOOLS = [
+    "build>=1.2",
+    "cmake>=3.26",
+    "hatchling>=1.24",
+    "nanobind>=2.9",
+    "ninja",
+    "scikit-build-core>=0.11",
+]
+TEST_TOOLS = ["hypothesis>=6.100", "pytest>=8"]
+LINT_TOOLS = ["import-linter==2.16", "mypy==2.4.0", "ruff==0.17.6", "types-PyYAML"]
+
+nox.needs_version = ">=2024.10.9"
+nox.options.sessions = ["lint", "wheels", "tests", "isolation", "matrix", "integration"]
+nox.options.stop_on_first_error = True
+nox.options.error_on_missing_interpreters = True
+
+
+# --------------------------------------------------------------------- environments
+
+
+def _python(folder: Path) -> Path:
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def _site_packages(python: Path | str) -> Path:
+    command = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    return Path(subprocess.check_output(command, text=True).strip())
+
+
+def _base(session: nox.Session, name: str, requirements: list[str]) -> Path:
+    """The Python of a shared installation, made on first use and whenever its list changes."""
+    folder = BASES / name
+    stamp = folder / "requirements.json"
+    wanted = json.dumps([sys.version, requirements])
+    if not stamp.exists() or stamp.read_text() != wanted:
+        shutil.rmtree(folder, ignore_errors=True)
+        session.run(sys.executable, "-m", "venv", str(folder), external=True, silent=True)
+        python = str(_python(folder))
+        pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "-q"]
+        session.run(*pip, *requirements, external=True)
+        stamp.write_text(wanted)
+    return _python(folder)
+
+
+def _torch(session: nox.Session, name: str) -> Path:
+    return _base(session, f"torch-{name}", [*shlex.split(TORCH[name]), "numpy>=1.26"])
+
+
+def _share(base: Path, python: Path | str) -> None:
+    """Let the environment of ``python`` import what ``base`` has installed."""
+    (_site_packages(python) / "d2_base.pth").write_text(f"{_site_packages(base)}\n")
+
+
+def _session_python(session: nox.Session) -> str:
+    return str(_python(Path(session.virtualenv.location)))
+
+
+# --------------------------------------------------------------------------- wheels
+
+
+def _project(package: str) -> dict:
+    text = (ROOT / "packages" / f"d2-{package}" / "pyproject.toml").read_text()
+    return tomllib.loads(text)["project"]
+
+
+def _closure(package: str) -> list[str]:
+    """``package`` and every d2 package it declares, directly or not, lowest layer first."""
+    names = [re.split(r"[\s<>=!~\[;]", d)[0] for d in _project(package)["dependencies"]]
+    needed = {package}
+    for name in names:
+        if name.removeprefix("d2-") in PACKAGES:
+            needed.update(_closure(name.removeprefix("d2-")))
+    return [p for p in PACKAGES if p in needed]
+
+
+def _needs_torch(package: str) -> bool:
+    return any(
+        d.startswith("torch") for p in _closure(package) for d in _project(p)["dependencies"]
+    )
+
+
+def _digest(package: str) -> str:
+    """A hash of every file of a package that git does not ignore."""
+    folder = f"packages/d2-{package}"
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", folder]
+    digest = hashlib.sha256()
+    for name in sorted(subprocess.check_output(listing, cwd=ROOT).split(b"\0")):
+        file = ROOT / os.fsdecode(name)
+        if name and file.is_file() and b"/tests/" not in name:
+            digest.update(name + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _wheels(session: nox.Session, packages: tuple[str, ...] | list[str] = PACKAGES) -> list[str]:
+    """Paths of the built wheels; those whose sources changed are built again."""
+    DIST.mkdir(exist_ok=True)
+    stamps_file = DIST / "sources.json"
+    stamps = json.loads(stamps_file.read_text()) if stamps_file.exists() else {}
+    found = []
+    for package in packages:
+        digest = _digest(package)
+        pattern = f"d2_{package}-{_project(package)['version']}-*.whl"
+        if stamps.get(package) != digest or not list(DIST.glob(pattern)):
+            _build(session, package)
+            stamps_file.write_text(json.dumps(stamps | {package: digest}))
+            stamps[package] = digest
+        found += [str(p) for p in DIST.glob(pattern)]
+    return found
+
+
+def _build(session: nox.Session, package: str) -> None:
+    """The sdist of a package, and its wheel from that sdist."""
+    for old in DIST.glob(f"d2_{package}-*"):
+        old.unlink()
+    builder = _base(session, "builder", BUILD_TOOLS)
+    _share(_torch(session, "cpu"), builder)
+    session.run(
+        str(builder),
+        *("-m", "build", "--no-isolation", "--outdir", str(DIST)),
+        str(ROOT / "packages" / f"d2-{package}"),
+        env={"CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1)},
+        external=True,
+        silent=True,
+    )
+    for wheel in DIST.glob(f"d2_{package}-*.whl"):
+        session.log(f"built {wheel.name} ({wheel.stat().st_size / 1024:.0f} KiB)")
+
+
+def _install(
+    session: nox.Session, packages: tuple[str, ...] | list[str], *tools: str, torch: str = "cpu"
+) -> None:
+    """Put wheels and tools into the session's environment, with a shared torch behind them."""
+    wheels = _wheels(session, packages)
+    if any(_needs_torch(p) for p in packages):
+        _share(_torch(session, torch), _session_python(session))
+    session.install(*tools, *wheels)
+    # A rebuilt wheel keeps its version: make sure that what is tested is what was built.
+    session.install("--no-deps", "--force-reinstall", *wheels)
+
+
+# --------------------------------------------------------------------------- pytest
+
+
+def _pytest(
+    session: nox.Session,
+    report: str,
+    *args: str,
+    python: str | None = None,
+    success_codes: tuple[int, ...] = (0,),
+) -> None:
+    """Run pytest and leave a JUnit report, from which ``summary`` adds the counts."""
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    session.run(
+        python or _session_python(session),
+        *("-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider"),
+        *("--rootdir", str(ROOT), "--junitxml", str(REPORTS / f"{report}.xml")),
+        *args,
+        external=python is not None,
+        success_codes=success_codes,
+    )
+
+
+def _selected(session: nox.Session) -> tuple[list[str], list[str]]:
+    """Package names among the session's arguments, and the arguments left for pytest."""
+    chosen = [a.removeprefix("d2-") for a in session.posargs if a.removeprefix("d2-") in PACKAGES]
+    rest = [a for a in session.posargs if a.removeprefix("d2-") not in PACKAGES]
+    return chosen or list(PACKAGES), rest
+
+
+# ------------------------------------------------------------------- checks (`nox`)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff (rules and format), mypy, and the layer contracts."""
+    sources = [str(ROOT / "packages" / f"d2-{p}" / "src") for p in PACKAGES]
+    _share(_torch(session, "cpu"), _session_python(session))
+    third_party = {
+        d for p in PACKAGES for d in _project(p)["dependencies"] if not d.startswith("d2-")
+    }
+    session.install(*LINT_TOOLS, *sorted(third_party))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy", *sources)
+    session.run("lint-imports", "--no-cache", env={"PYTHONPATH": os.pathsep.join(sources)})
+
+
+@nox.session(python=False)
+def wheels(session: nox.Session) -> None:
+    """All seven wheels and sdists, in dist/ (``nox -s wheels -- d2-ops`` builds one)."""
+    packages, _ = _selected(session)
+    for path in _wheels(session, packages):
+        session.log(os.path.relpath(path, ROOT))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Each package's tests against its built wheel (``nox -s tests -- d2-ops -k nms``)."""
+    packages, rest = _selected(session)
+    _install(session, PACKAGES, *TEST_TOOLS, "matplotlib>=3.8")
+    for package in packages:
+        _pytest(session, f"tests-{package}", f"packages/d2-{package}/tests", *rest)
+
+
+@nox.session(python=False)
+def isolation(session: nox.Session) -> None:
+    """Each wheel alone with only what it declares: its public names, its README's example."""
+    packages, _ = _selected(session)
+    for package in packages:
+        closure = _closure(package)
+        environment = ROOT / ".nox" / f"isolation-{package}"
+        shutil.rmtree(environment, ignore_errors=True)
+        session.run(sys.executable, "-m", "venv", str(environment), silent=True)
+        python = _python(environment)
+        if _needs_torch(package):
+            _share(_torch(session, "cpu"), python)
+        pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-q"]
+        session.run(*pip, *_wheels(session, closure))
+        absent = [f"d2_{p}" for p in PACKAGES if p not in closure]
+        absent += [] if _needs_torch(package) else ["torch", "numpy"]
+        session.run(
+            str(python),
+            str(ROOT / "integration" / "wheel_alone.py"),
+            f"d2_{package}",
+            str(ROOT / "packages" / f"d2-{package}" / "README.md"),
+            *absent,
+        )
+        session.run(*pip, *TEST_TOOLS)
+        surface = f"packages/d2-{package}/tests/test_api_surface.py"
+        _pytest(session, f"isolation-{package}", surface, python=str(python))
+
+
+@nox.session(python=False)
+def matrix(session: nox.Session) -> None:
+    """The same d2-ops wheel, unchanged, under the oldest, the CPU-only and the newest torch."""
+    (wheel,) = _wheels(session, ["ops"])
+    digest = hashlib.sha256(Path(wheel).read_bytes()).hexdigest()[:16]
+    for name in TORCH:
+        environment = ROOT / ".nox" / f"matrix-{name}"
+        shutil.rmtree(environment, ignore_errors=True)
+        session.run(sys.executable, "-m", "venv", str(environment), silent=True)
+        python = str(_python(environment))
+        _share(_torch(session, name), python)
+        pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "-q"]
+        session.run(*pip, wheel, *TEST_TOOLS, "pycocotools>=2.0.8")
+        session.log(f"d2-ops wheel {digest} under the {name} torch:")
+        session.run(python, "-m", "d2_ops")
+        tests = "packages/d2-ops/tests"
+        _pytest(session, f"matrix-{name}", tests, *session.posargs, python=python)
+
+
+@nox.session
+def integration(session: nox.Session) -> None:
+    """What needs more than one wheel: layers, READMEs, train-evaluate-predict, real photographs."""
+    _install(session, PACKAGES, *TEST_TOOLS, "matplotlib>=3.8")
+    _pytest(session, "integration", "integration", *session.posargs)
+
+
+@nox.session(python=False)
+def summary(session: nox.Session) -> None:
+    """Add up the pytest reports of the sessions that ran (the last line of .ci/run)."""
+    counts = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
+    for report in sorted(REPORTS.glob("*.xml")):
+        for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+            for key in counts:
+                counts[key] += int(suite.get(key, 0))
+    failed = counts["failures"] + counts["errors"]
+    passed = counts["tests"] - failed - counts["skipped"]
+    print(f"{passed} passed, {failed} failed, {counts['skipped']} skipped")
+
+
+# ------------------------------------------------------------------------- the jobs
+
+
+@nox.session
+def quickstart(session: nox.Session) -> None:
+    """Train a small Mask R-CNN on generated shapes, evaluate it, and show what it sees.
+
+    Arguments go to ``d2 train``: ``nox -s quickstart -- train.max_iter=200``.
+    """
+    _install(session, PACKAGES, "matplotlib>=3.8")
+    output = ROOT / "output" / "quickstart"
+    shutil.rmtree(output, ignore_errors=True)
+    config = "quickstart/mask_rcnn_shapes.py"
+    session.run("d2", "train", config, "--output", str(output), *session.posargs)
+
+
+@nox.session
+def real(session: nox.Session) -> None:
+    """Fine-tune Mask R-CNN R50-FPN on the balloon photographs (D2_SHARED; at most 25 minutes)."""
+    shared = Path(os.environ.get("D2_SHARED", ROOT.parent / "shared"))
+    data = shared / "data" / "balloon"
+    if not data.is_dir():
+        session.skip(f"the balloon photographs are not at {data}; set D2_SHARED to their folder")
+    torch = "newest" if shutil.which("nvidia-smi") else "cpu"
+    _install(session, PACKAGES, "matplotlib>=3.8", torch=torch)
+    weights = ROOT / "output" / "weights"
+    if not (weights / "resnet50_caffe.pth").exists():
+        session.run("python", str(shared / "tools" / "resnet50_weights.py"), str(weights))
+    output = ROOT / "output" / "real"
+    shutil.rmtree(output, ignore_errors=True)
+    session.run(
+        *("d2", "train", "finetune/mask_rcnn_r50_fpn.py", "--output", str(output)),
+        f"data.train.json={data / 'instances_train.json'}",
+        f"data.train.images={data / 'train'}",
+        f"data.val.json={data / 'instances_val.json'}",
+        f"data.val.images={data / 'val'}",
+        f"train.init_checkpoint={weights / 'resnet50_caffe.pth'}",
+        *session.posargs,
+    )
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Benchmarks against their peers (``nox -s bench -- ops data``); JSON in benchmarks/results."""
+    topics = session.posargs or [p.name for p in (ROOT / "benchmarks").iterdir() if p.is_dir()]
+    _install(session, PACKAGES, torch="newest")
+    for topic in topics:
+        for script in sorted((ROOT / "benchmarks" / topic).glob("*.py")):
+            session.run("python", str(script), env={"PYTHONPATH": str(ROOT / "benchmarks")})
+
+
+@nox.session
+def gpu(session: nox.Session) -> None:
+    """The tests marked ``gpu``, with the newest CUDA build of torch."""
+    if not shutil.which("nvidia-smi"):
+        session.skip("no CUDA device on this machine")
+    _install(session, PACKAGES, *TEST_TOOLS, torch="newest")
+    packages, rest = _selected(session)
+    for package in packages:
+        tests = f"packages/d2-{package}/tests"
+        # pytest exits with 5 where a package has no such test.
+        _pytest(session, f"gpu-{package}", tests, "-m", "gpu", *rest, success_codes=(0, 5))
