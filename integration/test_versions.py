@@ -1,0 +1,77 @@
+"""Versions: siblings fit each other, and a change after a release raises the version."""
+
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = sorted(p.name for p in (ROOT / "packages").iterdir())
+
+needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+
+
+def git(root: Path, *args: str) -> str:
+    command = ["git", "-C", str(root), "-c", "user.name=test", "-c", "user.email=test@test", *args]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def project(root: Path, package: str) -> dict:
+    return tomllib.loads((root / "packages" / package / "pyproject.toml").read_text())["project"]
+
+
+def stale_release(root: Path, package: str) -> str | None:
+    """The tag whose version a package still carries although its sources have changed since."""
+    tag = f"{package}-v{project(root, package)['version']}"
+    if tag not in git(root, "tag", "--list", tag).split():
+        return None
+    changed = git(root, "diff", "--name-only", tag, "HEAD", "--", f"packages/{package}/src")
+    return tag if changed else None
+
+
+@needs_git
+@pytest.mark.parametrize("package", PACKAGES)
+def test_sources_changed_since_a_release_carry_a_new_version(package):
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is not a git checkout")
+    assert stale_release(ROOT, package) is None
+
+
+@needs_git
+def test_the_check_sees_a_change_after_a_tag(tmp_path):
+    folder = tmp_path / "packages" / "d2-x"
+    (folder / "src").mkdir(parents=True)
+    (folder / "pyproject.toml").write_text('[project]\nname = "d2-x"\nversion = "0.3.1"\n')
+    (folder / "src" / "x.py").write_text("a = 1\n")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "first")
+    git(tmp_path, "tag", "d2-x-v0.3.1")
+    assert stale_release(tmp_path, "d2-x") is None
+
+    (folder / "src" / "x.py").write_text("a = 2\n")
+    git(tmp_path, "commit", "-qam", "change")
+    assert stale_release(tmp_path, "d2-x") == "d2-x-v0.3.1"
+
+    (folder / "pyproject.toml").write_text('[project]\nname = "d2-x"\nversion = "0.3.2"\n')
+    assert stale_release(tmp_path, "d2-x") is None
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_siblings_are_declared_with_a_compatible_release_of_what_is_here(package):
+    for dependency in project(ROOT, package)["dependencies"]:
+        name, bounds = re.match(r"([\w-]+)(.*)", dependency).groups()
+        if name not in PACKAGES:
+            continue
+        major, minor = project(ROOT, name)["version"].split(".")[:2]
+        assert bounds == f">={major}.{minor},<{major}.{int(minor) + 1}", dependency
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_changelog_has_an_entry_for_the_version(package):
+    version = project(ROOT, package)["version"]
+    changelog = (ROOT / "packages" / package / "CHANGELOG.md").read_text()
+    assert re.search(rf"^## {re.escape(version)}\b", changelog, re.MULTILINE)
