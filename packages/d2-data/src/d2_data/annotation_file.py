@@ -1,0 +1,45 @@
+"""Reading a JSON annotation file with errors that name it."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def read_json(path: str | os.PathLike[str], *, expected_keys: tuple[str, ...] = ()) -> Any:
+    """Parse a JSON file.
+
+    Args:
+        path: the file.
+        expected_keys: keys that the top-level object must have; with any given, the
+            top level must be an object.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not valid JSON, or a key is missing.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"annotation file {str(path)!r} does not exist; check the path given when the "
+            "dataset was registered, or the folder that $D2_DATASETS points to"
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"annotation file {str(path)!r} is not valid JSON ({error}); it may have been "
+            "cut short: fetch or export it again"
+        ) from error
+    if expected_keys:
+        if not isinstance(content, dict):
+            raise ValueError(
+                f"annotation file {str(path)!r}: wanted an object with the keys "
+                f"{list(expected_keys)} at the top level, got {type(content).__name__}"
+            )
+        missing = [key for key in expected_keys if key not in content]
+        if missing:
+            raise ValueError(
+                f"annotation file {str(path)!r} lacks {missing}; it has {sorted(content)[:12]}"
+            )
+    return content

@@ -1,0 +1,193 @@
+import sys
+import types
+
+import numpy as np
+import pytest
+
+import d2_data.builtin_datasets
+import d2_data.catalog
+from d2_data import DatasetCatalog, Metadata, MetadataCatalog
+
+
+@pytest.fixture
+def name(request):
+    unique = f"test_{request.node.name}"
+    yield unique
+    for catalog in (DatasetCatalog, MetadataCatalog):
+        if unique in catalog.data:
+            catalog.remove(unique)
+
+
+def test_get_calls_the_registered_function_each_time(name):
+    calls = []
+    DatasetCatalog.register(name, lambda: calls.append(1) or [{"image_id": 1}])
+    assert calls == []
+    assert DatasetCatalog.get(name) == [{"image_id": 1}]
+    DatasetCatalog.get(name)
+    assert len(calls) == 2
+
+
+def test_a_name_is_registered_once(name):
+    DatasetCatalog.register(name, list)
+    with pytest.raises(ValueError, match=rf"'{name}' is registered already.*remove"):
+        DatasetCatalog.register(name, list)
+
+
+def test_removed_name_can_be_registered_again(name):
+    DatasetCatalog.register(name, list)
+    DatasetCatalog.remove(name)
+    DatasetCatalog.register(name, list)
+    assert name in DatasetCatalog
+    assert name in DatasetCatalog.list()
+
+
+def test_register_refuses_samples_in_place_of_a_function(name):
+    with pytest.raises(TypeError, match="function that returns the samples, got list"):
+        DatasetCatalog.register(name, [])
+
+
+def test_unknown_dataset_error_names_close_matches(name):
+    DatasetCatalog.register(name, list)
+    with pytest.raises(KeyError, match=name):
+        DatasetCatalog.get(name + "x")
+
+
+def test_unknown_dataset_error_lists_all_names_when_none_is_close():
+    with pytest.raises(KeyError, match="known names: .*shapes_train"):
+        DatasetCatalog.get("zzzzzzzzzzzzzzzzzzz")
+
+
+def test_removing_what_is_not_there_names_it():
+    with pytest.raises(KeyError, match="no_such_name"):
+        DatasetCatalog.remove("no_such_name")
+    with pytest.raises(KeyError, match="no_such_name"):
+        MetadataCatalog.remove("no_such_name")
+
+
+def test_metadata_is_one_object_per_name(name):
+    first = MetadataCatalog.get(name)
+    first.thing_classes = ["person"]
+    assert MetadataCatalog.get(name) is first
+    assert MetadataCatalog[name].thing_classes == ["person"]
+    assert MetadataCatalog.get(name).name == name
+    assert name in MetadataCatalog.list()
+
+
+def test_subscript_does_not_invent_metadata():
+    with pytest.raises(KeyError, match="no_such_name"):
+        MetadataCatalog["no_such_name"]
+
+
+@pytest.mark.parametrize("bad", ["", None, 3])
+def test_metadata_wants_a_name(bad):
+    with pytest.raises(TypeError, match="non-empty string"):
+        MetadataCatalog.get(bad)
+
+
+def test_metadata_attribute_is_set_once():
+    metadata = Metadata(name="m")
+    metadata.thing_classes = ["a", "b"]
+    metadata.thing_classes = ["a", "b"]
+    with pytest.raises(ValueError, match=r"'thing_classes' of dataset 'm'.*\['a', 'b'\].*\['c'\]"):
+        metadata.thing_classes = ["c"]
+
+
+def test_metadata_decides_equality_of_arrays():
+    metadata = Metadata(name="m")
+    metadata.colours = np.arange(3)
+    metadata.colours = np.arange(3)
+    with pytest.raises(ValueError, match="colours"):
+        metadata.colours = np.arange(4)
+    with pytest.raises(ValueError, match="colours"):
+        metadata.colours = np.zeros(3, int)
+
+
+def test_missing_metadata_error_names_close_matches():
+    metadata = Metadata(name="m", thing_classes=[])
+    with pytest.raises(AttributeError, match="'m' has no 'thing_class'.*thing_classes"):
+        _ = metadata.thing_class
+    assert not hasattr(metadata, "zzz")
+
+
+def test_metadata_get_set_and_dict():
+    metadata = Metadata(name="m").set(a=1, b=2)
+    assert metadata.get("a") == 1
+    assert metadata.get("c") is None
+    assert metadata.get("c", 5) == 5
+    copied = metadata.as_dict()
+    assert copied == {"name": "m", "a": 1, "b": 2}
+    copied["a"] = 9
+    assert metadata.a == 1
+
+
+def test_catalogs_print_their_names(name):
+    DatasetCatalog.register(name, list)
+    MetadataCatalog.get(name)
+    assert name in repr(DatasetCatalog)
+    assert name in str(MetadataCatalog)
+
+
+@pytest.fixture
+def builtin(monkeypatch):
+    """Adds a registrar of two names, ``b_train`` and ``b_val``, to the built-ins."""
+    module = types.ModuleType("a_registrar_module")
+    module.calls = []
+
+    def register():
+        module.calls.append(1)
+        for name in ("b_train", "b_val"):
+            DatasetCatalog.register(name, lambda: [{"image_id": 0}])
+            MetadataCatalog.get(name).set(thing_classes=["x"])
+
+    module.register = register
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    table = dict.fromkeys(("b_train", "b_val"), "a_registrar_module:register")
+    monkeypatch.setattr(d2_data.catalog, "REGISTRARS", table)
+    yield module
+    for name in table:
+        DatasetCatalog.data.pop(name, None)
+        MetadataCatalog.data.pop(name, None)
+    d2_data.catalog._builtins._started.discard("a_registrar_module:register")
+
+
+def test_builtin_is_listed_without_being_registered(builtin):
+    assert {"b_train", "b_val"} <= set(DatasetCatalog.list())
+    assert "b_train" in DatasetCatalog
+    assert builtin.calls == []
+
+
+def test_builtin_is_registered_once_when_first_asked_for(builtin):
+    assert DatasetCatalog.get("b_val") == [{"image_id": 0}]
+    assert DatasetCatalog.get("b_train") == [{"image_id": 0}]
+    assert MetadataCatalog.get("b_train").thing_classes == ["x"]
+    assert builtin.calls == [1]
+    assert DatasetCatalog.list().count("b_train") == 1
+
+
+def test_builtin_metadata_can_be_asked_for_first(builtin):
+    assert MetadataCatalog.get("b_train").thing_classes == ["x"]
+    assert "b_val" in DatasetCatalog.data
+
+
+def test_failed_registrar_is_tried_again(builtin, monkeypatch):
+    monkeypatch.setattr(builtin, "register", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        DatasetCatalog.get("b_train")
+    monkeypatch.undo()
+    assert "b_train" not in DatasetCatalog.data
+
+
+def test_builtin_name_cannot_be_taken(builtin):
+    with pytest.raises(ValueError, match="'b_train' is a built-in dataset; choose another name"):
+        DatasetCatalog.register("b_train", list)
+
+
+def test_root_of_builtins_follows_the_environment(monkeypatch):
+    root = d2_data.builtin_datasets.datasets_root
+    monkeypatch.delenv("D2_DATASETS", raising=False)
+    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
+    assert str(root()) == "datasets"
+    monkeypatch.setenv("DETECTRON2_DATASETS", "old")
+    assert str(root()) == "old"
+    monkeypatch.setenv("D2_DATASETS", "new")
+    assert str(root()) == "new"
