@@ -1,0 +1,249 @@
+"""Set up log output, and log a message only now and then."""
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from types import FrameType
+from typing import TextIO
+
+FAMILY = "d2"
+PACKAGES = (
+    "d2_config",
+    "d2_ops",
+    "d2_structures",
+    "d2_data",
+    "d2_modeling",
+    "d2_eval",
+    "d2_engine",
+)
+
+_TIME_AND_NAME = "[%(asctime)s %(name)s]: "
+_PLAIN_FORMAT = "[%(asctime)s] %(name)s %(levelname)s: %(message)s"
+_DATE_FORMAT = "%m/%d %H:%M:%S"
+_GREEN, _RED, _UNDERLINED_RED, _RESET = "\x1b[32m", "\x1b[31m", "\x1b[4;31m", "\x1b[0m"
+
+
+def setup_logger(
+    output: str | os.PathLike[str] | None = None,
+    distributed_rank: int = 0,
+    *,
+    color: bool = True,
+    name: str = FAMILY,
+    abbrev_name: str | None = None,
+) -> logging.Logger:
+    """Send a logger's messages, ``DEBUG`` and above, to standard output and to a file.
+
+    Calling it again adds what is missing and repeats nothing.
+
+    Args:
+        output: a file name ending in ``.txt`` or ``.log``, or a folder in which ``log.txt`` is
+            written. ``None`` writes no file. Files are appended to, missing folders made.
+        distributed_rank: only rank 0 prints; other ranks write to the file name followed by
+            ``.rank{n}``.
+        color: colour the output where it is a terminal and ``NO_COLOR`` is not set.
+        name: the root module of the logger. The default, ``"d2"``, stands for all d2 packages.
+        abbrev_name: what to print for ``name``; ``""`` leaves it out. By default ``"detectron2"``
+            is shortened to ``"d2"`` and other names are left alone.
+
+    Returns:
+        The logger called ``name``.
+    """
+    if abbrev_name is None:
+        abbrev_name = FAMILY if name == "detectron2" else name
+    log_file = _log_file(output, distributed_rank)
+    for logger_name in (name, *PACKAGES) if name == FAMILY else (name,):
+        logger = logging.getLogger(logger_name)
+        logger.setLevel(logging.DEBUG)
+        logger.propagate = False
+        if distributed_rank == 0 and not any(type(h) is _ConsoleHandler for h in logger.handlers):
+            console = _ConsoleHandler()
+            console.setFormatter(_ConsoleFormatter(name, abbrev_name, color=color))
+            logger.addHandler(console)
+        if log_file is not None and log_file not in map(_file_of, logger.handlers):
+            # Appending line by line, so several loggers may share one file.
+            file_handler = logging.FileHandler(log_file, encoding="utf-8")
+            file_handler.setFormatter(_AbbreviatingFormatter(name, abbrev_name, _PLAIN_FORMAT))
+            logger.addHandler(file_handler)
+    return logging.getLogger(name)
+
+
+def log_first_n(
+    lvl: int,
+    msg: str,
+    n: int = 1,
+    *,
+    name: str | None = None,
+    key: str | tuple[str, ...] = "caller",
+) -> None:
+    """Log only the first ``n`` times.
+
+    Args:
+        lvl: the logging level.
+        msg: the message.
+        n: how many times it may be logged.
+        name: the logger; by default the caller's module.
+        key: what makes two calls the same: ``"caller"`` (the line that calls), ``"message"``, or
+            a tuple of both.
+
+    Raises:
+        ValueError: if ``key`` holds anything else.
+    """
+    keys = (key,) if isinstance(key, str) else tuple(key)
+    if not keys or not set(keys) <= {"caller", "message"}:
+        raise ValueError(f"key must be 'caller', 'message' or a tuple of them, got {key!r}")
+    frame = sys._getframe(1)
+    identity: tuple[object, ...] = ("first",)
+    if "caller" in keys:
+        identity += _line_of(frame)
+    if "message" in keys:
+        identity += (msg,)
+    if _count(identity) <= n:
+        _logger_for(name, frame).log(lvl, msg, stacklevel=2)
+
+
+def log_every_n(lvl: int, msg: str, n: int = 1, *, name: str | None = None) -> None:
+    """Log the first and then every ``n``-th time that the calling line runs.
+
+    Args:
+        lvl: the logging level.
+        msg: the message.
+        n: how many calls make one message, at least 1.
+        name: the logger; by default the caller's module.
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n!r}")
+    frame = sys._getframe(1)
+    if (_count(("every", *_line_of(frame))) - 1) % n == 0:
+        _logger_for(name, frame).log(lvl, msg, stacklevel=2)
+
+
+def log_every_n_seconds(lvl: int, msg: str, n: float = 1, *, name: str | None = None) -> None:
+    """Log no more often than once in ``n`` seconds for the calling line.
+
+    Args:
+        lvl: the logging level.
+        msg: the message.
+        n: the pause between two messages, in seconds.
+        name: the logger; by default the caller's module.
+    """
+    frame = sys._getframe(1)
+    line, now = _line_of(frame), time.monotonic()
+    with _lock:
+        last = _last_logged.get(line)
+        due = last is None or now - last >= n
+        if due:
+            _last_logged[line] = now
+    if due:
+        _logger_for(name, frame).log(lvl, msg, stacklevel=2)
+
+
+def create_small_table(small_dict: Mapping[str, object]) -> str:
+    """Format a few values as a table of one row, keys above it; floats get three decimals.
+
+    Args:
+        small_dict: column title to value. Suited to tables that fit one line.
+    """
+    titles = [str(title) for title in small_dict]
+    cells = [f"{v:.3f}" if isinstance(v, float) else str(v) for v in small_dict.values()]
+    widths = [max(len(t), len(c), 3) for t, c in zip(titles, cells, strict=True)]
+
+    def row(texts: list[str]) -> str:
+        padded = (text.center(width) for text, width in zip(texts, widths, strict=True))
+        return f"| {' | '.join(padded)} |"
+
+    rule = "|".join(f":{'-' * width}:" for width in widths)
+    return "\n".join([row(titles), f"|{rule}|", row(cells)])
+
+
+_lock = threading.Lock()
+_counts: Counter[tuple[object, ...]] = Counter()
+_last_logged: dict[tuple[str, int, str], float] = {}
+
+
+def _count(identity: tuple[object, ...]) -> int:
+    with _lock:
+        _counts[identity] += 1
+        return _counts[identity]
+
+
+def _line_of(frame: FrameType) -> tuple[str, int, str]:
+    return (frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+
+
+def _logger_for(name: str | None, frame: FrameType) -> logging.Logger:
+    return logging.getLogger(name or frame.f_globals.get("__name__"))
+
+
+def _log_file(output: str | os.PathLike[str] | None, rank: int) -> str | None:
+    if output is None:
+        return None
+    path = os.fspath(output)
+    if not path.endswith((".txt", ".log")):
+        path = os.path.join(path, "log.txt")
+    if rank > 0:
+        path = f"{path}.rank{rank}"
+    path = os.path.abspath(path)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    return path
+
+
+def _file_of(handler: logging.Handler) -> str | None:
+    return handler.baseFilename if isinstance(handler, logging.FileHandler) else None
+
+
+class _ConsoleHandler(logging.StreamHandler[TextIO]):
+    """Write to whatever ``sys.stdout`` is at that moment, as redirections expect."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self, logging.DEBUG)
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stdout
+
+    @stream.setter
+    def stream(self, value: TextIO) -> None:
+        raise AttributeError("the console handler always writes to sys.stdout")
+
+
+class _AbbreviatingFormatter(logging.Formatter):
+    def __init__(self, name: str, abbreviation: str, fmt: str) -> None:
+        super().__init__(fmt, datefmt=_DATE_FORMAT)
+        self._name, self._abbreviation = name, abbreviation
+
+    def format(self, record: logging.LogRecord) -> str:
+        full_name = record.name
+        record.name = self._shorten(full_name)
+        try:
+            return super().format(record)
+        finally:
+            record.name = full_name
+
+    def _shorten(self, full_name: str) -> str:
+        if full_name == self._name:
+            return self._abbreviation
+        if full_name.startswith(self._name + "."):
+            rest = full_name[len(self._name) + 1 :]
+            return f"{self._abbreviation}.{rest}" if self._abbreviation else rest
+        return full_name
+
+
+class _ConsoleFormatter(_AbbreviatingFormatter):
+    def __init__(self, name: str, abbreviation: str, *, color: bool) -> None:
+        super().__init__(name, abbreviation, _TIME_AND_NAME + "%(message)s")
+        self._color = color
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        color = self._color and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        prefix = _TIME_AND_NAME % record.__dict__
+        if color:
+            prefix = f"{_GREEN}{prefix}{_RESET}"
+        if record.levelno >= logging.WARNING:
+            style = _RED if record.levelno == logging.WARNING else _UNDERLINED_RED
+            level = f"{style}{record.levelname}{_RESET}" if color else record.levelname
+            prefix += level + " "
+        return prefix + record.message

@@ -1,0 +1,137 @@
+"""Save a config as plain YAML from which the same objects can be built."""
+
+import dataclasses
+import functools
+import logging
+import os
+import pickle
+from collections.abc import Callable, Iterable
+from enum import Enum
+from pathlib import PurePath
+from typing import Any
+
+import attrs
+import yaml
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from .atomic_file import write_atomically
+from .lazy_call import TARGET
+from .locate import qualified_name
+from .nodes import is_empty, is_mapping, is_sequence, join, written_children
+
+_LOCATE = "d2_config.locate.locate"
+_BIND = "d2_config.saving.bind"
+_LOST = "d2_config.saving.lost_value"
+
+
+def save(cfg: DictConfig | ListConfig, filename: str | os.PathLike[str]) -> None:
+    """Save a config to a YAML file, all of it or (on an error) nothing.
+
+    ``LazyConfig.load`` reads the file back without running code. Interpolations stay as written.
+    Callables, ``functools.partial``, enums, named tuples, dataclass and attrs objects are written
+    as the calls that make them, so that ``instantiate`` of the loaded config builds equal objects.
+    Tuples become lists, and paths text.
+
+    A value that has no such form (a lambda, a tensor) is reported as an error in the log, with its
+    key path; in the YAML a call stands in its place that fails, naming it, when instantiated.
+    The config is then also pickled to ``filename + ".pkl"``, if pickle can hold it.
+
+    Args:
+        cfg: a config node or dictionary.
+        filename: the YAML file to write; missing folders are made.
+    """
+    lost: dict[str, str] = {}
+    plain = _plain(cfg, "", lost)
+    style: dict[str, Any] = {"default_flow_style": None, "allow_unicode": True, "width": 100}
+    text = yaml.dump(plain, Dumper=_Dumper, sort_keys=False, **style)
+    write_atomically(filename, text)
+    if not lost:
+        return
+    pickled = _pickle_beside(cfg, os.fspath(filename) + ".pkl")
+    values = "; ".join(f"{path} = {value}" for path, value in lost.items())
+    logging.getLogger(__name__).error(
+        "Values that YAML cannot hold are missing from %s: %s. %s",
+        filename,
+        values,
+        f"The whole config was pickled to {pickled}." if pickled else "Nor can they be pickled.",
+    )
+
+
+def bind(function: Callable[..., Any], args: Any = (), kwargs: Any = None) -> Any:
+    """Return ``functools.partial(function, *args, **kwargs)``; how a saved partial comes back."""
+    return functools.partial(function, *args, **(kwargs or {}))
+
+
+def lost_value(description: str) -> Any:
+    """Fail: the config was loaded from a YAML file that could not hold this value."""
+    raise ValueError(
+        f"this value could not be saved as YAML: {description}. Set it again before building"
+    )
+
+
+class _Dumper(yaml.SafeDumper):
+    """Repeat what occurs twice instead of using anchors: the file is for people."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _plain(value: Any, path: str, lost: dict[str, str]) -> Any:
+    """Return ``value`` as mappings, lists and scalars; note in ``lost`` what has no such form."""
+    if isinstance(value, Enum):
+        return {TARGET: _LOCATE, "name": f"{qualified_name(type(value))}.{value.name}"}
+    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+        return value
+    if isinstance(value, PurePath):
+        return str(value)
+    if is_mapping(value):
+        return _plain_mapping(value, path, lost)
+    if is_sequence(value):
+        return [_plain(item, join(path, index), lost) for index, item in written_children(value)]
+    if isinstance(value, functools.partial):
+        bound = {"function": value.func, "args": list(value.args), "kwargs": value.keywords}
+        return {TARGET: _BIND, **_plain_items(bound.items(), path, lost)}
+    if callable(value) and (name := qualified_name(value)):
+        return {TARGET: _LOCATE, "name": name}
+    fields = _constructor_fields(value)
+    if fields is not None and (name := qualified_name(type(value))):
+        return {TARGET: name, **_plain_items(fields.items(), path, lost)}
+    lost[path] = repr(value)
+    return {TARGET: _LOST, "description": f"{path} = {value!r}"}
+
+
+def _plain_mapping(value: Any, path: str, lost: dict[str, str]) -> Any:
+    if is_empty(value):
+        return None
+    plain: dict[Any, Any] = {}
+    for key, item in written_children(value):
+        name = qualified_name(item) if key == TARGET and callable(item) else None
+        plain[key] = name or _plain(item, join(path, key), lost)
+    kind = OmegaConf.get_type(value) if isinstance(value, DictConfig) else dict
+    if kind is not dict and kind is not None and TARGET not in plain:
+        return {TARGET: qualified_name(kind), **plain}
+    return plain
+
+
+def _plain_items(items: Iterable[tuple[Any, Any]], path: str, lost: dict[str, str]) -> Any:
+    return {key: _plain(item, join(path, key), lost) for key, item in items}
+
+
+def _constructor_fields(value: Any) -> dict[str, Any] | None:
+    """Return the arguments that make ``value`` again, if its class declares its fields."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return dict(value._asdict())
+    if dataclasses.is_dataclass(value):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+    if attrs.has(type(value)):
+        fields = attrs.fields(type(value))
+        return {f.alias: getattr(value, f.name) for f in fields if f.init}
+    return None
+
+
+def _pickle_beside(cfg: Any, filename: str) -> str | None:
+    try:
+        write_atomically(filename, pickle.dumps(cfg))
+    except (pickle.PicklingError, AttributeError, TypeError):  # what pickle raises for lambdas
+        return None
+    return filename
