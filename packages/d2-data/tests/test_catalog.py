@@ -53,7 +53,7 @@ def test_unknown_dataset_error_names_close_matches(name):
 
 
 def test_unknown_dataset_error_lists_all_names_when_none_is_close():
-    with pytest.raises(KeyError, match="known names: .*shapes_train"):
+    with pytest.raises(KeyError, match=r"known names: .*shapes_train"):
         DatasetCatalog.get("zzzzzzzzzzzzzzzzzzz")
 
 
@@ -104,7 +104,7 @@ def test_metadata_decides_equality_of_arrays():
 
 def test_missing_metadata_error_names_close_matches():
     metadata = Metadata(name="m", thing_classes=[])
-    with pytest.raises(AttributeError, match="'m' has no 'thing_class'.*thing_classes"):
+    with pytest.raises(AttributeError, match=r"'m' has no 'thing_class'.*thing_classes"):
         _ = metadata.thing_class
     assert not hasattr(metadata, "zzz")
 

@@ -4,10 +4,10 @@ import pathlib
 
 import numpy as np
 import pytest
-from d2_structures import BoxMode
 
 from d2_data import DatasetCatalog, MetadataCatalog
 from d2_data.datasets import load_coco_json, register_coco_instances
+from d2_structures import BoxMode
 
 SHARED = pathlib.Path(
     os.environ.get("D2_SHARED", pathlib.Path(__file__).resolve().parents[3].parent / "shared")
@@ -188,7 +188,7 @@ def test_malformed_file_error_says_what_is_wrong(load, content, message):
         ({"bbox": [1, 2, 3]}, r"id 1 of image 9 has 'bbox' \[1, 2, 3\]"),
         ({"ignore": 1}, "'ignore': 1"),
         ({"keypoints": [1, 2]}, "2 keypoint values"),
-        ({"segmentation": {"size": [2, 2], "counts": [3]}}, "add up to 3 for a mask of 2×2 = 4"),
+        ({"segmentation": {"size": [2, 2], "counts": [3]}}, "add up to 3 for a mask of 2x2 = 4"),
         ({"segmentation": "abc"}, "'segmentation' of type str"),
     ],
 )
@@ -228,7 +228,7 @@ def test_registered_dataset_is_read_when_asked_for(load, tmp_path):
 
 @pytest.mark.parametrize("arguments", [(3, {}, "a", "b"), ("n", {}, 3, "b"), ("n", {}, "a", None)])
 def test_register_refuses_arguments_of_another_type(arguments):
-    with pytest.raises(TypeError, match="register_coco_instances: .* must be a string"):
+    with pytest.raises(TypeError, match=r"register_coco_instances: .* must be a string"):
         register_coco_instances(*arguments)
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from d2_structures import BoxMode
 
 from d2_data.annotation_file import read_json
 from d2_data.catalog import DatasetCatalog, MetadataCatalog
+from d2_structures import BoxMode
 
 __all__ = ["load_coco_json", "register_coco_instances"]
 
@@ -221,7 +221,7 @@ class _AnnotationReader:
         if sum(counts) != height * width:
             raise ValueError(
                 f"{self._named(annotation)} has run lengths that add up to {sum(counts)} for a "
-                f"mask of {height}×{width} = {height * width} pixels"
+                f"mask of {height}x{width} = {height * width} pixels"
             )
         mask = np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T
         return dict(rle_encode(mask))

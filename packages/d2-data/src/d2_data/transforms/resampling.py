@@ -1,0 +1,96 @@
+"""Resampling of image arrays, by the methods that Pillow numbers."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from PIL import Image
+
+NEAREST = int(Image.Resampling.NEAREST)
+BILINEAR = int(Image.Resampling.BILINEAR)
+BICUBIC = int(Image.Resampling.BICUBIC)
+
+_TORCH_MODES = {NEAREST: "nearest-exact", BILINEAR: "bilinear", BICUBIC: "bicubic"}
+
+
+def resize(img: np.ndarray, new_h: int, new_w: int, method: int) -> np.ndarray:
+    """Resize an image.
+
+    uint8 images are filtered over the support of the output pixel (antialiased), as
+    Pillow does; other types are interpolated between input pixels, without
+    antialiasing. Nearest keeps every value, of any type, unmixed.
+
+    Three-channel uint8 images go through torch's vectorised implementation of the same
+    filter, three times as fast as Pillow. It rounds its weights to 16 bits, so about
+    one value in a thousand differs from Pillow's by one level.
+
+    Args:
+        img: (H, W) or (H, W, C).
+        new_h, new_w: wanted size in pixels.
+        method: number of a Pillow resampling method.
+
+    Returns:
+        (new_h, new_w) or (new_h, new_w, C), same dtype; memory may be planar.
+    """
+    if method == NEAREST and img.dtype != np.uint8:
+        return _resize_nearest(img, new_h, new_w)
+    if img.dtype != np.uint8:
+        return _interpolate(img, new_h, new_w, method)
+    if method in (BILINEAR, BICUBIC) and img.ndim == 3 and img.shape[2] == 3:
+        return _filter_planar(img, new_h, new_w, method)
+    return by_channel(
+        img,
+        lambda channel: np.asarray(
+            Image.fromarray(channel).resize((new_w, new_h), Image.Resampling(method))
+        ),
+    )
+
+
+def by_channel(img: np.ndarray, op: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Apply a function of (H, W) arrays to an (H, W) or to each channel of an (H, W, C)."""
+    if img.ndim == 2:
+        return op(np.ascontiguousarray(img))
+    channels = [op(np.ascontiguousarray(img[..., c])) for c in range(img.shape[2])]
+    return np.stack(channels, axis=-1)
+
+
+def _filter_planar(img: np.ndarray, new_h: int, new_w: int, method: int) -> np.ndarray:
+    planes = torch.from_numpy(_writable_planes(img))[None]
+    resized = torch.nn.functional.interpolate(
+        planes, (new_h, new_w), mode=_TORCH_MODES[method], antialias=True, align_corners=False
+    )
+    return resized[0].numpy().transpose(1, 2, 0)
+
+
+def _writable_planes(img: np.ndarray) -> np.ndarray:
+    """(C, H, W) contiguous memory that torch may wrap without a warning."""
+    planes = np.ascontiguousarray(img.transpose(2, 0, 1))
+    return planes if planes.flags.writeable else planes.copy()
+
+
+def _interpolate(img: np.ndarray, new_h: int, new_w: int, method: int) -> np.ndarray:
+    if method not in _TORCH_MODES:
+        raise ValueError(
+            f"{img.dtype} images are resized by nearest ({NEAREST}), bilinear ({BILINEAR}) or "
+            f"bicubic ({BICUBIC}), got method {method}; convert the image to uint8 for others"
+        )
+    floating = img if img.dtype in (np.float32, np.float64) else img.astype(np.float32)
+    planes = torch.from_numpy(_writable_planes(floating.reshape(*img.shape[:2], -1)))[None]
+    resized = torch.nn.functional.interpolate(
+        planes, (new_h, new_w), mode=_TORCH_MODES[method], align_corners=False
+    )
+    result = resized[0].numpy().transpose(1, 2, 0).astype(img.dtype, copy=False)
+    return result.reshape(new_h, new_w, *img.shape[2:])
+
+
+def _resize_nearest(img: np.ndarray, new_h: int, new_w: int) -> np.ndarray:
+    rows = _nearest_indices(img.shape[0], new_h)
+    columns = _nearest_indices(img.shape[1], new_w)
+    return img.take(rows, axis=0).take(columns, axis=1)
+
+
+def _nearest_indices(size: int, new_size: int) -> np.ndarray:
+    """Input pixel under the centre of each output pixel, summed in Pillow's order."""
+    steps = np.full(new_size, size / new_size)
+    steps[0] /= 2
+    return np.minimum(np.cumsum(steps).astype(np.int64), size - 1)

@@ -1,0 +1,146 @@
+"""Rotation by any angle."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from d2_data.transforms.resampling import by_channel
+from d2_data.transforms.transform import Transform, TransformList
+from d2_data.transforms.window_transforms import CropTransform
+
+__all__ = ["RotationTransform"]
+
+_NEAREST, _LINEAR = 0, 1
+_PILLOW_METHODS = {
+    _NEAREST: Image.Resampling.NEAREST,
+    _LINEAR: Image.Resampling.BILINEAR,
+    2: Image.Resampling.BICUBIC,
+}
+
+
+class RotationTransform(Transform):
+    """Rotate an image counter-clockwise; what was outside becomes zero.
+
+    Args:
+        h, w: size of the image before, in pixels.
+        angle: degrees, counter-clockwise.
+        expand: enlarge the result to hold the whole rotated image; otherwise its size
+            stays and the corners are cut off.
+        center: (x, y) of the centre of rotation in pixels, the image's own centre when
+            None; with ``expand`` it has no effect.
+        interp: 0 nearest, 1 bilinear, 2 bicubic; bilinear when None.
+
+    Attributes:
+        bound_w, bound_h: size of the result in pixels.
+    """
+
+    def __init__(
+        self,
+        h: int,
+        w: int,
+        angle: float,
+        expand: bool = True,
+        center: Sequence[float] | None = None,
+        interp: int | None = None,
+    ) -> None:
+        self.h, self.w = h, w
+        self.angle = angle
+        self.expand = expand
+        middle = np.array([w / 2, h / 2])
+        self.center = middle if center is None else np.asarray(center, dtype=np.float64)
+        self.interp = _LINEAR if interp is None else interp
+        if self.interp not in _PILLOW_METHODS:
+            raise ValueError(
+                f"RotationTransform: interp must be 0 (nearest), 1 (bilinear) or 2 (bicubic), "
+                f"got {interp!r}"
+            )
+        if expand:
+            self.center = middle
+            cos, sin = (abs(f(np.deg2rad(angle))) for f in (np.cos, np.sin))
+            self.bound_w = int(np.rint(h * sin + w * cos))
+            self.bound_h = int(np.rint(h * cos + w * sin))
+        else:
+            self.bound_w, self.bound_h = w, h
+        self.rm_coords = self.create_rotation_matrix()
+
+    def create_rotation_matrix(self, offset: float = 0) -> np.ndarray:
+        """(2, 3) matrix that takes (x, y, 1) before the rotation to (x, y) after it.
+
+        Args:
+            offset: of the coordinates' origin: 0 for continuous coordinates, −0.5 for
+                the indices of pixels.
+        """
+        cos, sin = np.cos(np.deg2rad(self.angle)), np.sin(np.deg2rad(self.angle))
+        linear = np.array([[cos, sin], [-sin, cos]])
+        target = np.array([self.bound_w / 2, self.bound_h / 2]) if self.expand else self.center
+        shift = target + offset - linear @ (self.center + offset)
+        return np.column_stack([linear, shift])
+
+    def apply_image(self, img: np.ndarray, interp: int | None = None) -> np.ndarray:
+        """Rotate (H, W) or (H, W, C), by ``interp`` instead of the transform's when given."""
+        if img.shape[:2] != (self.h, self.w):
+            raise ValueError(
+                f"{self!r} was made for images of height {self.h} and width {self.w}, got an "
+                f"array of shape {img.shape}"
+            )
+        if self._is_identity():
+            return img
+        method = self.interp if interp is None else interp
+        return by_channel(img, lambda channel: self._rotate(channel, method))
+
+    def _is_identity(self) -> bool:
+        return self.angle % 360 == 0
+
+    def _rotate(self, channel: np.ndarray, method: int) -> np.ndarray:
+        """Rotate one (H, W) plane; at the edges pixels blend with the zeros outside."""
+        # Pillow would extend the edge by half a pixel: a frame of zeros gives the blend.
+        frame = 0 if method == _NEAREST else 2
+        picture = Image.fromarray(np.pad(_pillow_plane(channel), frame))
+        backward = np.linalg.inv(np.vstack([self.rm_coords, [0, 0, 1]]))[:2]
+        backward[:, 2] += frame
+        rotated = picture.transform(
+            (self.bound_w, self.bound_h),
+            Image.Transform.AFFINE,
+            tuple(backward.ravel().tolist()),
+            resample=_PILLOW_METHODS[method],
+        )
+        return np.asarray(rotated).astype(channel.dtype, copy=False)
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """Rotate (N, 2) points (x, y)."""
+        points = np.asarray(coords, dtype=np.float64).reshape(-1, 2)
+        if self._is_identity():
+            return points
+        return points @ self.rm_coords[:, :2].T + self.rm_coords[:, 2]
+
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
+        """Rotate by nearest neighbour."""
+        return self.apply_image(segmentation, interp=_NEAREST)
+
+    def inverse(self) -> TransformList:
+        """To rotate back, and with ``expand`` to cut out the original region."""
+        if not self.expand:
+            back = RotationTransform(
+                self.h, self.w, -self.angle, expand=False, center=self.center, interp=self.interp
+            )
+            return TransformList([back])
+        back = RotationTransform(self.bound_h, self.bound_w, -self.angle, interp=self.interp)
+        crop = CropTransform(
+            (back.bound_w - self.w) // 2,
+            (back.bound_h - self.h) // 2,
+            self.w,
+            self.h,
+            orig_w=back.bound_w,
+            orig_h=back.bound_h,
+        )
+        return TransformList([back, crop])
+
+
+def _pillow_plane(channel: np.ndarray) -> np.ndarray:
+    """The plane in a type that Pillow resamples: uint8, int32 or float32."""
+    if channel.dtype == np.uint8:
+        return channel
+    if channel.dtype == bool:
+        return channel.astype(np.uint8)
+    return channel.astype(np.float32 if np.issubdtype(channel.dtype, np.floating) else np.int32)
