@@ -61,7 +61,7 @@ class RandomCrop(Augmentation):
             crop_h = np.random.randint(min(h, low), min(h, high) + 1)
             crop_w = np.random.randint(min(w, low), min(w, high) + 1)
             return int(crop_h), int(crop_w)
-        factors = np.asarray(self.crop_size, dtype=np.float32)
+        factors: np.ndarray = np.asarray(self.crop_size, dtype=np.float32)
         if self.crop_type == "relative_range":
             factors = factors + np.random.rand(2) * (1 - factors)
         return int(h * factors[0] + 0.5), int(w * factors[1] + 0.5)

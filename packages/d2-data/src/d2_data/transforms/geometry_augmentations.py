@@ -35,7 +35,7 @@ class RandomExtent(Augmentation):
         extent = half * np.random.uniform(*self.scale_range)
         shift_x = self.shift_range[0] * w * (np.random.rand() - 0.5)
         shift_y = self.shift_range[1] * h * (np.random.rand() - 0.5)
-        centre = half + [shift_x, shift_y]
+        centre = half + np.array([shift_x, shift_y])
         src_rect = np.concatenate([centre - extent, centre + extent])
         output_size = (int(src_rect[3] - src_rect[1]), int(src_rect[2] - src_rect[0]))
         return ExtentTransform(src_rect=src_rect, output_size=output_size)

@@ -22,14 +22,16 @@ class Resize(Augmentation):
     """
 
     def __init__(self, shape: int | tuple[int, int], interp: int = BILINEAR) -> None:
-        self.shape = (shape, shape) if isinstance(shape, int) else tuple(shape)
-        if len(self.shape) != 2 or min(self.shape) < 1:
+        new_h, new_w = (shape, shape) if isinstance(shape, int) else shape
+        if new_h < 1 or new_w < 1:
             raise ValueError(f"Resize: shape must be a positive (h, w) or one int, got {shape!r}")
+        self.shape = (new_h, new_w)
         self.interp = interp
 
     def get_transform(self, image: np.ndarray) -> Transform:
         """The resize of this image to the fixed size."""
-        return ResizeTransform(*image.shape[:2], *self.shape, self.interp)
+        h, w = image.shape[:2]
+        return ResizeTransform(h, w, *self.shape, self.interp)
 
 
 class ResizeShortestEdge(Augmentation):
@@ -80,7 +82,8 @@ class ResizeShortestEdge(Augmentation):
             size = int(np.random.choice(self.short_edge_length))
         if size == 0:
             return NoOpTransform()
-        return ResizeTransform(h, w, *self.get_output_shape(h, w, size, self.max_size), self.interp)
+        new_h, new_w = self.get_output_shape(h, w, size, self.max_size)
+        return ResizeTransform(h, w, new_h, new_w, self.interp)
 
     @staticmethod
     def get_output_shape(

@@ -197,7 +197,7 @@ class ExtentTransform(Transform):
 
     def __init__(
         self,
-        src_rect: Sequence[float],
+        src_rect: Sequence[float] | np.ndarray,
         output_size: tuple[int, int],
         interp: int = BILINEAR,
         fill: int = 0,

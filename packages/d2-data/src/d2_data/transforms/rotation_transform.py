@@ -41,7 +41,7 @@ class RotationTransform(Transform):
         w: int,
         angle: float,
         expand: bool = True,
-        center: Sequence[float] | None = None,
+        center: Sequence[float] | np.ndarray | None = None,
         interp: int | None = None,
     ) -> None:
         self.h, self.w = h, w
