@@ -1,0 +1,164 @@
+"""Anchors: the boxes of fixed sizes and shapes that are centred on every feature map pixel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from d2_config.registry import Registry
+from d2_structures import Boxes
+
+ANCHOR_GENERATOR_REGISTRY = Registry("ANCHOR_GENERATOR")
+"""Callables ``(cfg, input_shape: list[ShapeSpec]) -> nn.Module`` that make anchors."""
+
+# Training at several image sizes meets some dozens of shapes per level.
+_MAX_CACHED_GRIDS = 64
+
+
+@ANCHOR_GENERATOR_REGISTRY.register()
+class DefaultAnchorGenerator(nn.Module):
+    """Anchors of given sizes and aspect ratios on every pixel of each feature map.
+
+    Grids are kept by feature map size, so repeated sizes cost nothing. The returned boxes
+    share memory with that cache and must not be changed in place.
+
+    Args:
+        sizes: for each feature map the sizes (square roots of the anchors' areas, in image
+            pixels); a single list, or a flat list of numbers, serves all feature maps.
+        aspect_ratios: for each feature map the ratios height / width; likewise.
+        strides: stride of each feature map in image pixels.
+        offset: position of the first anchor's centre, in strides from the image's corner,
+            in [0, 1). 0 is what Detectron1 used, 0.5 centres anchors on their cells.
+
+    Raises:
+        ValueError: if the lists do not fit the number of strides or the offset is out of
+            range.
+    """
+
+    box_dim = 4
+    """Number of values per anchor."""
+
+    def __init__(
+        self,
+        *,
+        sizes: Sequence[Sequence[float]] | Sequence[float],
+        aspect_ratios: Sequence[Sequence[float]] | Sequence[float],
+        strides: Sequence[int],
+        offset: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if not 0.0 <= offset < 1.0:
+            raise ValueError(f"offset has to be in [0, 1), got {offset}")
+        self.strides = list(strides)
+        self.num_features = len(self.strides)
+        self.offset = offset
+        sizes_per_map = _per_feature_map(sizes, self.num_features, "sizes")
+        ratios_per_map = _per_feature_map(aspect_ratios, self.num_features, "aspect_ratios")
+        for index, pair in enumerate(zip(sizes_per_map, ratios_per_map, strict=True)):
+            self.register_buffer(
+                f"_cell_anchors_{index}", self.generate_cell_anchors(*pair), persistent=False
+            )
+        self._grids: dict[tuple[Any, ...], Tensor] = {}
+
+    @property
+    def cell_anchors(self) -> list[Tensor]:
+        """For each feature map the (A, 4) anchors around the origin."""
+        return [self.get_buffer(f"_cell_anchors_{index}") for index in range(self.num_features)]
+
+    @property
+    def num_anchors(self) -> list[int]:
+        """Number of anchors on each pixel of each feature map."""
+        return [len(anchors) for anchors in self.cell_anchors]
+
+    @property
+    def num_cell_anchors(self) -> list[int]:
+        """The same as `num_anchors`."""
+        return self.num_anchors
+
+    @staticmethod
+    def generate_cell_anchors(
+        sizes: Sequence[float] = (32, 64, 128, 256, 512),
+        aspect_ratios: Sequence[float] = (0.5, 1, 2),
+    ) -> Tensor:
+        """Anchors centred on the origin for every pair of size and ratio.
+
+        Returns:
+            (len(sizes) * len(aspect_ratios), 4) XYXY float32; ratios vary fastest.
+        """
+        anchors = []
+        for size in sizes:
+            for ratio in aspect_ratios:
+                width = math.sqrt(size**2 / ratio)
+                height = ratio * width
+                anchors.append([-width / 2, -height / 2, width / 2, height / 2])
+        return torch.tensor(anchors)
+
+    def forward(self, features: Sequence[Tensor]) -> list[Boxes]:
+        """Make the anchors of all feature maps.
+
+        Args:
+            features: feature maps (N, C, H, W), in the order of ``strides``.
+
+        Returns:
+            For each feature map its H * W * A anchors: rows, then columns, then the
+            anchors of one pixel. They are the same for every image.
+
+        Raises:
+            ValueError: if the number of feature maps is another than that of strides.
+        """
+        if len(features) != self.num_features:
+            raise ValueError(
+                f"the anchor generator has {self.num_features} strides, "
+                f"got {len(features)} feature maps"
+            )
+        return [
+            Boxes(self._grid(index, (feature.shape[-2], feature.shape[-1])))
+            for index, feature in enumerate(features)
+        ]
+
+    def _grid(self, index: int, size: tuple[int, int]) -> Tensor:
+        cell_anchors = self.get_buffer(f"_cell_anchors_{index}")
+        if torch.jit.is_tracing() or torch.compiler.is_compiling():
+            return self._make_grid(cell_anchors, size, self.strides[index])
+        key = (index, *size, cell_anchors.device, cell_anchors.dtype)
+        grid = self._grids.pop(key, None)
+        if grid is None:
+            # A tensor made under inference mode could not serve training later.
+            with torch.inference_mode(False):
+                grid = self._make_grid(cell_anchors, size, self.strides[index])
+            if len(self._grids) >= _MAX_CACHED_GRIDS:
+                del self._grids[next(iter(self._grids))]
+        self._grids[key] = grid
+        return grid
+
+    def _make_grid(self, cell_anchors: Tensor, size: tuple[int, int], stride: int) -> Tensor:
+        height, width = size
+        like = {"dtype": cell_anchors.dtype, "device": cell_anchors.device}
+        x = torch.arange(self.offset * stride, width * stride, step=stride, **like)  # type: ignore[call-overload]  # like holds dtype and device
+        y = torch.arange(self.offset * stride, height * stride, step=stride, **like)  # type: ignore[call-overload]  # the same
+        shift_y, shift_x = torch.meshgrid(y, x, indexing="ij")
+        shifts = torch.stack((shift_x, shift_y, shift_x, shift_y), dim=2).reshape(-1, 1, 4)
+        return (shifts + cell_anchors).reshape(-1, 4)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The module without its cache."""
+        return {**self.__dict__, "_grids": {}}
+
+
+def _per_feature_map(values: Any, count: int, name: str) -> list[list[float]]:
+    """One list of numbers per feature map."""
+    if len(values) == 0:
+        raise ValueError(f"{name} is empty")
+    if not isinstance(values[0], Sequence):
+        return [list(values)] * count
+    if len(values) == 1:
+        return [list(values[0])] * count
+    if len(values) != count:
+        raise ValueError(
+            f"{name} has {len(values)} lists for {count} feature maps; give one per map or one"
+        )
+    return [list(row) for row in values]

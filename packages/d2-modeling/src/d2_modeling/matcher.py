@@ -1,0 +1,73 @@
+"""Assignment of ground truth to predicted boxes by overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class Matcher:
+    """Match each prediction to the ground truth it overlaps most, and label the match.
+
+    With ``thresholds=[0.3, 0.7]`` and ``labels=[0, -1, 1]`` a prediction whose best
+    overlap is below 0.3 is background, one in [0.3, 0.7) is ignored and one from 0.7 on
+    is foreground.
+
+    Args:
+        thresholds: increasing positive bounds between the labels.
+        labels: one more than thresholds, each -1 (ignored), 0 (background) or
+            1 (foreground).
+        allow_low_quality_matches: also make foreground, for each ground truth, of the
+            predictions that overlap it most, however little that is.
+
+    Raises:
+        ValueError: if counts, order or values are wrong.
+    """
+
+    def __init__(
+        self,
+        thresholds: Sequence[float],
+        labels: Sequence[int],
+        allow_low_quality_matches: bool = False,
+    ) -> None:
+        thresholds, labels = list(thresholds), list(labels)
+        if not thresholds or thresholds[0] <= 0 or thresholds != sorted(thresholds):
+            raise ValueError(f"thresholds have to be positive and increasing, got {thresholds}")
+        if len(labels) != len(thresholds) + 1 or not set(labels) <= {-1, 0, 1}:
+            raise ValueError(
+                f"labels wants {len(thresholds) + 1} values out of -1, 0 and 1, got {labels}"
+            )
+        self.thresholds = thresholds
+        self.labels = labels
+        self.allow_low_quality_matches = allow_low_quality_matches
+
+    def __call__(self, match_quality_matrix: Tensor) -> tuple[Tensor, Tensor]:
+        """Match predictions to ground truth.
+
+        Args:
+            match_quality_matrix: (M, N) overlaps, >= 0, of M ground truths with N
+                predictions. M may be 0.
+
+        Returns:
+            (N,) int64, the index of the best ground truth of each prediction (0 if there
+            is none), and (N,) int8, its label.
+
+        Raises:
+            ValueError: if the matrix is not two-dimensional.
+        """
+        matrix = match_quality_matrix
+        if matrix.dim() != 2:
+            raise ValueError(f"wanted a (M, N) matrix, got shape {tuple(matrix.shape)}")
+        if matrix.numel() == 0:
+            matches = matrix.new_zeros(matrix.shape[1], dtype=torch.int64)
+            return matches, torch.full_like(matches, self.labels[0], dtype=torch.int8)
+        best_quality, matches = matrix.max(dim=0)
+        bounds = torch.tensor(self.thresholds, dtype=matrix.dtype, device=matrix.device)
+        by_bin = torch.tensor(self.labels, dtype=torch.int8, device=matrix.device)
+        match_labels = by_bin[torch.bucketize(best_quality, bounds, right=True)]
+        if self.allow_low_quality_matches:
+            best_of_each_gt = matrix.amax(dim=1, keepdim=True)
+            match_labels[(matrix == best_of_each_gt).any(dim=0)] = 1
+        return matches, match_labels

@@ -1,0 +1,88 @@
+"""The first step of every model: normalised, padded, batched images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from d2_structures import ImageList, Instances
+
+from ..backbone import Backbone
+
+BatchedInputs = Sequence[Mapping[str, Any]]
+
+
+class ImageInput(nn.Module):
+    """Base of models that take a list of image dicts.
+
+    Args:
+        pixel_mean: mean of each channel, subtracted.
+        pixel_std: standard deviation of each channel, divided by.
+
+    Raises:
+        ValueError: if the two have different lengths.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, pixel_mean: Sequence[float], pixel_std: Sequence[float]) -> None:
+        super().__init__()
+        if len(pixel_mean) != len(pixel_std):
+            raise ValueError(
+                f"pixel_mean {list(pixel_mean)} and pixel_std {list(pixel_std)} differ in length"
+            )
+        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
+            column = torch.tensor(list(values), dtype=torch.float32).view(-1, 1, 1)
+            self.register_buffer(name, column, persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives; inputs are moved there."""
+        return self.pixel_mean.device
+
+    def batch_images(self, batched_inputs: BatchedInputs, backbone: Backbone) -> ImageList:
+        """Normalise, pad and batch the ``image`` of every input.
+
+        Args:
+            batched_inputs: dicts with ``image`` (C, H, W).
+            backbone: says how to pad.
+
+        Raises:
+            ValueError: if an image is missing or has another number of channels.
+        """
+        channels = len(self.pixel_mean)
+        images = []
+        for index, entry in enumerate(batched_inputs):
+            image = entry.get("image")
+            if not isinstance(image, Tensor) or image.dim() != 3 or len(image) != channels:
+                got = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
+                raise ValueError(
+                    f"input {index} wants a tensor image of shape ({channels}, H, W), got {got}"
+                )
+            images.append(
+                (image.to(self.device, non_blocking=True) - self.pixel_mean) / self.pixel_std
+            )
+        return ImageList.from_tensors(
+            images,
+            backbone.size_divisibility,
+            padding_constraints=backbone.padding_constraints,
+        )
+
+    def instances_of(self, batched_inputs: BatchedInputs, name: str) -> list[Instances] | None:
+        """The instances that the inputs hold under ``name``, on the model's device.
+
+        Returns:
+            None if the first input has none.
+        """
+        if not batched_inputs or name not in batched_inputs[0]:
+            return None
+        return [entry[name].to(self.device) for entry in batched_inputs]
+
+
+def output_size(entry: Mapping[str, Any], image_size: tuple[int, int]) -> tuple[int, int]:
+    """The (height, width) that an input asks for, by default its image's."""
+    return int(entry.get("height", image_size[0])), int(entry.get("width", image_size[1]))

@@ -1,0 +1,212 @@
+"""Two-stage detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from d2_structures import ImageList, Instances
+
+from ..backbone import Backbone
+from ..events import active_event_storage
+from ..postprocessing import detector_postprocess
+from .build import META_ARCH_REGISTRY
+from .image_input import BatchedInputs, ImageInput, output_size
+from .proposal_pictures import put_proposal_picture
+
+
+@META_ARCH_REGISTRY.register()
+class GeneralizedRCNN(ImageInput):
+    """Feature extraction, region proposals, and predictions per region.
+
+    Args:
+        backbone: maps images to feature maps.
+        proposal_generator: maps feature maps to proposals; None if inputs bring their own.
+        roi_heads: predicts from proposals.
+        pixel_mean: mean of each channel, subtracted from images.
+        pixel_std: standard deviation of each channel, divided by.
+        input_format: meaning of the channels, ``"RGB"`` or ``"BGR"``; for pictures only.
+        vis_period: every so many iterations put a picture of proposals beside ground
+            truth into the event storage; 0 never.
+
+    Raises:
+        ValueError: if ``vis_period`` is positive without an ``input_format``.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        proposal_generator: nn.Module | None,
+        roi_heads: nn.Module,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        input_format: str | None = None,
+        vis_period: int = 0,
+    ) -> None:
+        super().__init__(pixel_mean, pixel_std)
+        if vis_period > 0 and input_format is None:
+            raise ValueError("vis_period > 0 needs input_format to show images in colour")
+        self.backbone = backbone
+        self.proposal_generator = proposal_generator
+        self.roi_heads: Any = roi_heads
+        self.input_format = input_format
+        self.vis_period = vis_period
+
+    def forward(self, batched_inputs: BatchedInputs) -> Any:
+        """Losses in training, detections otherwise.
+
+        Args:
+            batched_inputs: for each image a dict with
+
+                * ``image``: (C, H, W) tensor;
+                * ``instances``: ground truth, in training;
+                * ``proposals``: precomputed proposals, without a proposal generator;
+                * ``height``, ``width``: wanted output size, by default the image's.
+
+        Returns:
+            In training a dict of losses. Otherwise for each image ``{"instances": ...}``
+            with ``pred_boxes``, ``pred_classes``, ``scores`` and, as the heads give them,
+            ``pred_masks`` and ``pred_keypoints``.
+
+        Raises:
+            ValueError: if ``image``, or in training ``instances``, is missing.
+        """
+        if not self.training:
+            return self.inference(batched_inputs)
+        gt_instances = self.instances_of(batched_inputs, "instances")
+        if gt_instances is None:
+            raise ValueError("training inputs need 'instances' with the ground truth")
+        images = self.preprocess_image(batched_inputs)
+        features = self.backbone(images.tensor)
+        proposals, losses = self._proposals(batched_inputs, images, features, gt_instances)
+        _, detector_losses = self.roi_heads(images, features, proposals, gt_instances)
+        self._visualize_periodically(batched_inputs, proposals)
+        return {**detector_losses, **losses}
+
+    def inference(
+        self,
+        batched_inputs: BatchedInputs,
+        detected_instances: Sequence[Instances] | None = None,
+        do_postprocess: bool = True,
+    ) -> Any:
+        """Detect.
+
+        Args:
+            batched_inputs: see `forward`.
+            detected_instances: for each image known boxes, with ``pred_boxes`` and
+                ``pred_classes``; detection is then skipped and only the other heads run.
+            do_postprocess: whether to bring results to the wanted output size.
+
+        Returns:
+            As in `forward`; without post-processing the instances themselves, in the
+            resolution of the network's input.
+
+        Raises:
+            ValueError: in training mode.
+        """
+        if self.training:
+            raise ValueError("inference() needs evaluation mode; call eval() first")
+        images = self.preprocess_image(batched_inputs)
+        features = self.backbone(images.tensor)
+        if detected_instances is None:
+            proposals, _ = self._proposals(batched_inputs, images, features, None)
+            results, _ = self.roi_heads(images, features, proposals, None)
+        else:
+            known = [image.to(self.device) for image in detected_instances]
+            results = self.roi_heads.forward_with_given_boxes(features, known)
+        if not do_postprocess:
+            return results
+        return [
+            {"instances": detector_postprocess(result, *output_size(entry, image_size))}
+            for result, entry, image_size in zip(
+                results, batched_inputs, images.image_sizes, strict=True
+            )
+        ]
+
+    def preprocess_image(self, batched_inputs: BatchedInputs) -> ImageList:
+        """Normalise, pad and batch the images."""
+        return self.batch_images(batched_inputs, self.backbone)
+
+    def visualize_training(
+        self, batched_inputs: BatchedInputs, proposals: Sequence[Instances]
+    ) -> None:
+        """Put a picture of the first image's ground truth and best proposals into the storage.
+
+        Args:
+            batched_inputs: see `forward`, with ``instances``.
+            proposals: for each image with ``proposal_boxes``, by decreasing score.
+        """
+        put_proposal_picture(batched_inputs, proposals, self.input_format or "BGR")
+
+    def _proposals(
+        self,
+        batched_inputs: BatchedInputs,
+        images: ImageList,
+        features: dict[str, Tensor],
+        gt_instances: Sequence[Instances] | None,
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
+        if self.proposal_generator is not None:
+            proposals, losses = self.proposal_generator(images, features, gt_instances)
+            return proposals, losses
+        given = self.instances_of(batched_inputs, "proposals")
+        if given is None:
+            raise ValueError("a model without proposal_generator needs 'proposals' in its inputs")
+        return given, {}
+
+    def _visualize_periodically(
+        self, batched_inputs: BatchedInputs, proposals: Sequence[Instances]
+    ) -> None:
+        if self.vis_period > 0:
+            storage = active_event_storage()
+            if storage is not None and storage.iter % self.vis_period == 0:
+                self.visualize_training(batched_inputs, proposals)
+
+
+@META_ARCH_REGISTRY.register()
+class ProposalNetwork(ImageInput):
+    """A model that finds proposals and nothing else.
+
+    Args:
+        backbone: maps images to feature maps.
+        proposal_generator: maps feature maps to proposals.
+        pixel_mean: mean of each channel, subtracted from images.
+        pixel_std: standard deviation of each channel, divided by.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        proposal_generator: nn.Module,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+    ) -> None:
+        super().__init__(pixel_mean, pixel_std)
+        self.backbone = backbone
+        self.proposal_generator = proposal_generator
+
+    def forward(self, batched_inputs: BatchedInputs) -> Any:
+        """Losses in training, proposals otherwise.
+
+        Args:
+            batched_inputs: as in `GeneralizedRCNN.forward`.
+
+        Returns:
+            In training a dict of losses. Otherwise for each image ``{"proposals": ...}``
+            with ``proposal_boxes`` and ``objectness_logits``.
+        """
+        images = self.batch_images(batched_inputs, self.backbone)
+        features = self.backbone(images.tensor)
+        gt_instances = self.instances_of(batched_inputs, "instances")
+        proposals, losses = self.proposal_generator(images, features, gt_instances)
+        if self.training:
+            return losses
+        return [
+            {"proposals": detector_postprocess(result, *output_size(entry, image_size))}
+            for result, entry, image_size in zip(
+                proposals, batched_inputs, images.image_sizes, strict=True
+            )
+        ]

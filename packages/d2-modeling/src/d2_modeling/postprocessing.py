@@ -1,0 +1,53 @@
+"""From the network's input resolution to the resolution that the caller asked for."""
+
+from __future__ import annotations
+
+from d2_ops import paste_masks_in_image
+from d2_structures import Boxes, Instances
+
+
+def detector_postprocess(
+    results: Instances, output_height: int, output_width: int, mask_threshold: float = 0.5
+) -> Instances:
+    """Bring detections to the output resolution.
+
+    Boxes and keypoints are scaled, boxes clipped and empty ones dropped with everything
+    that belongs to them, and per-box masks are pasted into full-image ones.
+
+    Args:
+        results: detections in the resolution ``results.image_size``, with ``pred_boxes``
+            or ``proposal_boxes``, maybe (N, 1, S, S) ``pred_masks`` in [0, 1] and
+            (N, K, 3) ``pred_keypoints``. It is left unchanged.
+        output_height: wanted height in pixels.
+        output_width: wanted width in pixels.
+        mask_threshold: probability from which a pixel belongs to a mask.
+
+    Returns:
+        Detections of image size (output_height, output_width); masks are
+        (N, output_height, output_width) bool.
+
+    Raises:
+        ValueError: if there are neither predicted nor proposal boxes.
+    """
+    height, width = results.image_size
+    scale_x, scale_y = output_width / width, output_height / height
+    output = Instances((int(output_height), int(output_width)), **results.get_fields())
+    names = [name for name in ("pred_boxes", "proposal_boxes") if output.has(name)]
+    if not names:
+        raise ValueError(
+            "detections to post-process need pred_boxes or proposal_boxes, "
+            f"got the fields {sorted(results.get_fields())}"
+        )
+    boxes: Boxes = output.get(names[0]).clone()
+    boxes.scale(scale_x, scale_y)
+    boxes.clip(output.image_size)
+    output.set(names[0], boxes)
+    output = output[boxes.nonempty()]
+    if output.has("pred_masks"):
+        output.pred_masks = paste_masks_in_image(
+            output.pred_masks[:, 0], output.get(names[0]), output.image_size, mask_threshold
+        )
+    if output.has("pred_keypoints"):
+        scale = output.pred_keypoints.new_tensor([scale_x, scale_y, 1.0])
+        output.pred_keypoints = output.pred_keypoints * scale
+    return output

@@ -1,0 +1,14 @@
+"""Finding boxes that may hold objects."""
+
+from .build import PROPOSAL_GENERATOR_REGISTRY, RPN_HEAD_REGISTRY
+from .proposal_utils import add_ground_truth_to_proposals, find_top_rpn_proposals
+from .rpn import RPN, StandardRPNHead
+
+__all__ = [
+    "PROPOSAL_GENERATOR_REGISTRY",
+    "RPN",
+    "RPN_HEAD_REGISTRY",
+    "StandardRPNHead",
+    "add_ground_truth_to_proposals",
+    "find_top_rpn_proposals",
+]

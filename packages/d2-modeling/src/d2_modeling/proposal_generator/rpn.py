@@ -1,0 +1,318 @@
+"""The region proposal network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from d2_structures import Boxes, ImageList, Instances, pairwise_iou
+
+from ..box_regression import BoxTransform, dense_box_regression_loss
+from ..events import active_event_storage
+from ..initialization import normal_fill
+from ..layers import Conv2d, cat
+from ..losses import loss_weights
+from ..matcher import Matcher
+from ..sampling import subsample_labels
+from .build import PROPOSAL_GENERATOR_REGISTRY, RPN_HEAD_REGISTRY
+from .proposal_utils import filter_proposals, top_anchors
+
+
+@RPN_HEAD_REGISTRY.register()
+class StandardRPNHead(nn.Module):
+    """3×3 convolutions, then one 1×1 convolution for scores and one for deltas.
+
+    The same weights serve all feature maps.
+
+    Args:
+        in_channels: channels of every feature map.
+        num_anchors: anchors per pixel.
+        box_dim: values per box, 4 or 5 for rotated ones.
+        conv_dims: output channels of the 3×3 convolutions; -1 for those of the input.
+
+    Raises:
+        ValueError: if ``conv_dims`` is empty or holds a width that is neither positive
+            nor -1.
+
+    Source: Ren et al., "Faster R-CNN", 2015.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        num_anchors: int,
+        box_dim: int = 4,
+        conv_dims: Sequence[int] = (-1,),
+    ) -> None:
+        super().__init__()
+        if not conv_dims or any(width < 1 and width != -1 for width in conv_dims):
+            raise ValueError(f"conv_dims wants positive widths or -1, got {list(conv_dims)}")
+        width = in_channels
+        convolutions = []
+        for out_width in conv_dims:
+            out_width = width if out_width == -1 else out_width
+            convolutions.append(
+                Conv2d(width, out_width, kernel_size=3, padding=1, activation=nn.ReLU())
+            )
+            width = out_width
+        self.conv: nn.Module
+        if len(convolutions) == 1:
+            self.conv = convolutions[0]
+        else:
+            self.conv = nn.Sequential()
+            for index, convolution in enumerate(convolutions):
+                self.conv.add_module(f"conv{index}", convolution)
+        self.objectness_logits = nn.Conv2d(width, num_anchors, kernel_size=1)
+        self.anchor_deltas = nn.Conv2d(width, num_anchors * box_dim, kernel_size=1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                normal_fill(layer, std=0.01)
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Score and regress the anchors of each feature map.
+
+        Args:
+            features: (N, C, H, W) for each level.
+
+        Returns:
+            For each level logits (N, A, H, W) and deltas (N, A * box_dim, H, W).
+        """
+        logits, deltas = [], []
+        for feature in features:
+            hidden = self.conv(feature)
+            logits.append(self.objectness_logits(hidden))
+            deltas.append(self.anchor_deltas(hidden))
+        return logits, deltas
+
+
+@PROPOSAL_GENERATOR_REGISTRY.register()
+class RPN(nn.Module):
+    """Finds boxes that may hold an object, whatever its class.
+
+    Args:
+        in_features: names of the feature maps to use.
+        head: maps their list to logits and deltas, see `StandardRPNHead`.
+        anchor_generator: maps their list to anchors.
+        anchor_matcher: labels anchors by their overlap with ground truth.
+        box2box_transform: encoding of boxes relative to anchors.
+        batch_size_per_image: anchors sampled for the loss.
+        positive_fraction: at most this share of them is foreground.
+        pre_nms_topk: boxes kept per level before suppression, in training and in testing.
+        post_nms_topk: boxes kept per image after suppression, likewise.
+        nms_thresh: IoU threshold of the suppression.
+        min_box_size: shorter boxes are dropped, in pixels of the network's input.
+        anchor_boundary_thresh: if not negative, anchors that leave the image by more
+            pixels than this take no part in training.
+        loss_weight: factor on both losses, or a dict by loss name.
+        box_reg_loss_type: ``"smooth_l1"``, ``"giou"``, ``"diou"`` or ``"ciou"``.
+        smooth_l1_beta: where smooth L1 turns linear; 0 for L1.
+
+    Source: Ren et al., "Faster R-CNN", 2015.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_features: Sequence[str],
+        head: nn.Module,
+        anchor_generator: nn.Module,
+        anchor_matcher: Matcher,
+        box2box_transform: BoxTransform,
+        batch_size_per_image: int,
+        positive_fraction: float,
+        pre_nms_topk: tuple[int, int],
+        post_nms_topk: tuple[int, int],
+        nms_thresh: float = 0.7,
+        min_box_size: float = 0.0,
+        anchor_boundary_thresh: float = -1.0,
+        loss_weight: float | Mapping[str, float] = 1.0,
+        box_reg_loss_type: str = "smooth_l1",
+        smooth_l1_beta: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.in_features = list(in_features)
+        self.rpn_head = head
+        self.anchor_generator = anchor_generator
+        self.anchor_matcher = anchor_matcher
+        self.box2box_transform = box2box_transform
+        self.batch_size_per_image = batch_size_per_image
+        self.positive_fraction = positive_fraction
+        self.pre_nms_topk = {True: pre_nms_topk[0], False: pre_nms_topk[1]}
+        self.post_nms_topk = {True: post_nms_topk[0], False: post_nms_topk[1]}
+        self.nms_thresh = nms_thresh
+        self.min_box_size = min_box_size
+        self.anchor_boundary_thresh = anchor_boundary_thresh
+        self.loss_weight = loss_weights(loss_weight, ("loss_rpn_cls", "loss_rpn_loc"))
+        self.box_reg_loss_type = box_reg_loss_type
+        self.smooth_l1_beta = smooth_l1_beta
+
+    def forward(
+        self,
+        images: ImageList,
+        features: Mapping[str, Tensor],
+        gt_instances: Sequence[Instances] | None = None,
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
+        """Find proposals and, in training, the losses.
+
+        Args:
+            images: the N input images; only their sizes are used.
+            features: feature maps by name.
+            gt_instances: for each image instances with ``gt_boxes``; needed in training.
+
+        Returns:
+            For each image ``proposal_boxes`` and ``objectness_logits``, and in training
+            ``loss_rpn_cls`` and ``loss_rpn_loc``.
+
+        Raises:
+            ValueError: in training without ground truth.
+            FloatingPointError: in training, if predictions are not finite.
+        """
+        maps = [features[name] for name in self.in_features]
+        anchors: list[Boxes] = self.anchor_generator(maps)
+        logits, deltas = self.rpn_head(maps)
+        box_dim = anchors[0].tensor.shape[1]
+        logits = [level.permute(0, 2, 3, 1).flatten(1) for level in logits]
+        deltas = [_per_anchor(level, box_dim) for level in deltas]
+        losses: dict[str, Tensor] = {}
+        if self.training:
+            if gt_instances is None:
+                raise ValueError("the RPN wants gt_instances while training, got None")
+            labels, boxes = self.label_and_sample_anchors(anchors, gt_instances)
+            losses = self.losses(anchors, logits, labels, deltas, boxes)
+        return self.predict_proposals(anchors, logits, deltas, images.image_sizes), losses
+
+    @torch.no_grad()
+    def label_and_sample_anchors(
+        self, anchors: Sequence[Boxes], gt_instances: Sequence[Instances]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Label anchors as foreground, background or ignored, and draw a sample.
+
+        Args:
+            anchors: anchors of each level, R in all.
+            gt_instances: for each image instances with ``gt_boxes``.
+
+        Returns:
+            For each image (R,) int8 labels: 1 foreground, 0 background, -1 not used; and
+            (R, B) ground truth boxes, meaningful where the label is 1.
+        """
+        all_anchors = type(anchors[0]).cat(list(anchors))
+        labels, matched_boxes = [], []
+        for gt in gt_instances:
+            gt_boxes: Boxes = gt.gt_boxes
+            matched_idxs, image_labels = self.anchor_matcher(pairwise_iou(gt_boxes, all_anchors))
+            if self.anchor_boundary_thresh >= 0:
+                inside = all_anchors.inside_box(gt.image_size, int(self.anchor_boundary_thresh))
+                image_labels[~inside] = -1
+            labels.append(self._subsample_labels(image_labels))
+            if len(gt_boxes) == 0:
+                matched_boxes.append(torch.zeros_like(all_anchors.tensor))
+            else:
+                matched_boxes.append(gt_boxes.tensor[matched_idxs])
+        return labels, matched_boxes
+
+    def _subsample_labels(self, labels: Tensor) -> Tensor:
+        """Keep a random sample of (R,) labels in place, the others become -1."""
+        positive, negative = subsample_labels(
+            labels, self.batch_size_per_image, self.positive_fraction, 0
+        )
+        labels.fill_(-1)
+        labels[positive] = 1
+        labels[negative] = 0
+        return labels
+
+    def losses(
+        self,
+        anchors: Sequence[Boxes],
+        pred_objectness_logits: Sequence[Tensor],
+        gt_labels: Sequence[Tensor],
+        pred_anchor_deltas: Sequence[Tensor],
+        gt_boxes: Sequence[Tensor],
+    ) -> dict[str, Tensor]:
+        """Classification and regression loss over the sampled anchors.
+
+        Args:
+            anchors: anchors of each level.
+            pred_objectness_logits: (N, R_l) for each level.
+            gt_labels: (R,) for each image, see `label_and_sample_anchors`.
+            pred_anchor_deltas: (N, R_l, B) for each level.
+            gt_boxes: (R, B) for each image.
+
+        Returns:
+            ``loss_rpn_cls`` and ``loss_rpn_loc``, both divided by the wanted sample size.
+        """
+        labels = torch.stack(list(gt_labels))
+        foreground = labels == 1
+        _report_sample(labels)
+        loss_loc = dense_box_regression_loss(
+            anchors,
+            self.box2box_transform,
+            pred_anchor_deltas,
+            gt_boxes,
+            foreground,
+            box_reg_loss_type=self.box_reg_loss_type,
+            smooth_l1_beta=self.smooth_l1_beta,
+        )
+        sampled = labels >= 0
+        logits = cat(list(pred_objectness_logits), dim=1)[sampled]
+        loss_cls = F.binary_cross_entropy_with_logits(
+            logits, labels[sampled].to(logits.dtype), reduction="sum"
+        )
+        normalizer = self.batch_size_per_image * len(labels)
+        losses = {"loss_rpn_cls": loss_cls, "loss_rpn_loc": loss_loc}
+        return {
+            name: loss * (self.loss_weight.get(name, 1.0) / normalizer)
+            for name, loss in losses.items()
+        }
+
+    @torch.no_grad()
+    def predict_proposals(
+        self,
+        anchors: Sequence[Boxes],
+        pred_objectness_logits: Sequence[Tensor],
+        pred_anchor_deltas: Sequence[Tensor],
+        image_sizes: Sequence[tuple[int, int]],
+    ) -> list[Instances]:
+        """Decode and select proposals, see `find_top_rpn_proposals`.
+
+        Gradients do not pass: proposals are fixed inputs of what follows.
+        Only the anchors that survive the choice by score are decoded.
+        """
+        boxes, scores = [], []
+        for level, logits, deltas in zip(
+            anchors, pred_objectness_logits, pred_anchor_deltas, strict=True
+        ):
+            top, idx = top_anchors(logits, self.pre_nms_topk[self.training])
+            box_dim = deltas.shape[2]
+            chosen = deltas.gather(1, idx[..., None].expand(-1, -1, box_dim))
+            decoded = self.box2box_transform.apply_deltas(
+                chosen.flatten(0, 1), level.tensor[idx.flatten()]
+            )
+            boxes.append(decoded.view(*idx.shape, box_dim))
+            scores.append(top)
+        return filter_proposals(
+            boxes,
+            scores,
+            image_sizes,
+            nms_thresh=self.nms_thresh,
+            post_nms_topk=self.post_nms_topk[self.training],
+            min_box_size=self.min_box_size,
+            training=self.training,
+        )
+
+
+def _per_anchor(deltas: Tensor, box_dim: int) -> Tensor:
+    """(N, A * B, H, W) to (N, H * W * A, B)."""
+    batch = len(deltas)
+    by_anchor = deltas.unflatten(1, (-1, box_dim)).permute(0, 3, 4, 1, 2)
+    return by_anchor.reshape(batch, -1, box_dim)
+
+
+def _report_sample(labels: Tensor) -> None:
+    storage = active_event_storage()
+    if storage is not None:
+        storage.put_scalar("rpn/num_pos_anchors", (labels == 1).sum() / len(labels))
+        storage.put_scalar("rpn/num_neg_anchors", (labels == 0).sum() / len(labels))

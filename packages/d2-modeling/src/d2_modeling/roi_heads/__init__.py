@@ -1,0 +1,50 @@
+"""Predictions from regions of feature maps."""
+
+from .box_head import FastRCNNConvFCHead
+from .build import (
+    ROI_BOX_HEAD_REGISTRY,
+    ROI_HEADS_REGISTRY,
+    ROI_KEYPOINT_HEAD_REGISTRY,
+    ROI_MASK_HEAD_REGISTRY,
+)
+from .fast_rcnn import FastRCNNOutputLayers
+from .fast_rcnn_inference import fast_rcnn_inference
+from .keypoint_head import (
+    BaseKeypointRCNNHead,
+    KRCNNConvDeconvUpsampleHead,
+    keypoint_rcnn_inference,
+    keypoint_rcnn_loss,
+)
+from .mask_head import (
+    BaseMaskRCNNHead,
+    MaskRCNNConvUpsampleHead,
+    mask_rcnn_inference,
+    mask_rcnn_loss,
+)
+from .region_selection import (
+    select_foreground_proposals,
+    select_proposals_with_visible_keypoints,
+)
+from .roi_heads import ROIHeads, StandardROIHeads
+
+__all__ = [
+    "ROI_BOX_HEAD_REGISTRY",
+    "ROI_HEADS_REGISTRY",
+    "ROI_KEYPOINT_HEAD_REGISTRY",
+    "ROI_MASK_HEAD_REGISTRY",
+    "BaseKeypointRCNNHead",
+    "BaseMaskRCNNHead",
+    "FastRCNNConvFCHead",
+    "FastRCNNOutputLayers",
+    "KRCNNConvDeconvUpsampleHead",
+    "MaskRCNNConvUpsampleHead",
+    "ROIHeads",
+    "StandardROIHeads",
+    "fast_rcnn_inference",
+    "keypoint_rcnn_inference",
+    "keypoint_rcnn_loss",
+    "mask_rcnn_inference",
+    "mask_rcnn_loss",
+    "select_foreground_proposals",
+    "select_proposals_with_visible_keypoints",
+]

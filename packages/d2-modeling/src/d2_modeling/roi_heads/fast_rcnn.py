@@ -1,0 +1,290 @@
+"""Classification and box regression of regions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from d2_structures import Instances
+
+from ..box_regression import BoxTransform, box_regression_loss
+from ..events import active_event_storage
+from ..initialization import normal_fill
+from ..layers import ShapeSpec, cat, cross_entropy
+from ..losses import loss_weights
+from .fast_rcnn_inference import fast_rcnn_inference
+
+Predictions = tuple[Tensor, Tensor]
+
+
+class FastRCNNOutputLayers(nn.Module):
+    """One linear layer for class scores and one for box deltas, with losses and inference.
+
+    Args:
+        input_shape: channels (and height and width, if not 1) of the region features.
+        box2box_transform: encoding of boxes relative to proposals.
+        num_classes: number of classes K, background not counted.
+        test_score_thresh: lowest score of a detection.
+        test_nms_thresh: IoU threshold of the suppression within a class.
+        test_topk_per_image: number of detections per image.
+        cls_agnostic_bbox_reg: predict one box for all classes instead of one for each.
+        smooth_l1_beta: where smooth L1 turns linear; 0 for L1.
+        box_reg_loss_type: ``"smooth_l1"``, ``"giou"``, ``"diou"`` or ``"ciou"``.
+        loss_weight: factor on both losses, or a dict by ``"loss_cls"``, ``"loss_box_reg"``.
+        use_fed_loss: sum the classification loss over a sample of classes only; needs
+            ``use_sigmoid_ce``.
+        use_sigmoid_ce: independent binary classifiers instead of a softmax.
+        get_fed_loss_cls_weights: returns (K,) sampling weights; needed by ``use_fed_loss``.
+        fed_loss_num_classes: number of classes in that sample.
+
+    Raises:
+        ValueError: if options do not fit together.
+
+    Source: Girshick, "Fast R-CNN", 2015; Zhou et al., "Probabilistic two-stage detection",
+    2021, for the federated loss.
+    """
+
+    def __init__(
+        self,
+        input_shape: ShapeSpec,
+        *,
+        box2box_transform: BoxTransform,
+        num_classes: int,
+        test_score_thresh: float = 0.0,
+        test_nms_thresh: float = 0.5,
+        test_topk_per_image: int = 100,
+        cls_agnostic_bbox_reg: bool = False,
+        smooth_l1_beta: float = 0.0,
+        box_reg_loss_type: str = "smooth_l1",
+        loss_weight: float | Mapping[str, float] = 1.0,
+        use_fed_loss: bool = False,
+        use_sigmoid_ce: bool = False,
+        get_fed_loss_cls_weights: Callable[[], Tensor] | None = None,
+        fed_loss_num_classes: int = 50,
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        box_dim = len(getattr(box2box_transform, "weights", (1, 1, 1, 1)))
+        features = (
+            (input_shape.channels or 0) * (input_shape.height or 1) * (input_shape.width or 1)
+        )
+        self.cls_score = nn.Linear(features, num_classes + 1)
+        self.bbox_pred = nn.Linear(
+            features, box_dim if cls_agnostic_bbox_reg else num_classes * box_dim
+        )
+        normal_fill(self.cls_score, std=0.01)
+        normal_fill(self.bbox_pred, std=0.001)
+        self.box2box_transform = box2box_transform
+        self.smooth_l1_beta = smooth_l1_beta
+        self.test_score_thresh = test_score_thresh
+        self.test_nms_thresh = test_nms_thresh
+        self.test_topk_per_image = test_topk_per_image
+        self.box_reg_loss_type = box_reg_loss_type
+        self.loss_weight = loss_weights(loss_weight, ("loss_cls", "loss_box_reg"))
+        self.use_sigmoid_ce = use_sigmoid_ce
+        self.use_fed_loss = use_fed_loss
+        self.fed_loss_num_classes = fed_loss_num_classes
+        if use_fed_loss:
+            if not use_sigmoid_ce or get_fed_loss_cls_weights is None:
+                raise ValueError(
+                    "use_fed_loss needs use_sigmoid_ce=True and get_fed_loss_cls_weights"
+                )
+            self.register_buffer(
+                "fed_loss_cls_weights", get_fed_loss_cls_weights(), persistent=False
+            )
+
+    def forward(self, x: Tensor) -> Predictions:
+        """Predict from region features.
+
+        Args:
+            x: (N, C) or (N, C, H, W).
+
+        Returns:
+            (N, K + 1) scores, background last, and (N, K * B) deltas, (N, B) if class
+            agnostic.
+        """
+        flat = torch.flatten(x, start_dim=1) if x.dim() > 2 else x
+        return self.cls_score(flat), self.bbox_pred(flat)
+
+    def losses(self, predictions: Predictions, proposals: Sequence[Instances]) -> dict[str, Tensor]:
+        """Losses of predictions for labelled proposals.
+
+        Args:
+            predictions: what `forward` returned for the proposals of all images.
+            proposals: for each image instances with ``proposal_boxes``, ``gt_classes``
+                and, where there is ground truth, ``gt_boxes``.
+
+        Returns:
+            ``loss_cls`` and ``loss_box_reg``, weighted.
+        """
+        scores, deltas = predictions
+        gt_classes = _join([p.gt_classes for p in proposals], like=scores)
+        report_classification(scores, gt_classes)
+        proposal_boxes = _join([p.proposal_boxes.tensor for p in proposals], like=deltas)
+        # Images without ground truth have only background, whose boxes are not regressed.
+        gt_boxes = _join(
+            [(p.gt_boxes if p.has("gt_boxes") else p.proposal_boxes).tensor for p in proposals],
+            like=deltas,
+        )
+        if self.use_sigmoid_ce:
+            loss_cls = self.sigmoid_cross_entropy_loss(scores, gt_classes)
+        else:
+            loss_cls = cross_entropy(scores, gt_classes, reduction="mean")
+        losses = {
+            "loss_cls": loss_cls,
+            "loss_box_reg": self.box_reg_loss(proposal_boxes, gt_boxes, deltas, gt_classes),
+        }
+        return {name: loss * self.loss_weight.get(name, 1.0) for name, loss in losses.items()}
+
+    def box_reg_loss(
+        self, proposal_boxes: Tensor, gt_boxes: Tensor, pred_deltas: Tensor, gt_classes: Tensor
+    ) -> Tensor:
+        """Regression loss of the foreground regions over the number of all regions.
+
+        Args:
+            proposal_boxes: (R, B).
+            gt_boxes: (R, B).
+            pred_deltas: (R, B) or (R, K * B).
+            gt_classes: (R,) int64, K for background.
+        """
+        box_dim = proposal_boxes.shape[1]
+        fg = ((gt_classes >= 0) & (gt_classes < self.num_classes)).nonzero().squeeze(1)
+        if pred_deltas.shape[1] == box_dim:
+            fg_deltas = pred_deltas[fg]
+        else:
+            by_class = pred_deltas.view(-1, self.num_classes, box_dim)
+            fg_deltas = by_class[fg, gt_classes[fg]]
+        loss = box_regression_loss(
+            proposal_boxes[fg],
+            fg_deltas,
+            gt_boxes[fg],
+            box2box_transform=self.box2box_transform,
+            box_reg_loss_type=self.box_reg_loss_type,
+            smooth_l1_beta=self.smooth_l1_beta,
+        )
+        # All regions count, not only foreground: in that way each foreground region has
+        # the same weight in every batch.
+        return loss / max(gt_classes.numel(), 1.0)
+
+    def sigmoid_cross_entropy_loss(self, scores: Tensor, gt_classes: Tensor) -> Tensor:
+        """Binary cross entropy of every class, over the number of regions.
+
+        With ``use_fed_loss`` only a sample of classes counts, always including those that
+        are present.
+
+        Args:
+            scores: (R, K + 1) logits; the last column is not used.
+            gt_classes: (R,) int64, K for background.
+        """
+        if gt_classes.numel() == 0:
+            return scores.sum() * 0.0
+        target = F.one_hot(gt_classes, self.num_classes + 1)[:, :-1].to(scores.dtype)
+        loss = F.binary_cross_entropy_with_logits(scores[:, :-1], target, reduction="none")
+        if self.use_fed_loss:
+            loss = loss * self._federated_classes(gt_classes).to(loss.dtype)
+        return loss.sum() / len(gt_classes)
+
+    def _federated_classes(self, gt_classes: Tensor) -> Tensor:
+        """(K,) bool: the classes present, filled up to the wanted number at random."""
+        chosen = torch.zeros(self.num_classes + 1, dtype=torch.bool, device=gt_classes.device)
+        chosen[gt_classes] = True
+        chosen[self.num_classes] = False
+        lacking = self.fed_loss_num_classes - int(chosen.sum())
+        if lacking > 0:
+            weights = self.get_buffer("fed_loss_cls_weights").float().clone()
+            weights[chosen[:-1]] = 0
+            lacking = min(lacking, int((weights > 0).sum()))
+            if lacking > 0:
+                chosen[torch.multinomial(weights, lacking, replacement=False)] = True
+        return chosen[:-1]
+
+    def inference(
+        self, predictions: Predictions, proposals: Sequence[Instances]
+    ) -> tuple[list[Instances], list[Tensor]]:
+        """Detections from predictions, see `fast_rcnn_inference`."""
+        return fast_rcnn_inference(
+            self.predict_boxes(predictions, proposals),
+            self.predict_probs(predictions, proposals),
+            [p.image_size for p in proposals],
+            self.test_score_thresh,
+            self.test_nms_thresh,
+            self.test_topk_per_image,
+        )
+
+    def predict_boxes(
+        self, predictions: Predictions, proposals: Sequence[Instances]
+    ) -> tuple[Tensor, ...]:
+        """Decode the boxes of every class.
+
+        Returns:
+            For each image (R_i, K * B), or (R_i, B) if class agnostic.
+        """
+        if not proposals:
+            return ()
+        boxes = cat([p.proposal_boxes.tensor for p in proposals])
+        decoded = self.box2box_transform.apply_deltas(predictions[1], boxes)
+        return decoded.split([len(p) for p in proposals])
+
+    def predict_boxes_for_gt_classes(
+        self, predictions: Predictions, proposals: Sequence[Instances]
+    ) -> tuple[Tensor, ...]:
+        """Decode the box of each proposal's own class (some class for background).
+
+        Args:
+            predictions: what `forward` returned.
+            proposals: for each image with ``proposal_boxes`` and ``gt_classes``.
+
+        Returns:
+            For each image (R_i, B).
+        """
+        if not proposals:
+            return ()
+        boxes = cat([p.proposal_boxes.tensor for p in proposals])
+        decoded = self.box2box_transform.apply_deltas(predictions[1], boxes)
+        if decoded.shape[1] > boxes.shape[1]:
+            classes = torch.cat([p.gt_classes for p in proposals]).clamp(0, self.num_classes - 1)
+            by_class = decoded.view(len(boxes), self.num_classes, boxes.shape[1])
+            decoded = by_class[torch.arange(len(boxes), device=boxes.device), classes]
+        return decoded.split([len(p) for p in proposals])
+
+    def predict_probs(
+        self, predictions: Predictions, proposals: Sequence[Instances]
+    ) -> tuple[Tensor, ...]:
+        """For each image the (R_i, K + 1) class probabilities."""
+        scores = predictions[0]
+        probs = scores.sigmoid() if self.use_sigmoid_ce else F.softmax(scores, dim=-1)
+        return probs.split([len(p) for p in proposals])
+
+
+def _join(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
+    """Concatenate; of no images, an empty tensor on the device of ``like``."""
+    return cat(list(tensors)) if tensors else torch.empty(0, device=like.device)
+
+
+@torch.no_grad()
+def report_classification(scores: Tensor, gt_classes: Tensor, prefix: str = "fast_rcnn") -> None:
+    """Put the accuracy over all and over foreground regions into the event storage.
+
+    Args:
+        scores: (R, K + 1) logits, background last.
+        gt_classes: (R,) int64, K for background.
+        prefix: put before the scalars' names.
+    """
+    storage = active_event_storage()
+    if storage is None or gt_classes.numel() == 0:
+        return
+    background = scores.shape[1] - 1
+    predicted = scores.argmax(dim=1)
+    correct = predicted == gt_classes
+    foreground = (gt_classes >= 0) & (gt_classes < background)
+    num_foreground = foreground.sum()
+    storage.put_scalar(f"{prefix}/cls_accuracy", correct.float().mean())
+    if scores.device.type == "cpu" and num_foreground == 0:
+        return
+    at_least_one = num_foreground.clamp(min=1)
+    storage.put_scalar(f"{prefix}/fg_cls_accuracy", (correct & foreground).sum() / at_least_one)
+    missed = foreground & (predicted == background)
+    storage.put_scalar(f"{prefix}/false_negative", missed.sum() / at_least_one)

@@ -1,0 +1,185 @@
+"""Keypoints of regions."""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from d2_structures import Instances
+
+from ..events import active_event_storage
+from ..initialization import msra_fill
+from ..layers import ConvTranspose2d, ShapeSpec, cat, interpolate
+from .build import ROI_KEYPOINT_HEAD_REGISTRY
+
+
+def keypoint_rcnn_loss(
+    pred_keypoint_logits: Tensor, instances: Sequence[Instances], normalizer: float | None
+) -> Tensor:
+    """Cross entropy over the S * S positions of each visible keypoint.
+
+    Args:
+        pred_keypoint_logits: (B, K, S, S) for the B instances of all images.
+        instances: for each image, in that order, with ``gt_keypoints`` and
+            ``proposal_boxes``.
+        normalizer: what the sum is divided by; None for the number of visible keypoints.
+
+    Returns:
+        Scalar, 0 if no keypoint is visible inside its region.
+
+    Source: He et al., "Mask R-CNN", 2017, section 5.
+    """
+    size = pred_keypoint_logits.shape[-1]
+    targets, visible = [], []
+    for image in instances:
+        if len(image) > 0:
+            image_targets, image_visible = image.gt_keypoints.to_heatmap(
+                image.proposal_boxes.tensor, size
+            )
+            targets.append(image_targets.flatten())
+            visible.append(image_visible.flatten().bool())
+    rows = torch.cat(visible).nonzero().squeeze(1) if visible else torch.empty(0)
+    if rows.numel() == 0:
+        _report_skipped_batch()
+        return pred_keypoint_logits.sum() * 0
+    logits = pred_keypoint_logits.flatten(2).flatten(0, 1)
+    loss = F.cross_entropy(logits[rows], torch.cat(targets)[rows], reduction="sum")
+    return loss / (rows.numel() if normalizer is None else normalizer)
+
+
+def _report_skipped_batch() -> None:
+    storage = active_event_storage()
+    if storage is not None:
+        storage.put_scalar("kpts_num_skipped_batches", 1, smoothing_hint=False)
+
+
+def keypoint_rcnn_inference(
+    pred_keypoint_logits: Tensor, pred_instances: Sequence[Instances]
+) -> None:
+    """Set ``pred_keypoints`` and ``pred_keypoint_heatmaps`` of each image.
+
+    Args:
+        pred_keypoint_logits: (B, K, S, S) for the B instances of all images.
+        pred_instances: for each image with ``pred_boxes``; gets (N, K, 3) keypoints
+            (x, y, score) and the (N, K, S, S) logits.
+    """
+    from d2_structures import heatmaps_to_keypoints
+
+    boxes = cat([image.pred_boxes.tensor for image in pred_instances])
+    logits = pred_keypoint_logits.detach()
+    keypoints = heatmaps_to_keypoints(logits, boxes.detach())[:, :, [0, 1, 3]]
+    counts = [len(image) for image in pred_instances]
+    for image, image_keypoints, heatmaps in zip(
+        pred_instances, keypoints.split(counts), logits.split(counts), strict=True
+    ):
+        image.pred_keypoints = image_keypoints
+        image.pred_keypoint_heatmaps = heatmaps
+
+
+class BaseKeypointRCNNHead(nn.Module, metaclass=ABCMeta):
+    """Loss and inference of Keypoint R-CNN around the layers of a subclass.
+
+    Args:
+        num_keypoints: keypoints per instance.
+        loss_weight: factor on the loss.
+        loss_normalizer: number that the summed loss is divided by (times the number of
+            images), or ``"visible"`` for the number of visible keypoints in the batch.
+
+    Raises:
+        ValueError: if the normalizer is another string.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_keypoints: int,
+        loss_weight: float = 1.0,
+        loss_normalizer: float | str = 1.0,
+    ) -> None:
+        super().__init__()
+        if isinstance(loss_normalizer, str) and loss_normalizer != "visible":
+            raise ValueError(f"loss_normalizer: a number or 'visible', got {loss_normalizer!r}")
+        self.num_keypoints = num_keypoints
+        self.loss_weight = loss_weight
+        self.loss_normalizer = loss_normalizer
+
+    def forward(self, x: Any, instances: list[Instances]) -> Any:
+        """Losses in training, instances with keypoints in inference.
+
+        Args:
+            x: region features, as the ROI heads give them.
+            instances: for each image the regions: in training with ``proposal_boxes`` and
+                ground truth, in inference with ``pred_boxes``.
+
+        Returns:
+            ``{"loss_keypoint": ...}`` or ``instances``.
+        """
+        logits = self.layers(x)
+        if self.training:
+            normalizer = (
+                None
+                if isinstance(self.loss_normalizer, str)
+                else len(instances) * self.loss_normalizer
+            )
+            loss = keypoint_rcnn_loss(logits, instances, normalizer)
+            return {"loss_keypoint": loss * self.loss_weight}
+        keypoint_rcnn_inference(logits, instances)
+        return instances
+
+    @abstractmethod
+    def layers(self, x: Any) -> Tensor:
+        """Map region features to (B, K, S, S) keypoint logits."""
+
+
+@ROI_KEYPOINT_HEAD_REGISTRY.register()
+class KRCNNConvDeconvUpsampleHead(BaseKeypointRCNNHead):
+    """3×3 convolutions, a deconvolution that doubles the size, bilinear doubling.
+
+    Args:
+        input_shape: channels of the region features.
+        num_keypoints: keypoints per instance.
+        conv_dims: output channels of the convolutions.
+        loss_weight: see `BaseKeypointRCNNHead`.
+        loss_normalizer: see `BaseKeypointRCNNHead`.
+
+    Source: He et al., "Mask R-CNN", 2017, section 5.
+    """
+
+    def __init__(
+        self,
+        input_shape: ShapeSpec,
+        *,
+        num_keypoints: int,
+        conv_dims: Sequence[int],
+        loss_weight: float = 1.0,
+        loss_normalizer: float | str = 1.0,
+    ) -> None:
+        super().__init__(
+            num_keypoints=num_keypoints, loss_weight=loss_weight, loss_normalizer=loss_normalizer
+        )
+        width = input_shape.channels
+        if width is None:
+            raise ValueError(f"the keypoint head wants the number of channels, got {input_shape}")
+        self._conv_names: list[str] = []
+        for number, out_width in enumerate(conv_dims, start=1):
+            layer = nn.Conv2d(width, out_width, 3, padding=1)
+            msra_fill(layer)
+            self.add_module(f"conv_fcn{number}", layer)
+            self._conv_names.append(f"conv_fcn{number}")
+            width = out_width
+        self.score_lowres = ConvTranspose2d(width, num_keypoints, 4, stride=2, padding=1)
+        msra_fill(self.score_lowres)
+        self.up_scale = 2
+
+    def layers(self, x: Tensor) -> Tensor:
+        """Map (B, C, S, S) to (B, num_keypoints, 4S, 4S)."""
+        for name in self._conv_names:
+            x = F.relu(self.get_submodule(name)(x))
+        return interpolate(
+            self.score_lowres(x), scale_factor=self.up_scale, mode="bilinear", align_corners=False
+        )

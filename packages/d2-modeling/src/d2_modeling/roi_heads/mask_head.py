@@ -1,0 +1,203 @@
+"""Masks of regions."""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from d2_structures import Instances
+
+from ..events import active_event_storage
+from ..initialization import msra_fill, normal_fill
+from ..layers import Conv2d, ConvTranspose2d, ShapeSpec, get_norm
+from ..layers.convolution import Norm
+from .build import ROI_MASK_HEAD_REGISTRY
+
+_LEFT_RIGHT = "Left: mask prediction;   Right: mask GT"
+
+
+def mask_rcnn_loss(
+    pred_mask_logits: Tensor, instances: Sequence[Instances], vis_period: int = 0
+) -> Tensor:
+    """Binary cross entropy of each region's mask of its ground truth class.
+
+    Args:
+        pred_mask_logits: (B, C, S, S) for the B instances of all images; C is the number
+            of classes, or 1 for one mask for all.
+        instances: for each image, in the order of the logits, with ``proposal_boxes``,
+            ``gt_classes`` and ``gt_masks``.
+        vis_period: every so many iterations put pictures into the event storage; 0 never.
+
+    Returns:
+        Scalar, 0 if there is no instance.
+
+    Raises:
+        ValueError: if the masks are not square.
+
+    Source: He et al., "Mask R-CNN", 2017.
+    """
+    num_masks, num_channels, height, width = pred_mask_logits.shape
+    if height != width:
+        raise ValueError(f"predicted masks have to be square, got {height} x {width}")
+    with_masks = [image for image in instances if len(image) > 0]
+    if not with_masks:
+        return pred_mask_logits.sum() * 0
+    gt_masks = torch.cat(
+        [
+            image.gt_masks.crop_and_resize(image.proposal_boxes.tensor, height)
+            for image in with_masks
+        ]
+    ).to(pred_mask_logits.device)
+    if num_channels == 1:
+        logits = pred_mask_logits[:, 0]
+    else:
+        gt_classes = torch.cat([image.gt_classes for image in with_masks])
+        logits = pred_mask_logits[torch.arange(num_masks, device=gt_classes.device), gt_classes]
+    gt_bool = gt_masks if gt_masks.dtype == torch.bool else gt_masks > 0.5
+    _report_masks(logits, gt_bool, vis_period)
+    return F.binary_cross_entropy_with_logits(logits, gt_masks.to(logits.dtype))
+
+
+@torch.no_grad()
+def _report_masks(logits: Tensor, gt_masks: Tensor, vis_period: int) -> None:
+    storage = active_event_storage()
+    if storage is None:
+        return
+    incorrect = (logits > 0.0) != gt_masks
+    total = max(incorrect.numel(), 1)
+    num_positive = gt_masks.sum()
+    wrong, missed = incorrect.sum(), (incorrect & gt_masks).sum()
+    storage.put_scalar("mask_rcnn/accuracy", 1 - wrong / total)
+    storage.put_scalar(
+        "mask_rcnn/false_positive", (wrong - missed) / (total - num_positive).clamp(min=1)
+    )
+    storage.put_scalar("mask_rcnn/false_negative", missed / num_positive.clamp(min=1))
+    if vis_period > 0 and storage.iter % vis_period == 0:
+        pairs = torch.cat([logits.sigmoid(), gt_masks.to(logits.dtype)], dim=2)
+        for index, pair in enumerate(pairs):
+            storage.put_image(f"{_LEFT_RIGHT} ({index})", pair.expand(3, -1, -1))
+
+
+def mask_rcnn_inference(pred_mask_logits: Tensor, pred_instances: Sequence[Instances]) -> None:
+    """Set ``pred_masks`` of each image to the probabilities of the predicted classes.
+
+    Args:
+        pred_mask_logits: (B, C, S, S) as in `mask_rcnn_loss`.
+        pred_instances: for each image with ``pred_classes``; gets (N, 1, S, S) masks.
+    """
+    if pred_mask_logits.shape[1] == 1:
+        logits = pred_mask_logits
+    else:
+        classes = torch.cat([image.pred_classes for image in pred_instances])
+        rows = torch.arange(len(pred_mask_logits), device=classes.device)
+        logits = pred_mask_logits[rows, classes][:, None]
+    masks = logits.sigmoid().split([len(image) for image in pred_instances])
+    for image_masks, image in zip(masks, pred_instances, strict=True):
+        image.pred_masks = image_masks
+
+
+class BaseMaskRCNNHead(nn.Module, metaclass=ABCMeta):
+    """Loss and inference of Mask R-CNN around the layers of a subclass.
+
+    Args:
+        loss_weight: factor on the loss.
+        vis_period: see `mask_rcnn_loss`.
+    """
+
+    def __init__(self, *, loss_weight: float = 1.0, vis_period: int = 0) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+        self.vis_period = vis_period
+
+    def forward(self, x: Any, instances: list[Instances]) -> Any:
+        """Losses in training, instances with masks in inference.
+
+        Args:
+            x: region features, as the ROI heads give them.
+            instances: for each image the regions: in training with ``proposal_boxes`` and
+                ground truth, in inference with ``pred_classes``.
+
+        Returns:
+            ``{"loss_mask": ...}`` or ``instances``.
+        """
+        logits = self.layers(x)
+        if self.training:
+            loss = mask_rcnn_loss(logits, instances, self.vis_period)
+            return {"loss_mask": loss * self.loss_weight}
+        mask_rcnn_inference(logits, instances)
+        return instances
+
+    @abstractmethod
+    def layers(self, x: Any) -> Tensor:
+        """Map region features to (B, C, S, S) mask logits."""
+
+
+@ROI_MASK_HEAD_REGISTRY.register()
+class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
+    """3×3 convolutions, a 2×2 deconvolution that doubles the size, a 1×1 prediction.
+
+    Args:
+        input_shape: channels of the region features.
+        num_classes: number of masks per region, 1 for class-agnostic masks.
+        conv_dims: output channels of the convolutions; the last is the deconvolution's.
+        conv_norm: normalisation of the convolutions, see `get_norm`.
+        loss_weight: see `BaseMaskRCNNHead`.
+        vis_period: see `BaseMaskRCNNHead`.
+
+    Raises:
+        ValueError: if ``conv_dims`` is empty.
+    """
+
+    def __init__(
+        self,
+        input_shape: ShapeSpec,
+        *,
+        num_classes: int,
+        conv_dims: Sequence[int],
+        conv_norm: Norm = "",
+        loss_weight: float = 1.0,
+        vis_period: int = 0,
+    ) -> None:
+        super().__init__(loss_weight=loss_weight, vis_period=vis_period)
+        if not conv_dims:
+            raise ValueError("conv_dims wants at least the width of the deconvolution")
+        width = input_shape.channels
+        if width is None:
+            raise ValueError(f"the mask head wants the number of channels, got {input_shape}")
+        network = nn.Sequential()
+        for number, out_width in enumerate(conv_dims[:-1], start=1):
+            layer = Conv2d(
+                width,
+                out_width,
+                kernel_size=3,
+                padding=1,
+                bias=not conv_norm,
+                norm=get_norm(conv_norm, out_width),
+                activation=nn.ReLU(),
+            )
+            msra_fill(layer)
+            network.add_module(f"mask_fcn{number}", layer)
+            width = out_width
+        deconv = ConvTranspose2d(width, conv_dims[-1], kernel_size=2, stride=2)
+        predictor = nn.Conv2d(conv_dims[-1], num_classes, kernel_size=1)
+        msra_fill(deconv)
+        normal_fill(predictor, std=0.001)
+        network.add_module("deconv", deconv)
+        network.add_module("deconv_relu", nn.ReLU())
+        network.add_module("predictor", predictor)
+        # The layers are children of this module itself: their names are those of
+        # published checkpoints.
+        self._layer_names = [name for name, _ in network.named_children()]
+        for name, child in network.named_children():
+            self.add_module(name, child)
+
+    def layers(self, x: Tensor) -> Tensor:
+        """Map (B, C, S, S) to (B, num_classes, 2S, 2S)."""
+        for name in self._layer_names:
+            x = self.get_submodule(name)(x)
+        return x

@@ -1,0 +1,54 @@
+"""Which regions take part in the loss of a head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from d2_structures import Instances
+
+from ..events import active_event_storage
+
+
+def select_foreground_proposals(
+    proposals: Sequence[Instances], bg_label: int
+) -> tuple[list[Instances], list[Tensor]]:
+    """The labelled proposals that are neither background nor ignored.
+
+    Args:
+        proposals: for each image with ``gt_classes``.
+        bg_label: label of the background.
+
+    Returns:
+        For each image its foreground proposals, and the (R_i,) bool mask of them.
+    """
+    masks = [(p.gt_classes != -1) & (p.gt_classes != bg_label) for p in proposals]
+    chosen = [p[mask.nonzero().squeeze(1)] for p, mask in zip(proposals, masks, strict=True)]
+    return chosen, masks
+
+
+def select_proposals_with_visible_keypoints(proposals: Sequence[Instances]) -> list[Instances]:
+    """The proposals that hold at least one visible keypoint of their ground truth.
+
+    Args:
+        proposals: for each image with ``proposal_boxes`` and (N, K, 3) ``gt_keypoints``.
+    """
+    selected = []
+    for image in proposals:
+        if len(image) == 0:
+            selected.append(image)
+            continue
+        keypoints = image.gt_keypoints.tensor
+        x, y, visibility = keypoints.unbind(dim=2)
+        x1, y1, x2, y2 = image.proposal_boxes.tensor[:, :, None].unbind(dim=1)
+        inside = (x >= x1) & (x <= x2) & (y >= y1) & (y <= y2)
+        selected.append(image[((visibility >= 1) & inside).any(dim=1).nonzero().squeeze(1)])
+    storage = active_event_storage()
+    if storage is not None:
+        storage.put_scalar(
+            "keypoint_head/num_fg_samples",
+            torch.tensor([float(len(image)) for image in selected]).mean(),
+        )
+    return selected

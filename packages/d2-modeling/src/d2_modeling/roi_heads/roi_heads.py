@@ -1,0 +1,330 @@
+"""Everything that happens to a region: sampling, pooling, and the heads."""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from d2_structures import Boxes, ImageList, Instances, pairwise_iou
+
+from ..events import active_event_storage
+from ..matcher import Matcher
+from ..poolers import ROIPooler
+from ..proposal_generator.proposal_utils import add_ground_truth_to_proposals
+from ..sampling import subsample_labels
+from .build import ROI_HEADS_REGISTRY
+from .region_selection import (
+    select_foreground_proposals,
+    select_proposals_with_visible_keypoints,
+)
+
+
+class ROIHeads(nn.Module, metaclass=ABCMeta):
+    """Base class: matches proposals with ground truth and samples them for training.
+
+    Args:
+        num_classes: number of classes, background not counted.
+        batch_size_per_image: proposals sampled per image.
+        positive_fraction: at most this share of them is foreground.
+        proposal_matcher: labels proposals by their overlap with ground truth.
+        proposal_append_gt: whether ground truth boxes are proposals too.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        batch_size_per_image: int,
+        positive_fraction: float,
+        proposal_matcher: Matcher,
+        proposal_append_gt: bool = True,
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.batch_size_per_image = batch_size_per_image
+        self.positive_fraction = positive_fraction
+        self.proposal_matcher = proposal_matcher
+        self.proposal_append_gt = proposal_append_gt
+
+    @torch.no_grad()
+    def label_and_sample_proposals(
+        self, proposals: Sequence[Instances], targets: Sequence[Instances]
+    ) -> list[Instances]:
+        """Give proposals the ground truth they overlap most, and draw a sample.
+
+        Args:
+            proposals: for each image with ``proposal_boxes`` and ``objectness_logits``.
+            targets: for each image with ``gt_boxes``, ``gt_classes`` and maybe further
+                fields that begin with ``gt_``.
+
+        Returns:
+            For each image at most ``batch_size_per_image`` proposals with ``gt_classes``
+            (``num_classes`` for background) and, if the image has ground truth, the
+            other ``gt_`` fields of the match; those mean nothing for background.
+        """
+        if self.proposal_append_gt:
+            proposals = add_ground_truth_to_proposals(targets, proposals)
+        sampled = [
+            self._label_and_sample_image(*pair) for pair in zip(proposals, targets, strict=True)
+        ]
+        _report_sample(sampled, self.num_classes)
+        return sampled
+
+    def _label_and_sample_image(self, proposals: Instances, targets: Instances) -> Instances:
+        quality = pairwise_iou(targets.gt_boxes, proposals.proposal_boxes)
+        matched_idxs, matched_labels = self.proposal_matcher(quality)
+        sampled_idxs, gt_classes = self._sample_proposals(
+            matched_idxs, matched_labels, targets.gt_classes
+        )
+        proposals = proposals[sampled_idxs]
+        proposals.gt_classes = gt_classes
+        if len(targets) > 0:
+            sampled_targets = matched_idxs[sampled_idxs]
+            for name, value in targets.get_fields().items():
+                if name.startswith("gt_") and not proposals.has(name):
+                    proposals.set(name, value[sampled_targets])
+        return proposals
+
+    def _sample_proposals(
+        self, matched_idxs: Tensor, matched_labels: Tensor, gt_classes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Draw proposals of one image.
+
+        Args:
+            matched_idxs: (N,) index of each proposal's ground truth.
+            matched_labels: (N,) label of the match: 1, 0 or -1.
+            gt_classes: (M,) class of each ground truth.
+
+        Returns:
+            (S,) drawn indices, foreground first, and (S,) their classes.
+        """
+        if gt_classes.numel() > 0:
+            classes = gt_classes[matched_idxs]
+            classes[matched_labels == 0] = self.num_classes
+            classes[matched_labels == -1] = -1
+        else:
+            classes = torch.full_like(matched_idxs, self.num_classes)
+        foreground, background = subsample_labels(
+            classes, self.batch_size_per_image, self.positive_fraction, self.num_classes
+        )
+        sampled = torch.cat([foreground, background])
+        return sampled, classes[sampled]
+
+    @abstractmethod
+    def forward(
+        self,
+        images: ImageList,
+        features: Mapping[str, Tensor],
+        proposals: list[Instances],
+        targets: Sequence[Instances] | None = None,
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
+        """Predict from regions.
+
+        Args:
+            images: the N input images.
+            features: feature maps by name.
+            proposals: for each image with ``proposal_boxes`` and ``objectness_logits``.
+            targets: for each image the ground truth; in training only.
+
+        Returns:
+            For each image its detections (unspecified in training), and the losses (empty
+            in inference).
+        """
+
+
+def _report_sample(sampled: Sequence[Instances], num_classes: int) -> None:
+    storage = active_event_storage()
+    if storage is None or not sampled:
+        return
+    background = torch.stack([(image.gt_classes == num_classes).sum() for image in sampled])
+    total = sum(len(image) for image in sampled)
+    mean_background = background.sum() / len(sampled)
+    storage.put_scalar("roi_head/num_fg_samples", total / len(sampled) - mean_background)
+    storage.put_scalar("roi_head/num_bg_samples", mean_background)
+
+
+@ROI_HEADS_REGISTRY.register()
+class StandardROIHeads(ROIHeads):
+    """Box head, and maybe mask and keypoint heads, each with its own pooler.
+
+    Args:
+        box_in_features: names of the feature maps for the box head.
+        box_pooler: extracts the box head's region features.
+        box_head: network on them.
+        box_predictor: predictions, losses and inference, see `FastRCNNOutputLayers`.
+        mask_in_features: names of the feature maps for the mask head; None for no masks.
+        mask_pooler: extracts the mask head's region features; None gives the head the
+            feature maps themselves.
+        mask_head: see `BaseMaskRCNNHead`.
+        keypoint_in_features: as for masks.
+        keypoint_pooler: as for masks.
+        keypoint_head: see `BaseKeypointRCNNHead`.
+        train_on_pred_boxes: train mask and keypoint heads on the predicted boxes instead
+            of the proposals.
+        **kwargs: arguments of `ROIHeads`.
+    """
+
+    def __init__(
+        self,
+        *,
+        box_in_features: Sequence[str],
+        box_pooler: ROIPooler,
+        box_head: nn.Module,
+        box_predictor: nn.Module,
+        mask_in_features: Sequence[str] | None = None,
+        mask_pooler: ROIPooler | None = None,
+        mask_head: nn.Module | None = None,
+        keypoint_in_features: Sequence[str] | None = None,
+        keypoint_pooler: ROIPooler | None = None,
+        keypoint_head: nn.Module | None = None,
+        train_on_pred_boxes: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.in_features = self.box_in_features = list(box_in_features)
+        self.box_pooler = box_pooler
+        self.box_head = box_head
+        self.box_predictor: Any = box_predictor
+        self.mask_on = mask_in_features is not None
+        if mask_in_features is not None:
+            _require_head(mask_head, "mask")
+            self.mask_in_features = list(mask_in_features)
+            self.mask_pooler = mask_pooler
+            self.mask_head = mask_head
+        self.keypoint_on = keypoint_in_features is not None
+        if keypoint_in_features is not None:
+            _require_head(keypoint_head, "keypoint")
+            self.keypoint_in_features = list(keypoint_in_features)
+            self.keypoint_pooler = keypoint_pooler
+            self.keypoint_head = keypoint_head
+        self.train_on_pred_boxes = train_on_pred_boxes
+
+    def forward(
+        self,
+        images: ImageList,
+        features: Mapping[str, Tensor],
+        proposals: list[Instances],
+        targets: Sequence[Instances] | None = None,
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
+        """See `ROIHeads.forward`. In training the sampled proposals are returned.
+
+        Raises:
+            ValueError: in training without targets.
+        """
+        if not self.training:
+            detections = self._detect(features, proposals)
+            # The other heads look at the detected boxes, not at the proposals.
+            return self.forward_with_given_boxes(features, detections), {}
+        if targets is None:
+            raise ValueError("the ROI heads want targets while training, got None")
+        proposals = self.label_and_sample_proposals(proposals, targets)
+        losses = self._box_losses(features, proposals)
+        if self.mask_on or self.keypoint_on:
+            foreground, _ = select_foreground_proposals(proposals, self.num_classes)
+            losses.update(self._forward_mask(features, foreground))
+            losses.update(self._forward_keypoint(features, foreground))
+        return proposals, losses
+
+    def forward_with_given_boxes(
+        self, features: Mapping[str, Tensor], instances: list[Instances]
+    ) -> list[Instances]:
+        """Add the outputs of the mask and keypoint heads to known boxes.
+
+        Args:
+            features: feature maps by name.
+            instances: for each image with ``pred_boxes`` and ``pred_classes``.
+
+        Returns:
+            The instances with ``pred_masks`` and ``pred_keypoints``, whichever exist.
+
+        Raises:
+            ValueError: in training, or if the boxes or classes are missing.
+        """
+        if self.training:
+            raise ValueError("forward_with_given_boxes is for inference; call eval() first")
+        for image in instances:
+            if not (image.has("pred_boxes") and image.has("pred_classes")):
+                raise ValueError(
+                    "given instances need pred_boxes and pred_classes, "
+                    f"got the fields {sorted(image.get_fields())}"
+                )
+        if self.mask_on:
+            instances = self._forward_mask(features, instances)
+        if self.keypoint_on:
+            instances = self._forward_keypoint(features, instances)
+        return instances
+
+    def _predict_boxes(
+        self, features: Mapping[str, Tensor], proposals: Sequence[Instances]
+    ) -> tuple[Tensor, Tensor]:
+        pooled = self.box_pooler(
+            [features[name] for name in self.box_in_features],
+            [image.proposal_boxes for image in proposals],
+        )
+        predictions: tuple[Tensor, Tensor] = self.box_predictor(self.box_head(pooled))
+        return predictions
+
+    def _detect(
+        self, features: Mapping[str, Tensor], proposals: Sequence[Instances]
+    ) -> list[Instances]:
+        detections: list[Instances]
+        detections, _ = self.box_predictor.inference(
+            self._predict_boxes(features, proposals), proposals
+        )
+        return detections
+
+    def _box_losses(
+        self, features: Mapping[str, Tensor], proposals: Sequence[Instances]
+    ) -> dict[str, Tensor]:
+        predictions = self._predict_boxes(features, proposals)
+        losses: dict[str, Tensor] = self.box_predictor.losses(predictions, proposals)
+        if self.train_on_pred_boxes:
+            with torch.no_grad():
+                boxes = self.box_predictor.predict_boxes_for_gt_classes(predictions, proposals)
+                for image, image_boxes in zip(proposals, boxes, strict=True):
+                    image.proposal_boxes = Boxes(image_boxes)
+        return losses
+
+    def _forward_mask(self, features: Mapping[str, Tensor], instances: list[Instances]) -> Any:
+        """The mask head's losses of foreground proposals, or instances with masks."""
+        if not self.mask_on:
+            return {}
+        assert self.mask_head is not None
+        regions = self._region_features(
+            features, self.mask_in_features, self.mask_pooler, instances
+        )
+        return self.mask_head(regions, instances)
+
+    def _forward_keypoint(self, features: Mapping[str, Tensor], instances: list[Instances]) -> Any:
+        """The keypoint head's losses of foreground proposals, or instances with keypoints."""
+        if not self.keypoint_on:
+            return {}
+        assert self.keypoint_head is not None
+        if self.training:
+            instances = select_proposals_with_visible_keypoints(instances)
+        regions = self._region_features(
+            features, self.keypoint_in_features, self.keypoint_pooler, instances
+        )
+        return self.keypoint_head(regions, instances)
+
+    def _region_features(
+        self,
+        features: Mapping[str, Tensor],
+        names: Sequence[str],
+        pooler: ROIPooler | None,
+        instances: Sequence[Instances],
+    ) -> Tensor | dict[str, Tensor]:
+        if pooler is None:
+            return {name: features[name] for name in names}
+        boxes = [image.proposal_boxes if self.training else image.pred_boxes for image in instances]
+        pooled: Tensor = pooler([features[name] for name in names], boxes)
+        return pooled
+
+
+def _require_head(head: nn.Module | None, kind: str) -> None:
+    if head is None:
+        raise ValueError(f"{kind}_in_features was given without {kind}_head")
