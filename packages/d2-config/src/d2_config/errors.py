@@ -11,6 +11,10 @@ class ConfigKeyError(KeyError):
         return str(self.args[0]) if self.args else ""
 
 
+class ConfigTypeError(TypeError, ValueError):
+    """A value of the wrong type. Also a ``ValueError``, which is what yacs raises here."""
+
+
 class ConfigFileError(ValueError):
     """A config file that cannot be read or fails while it runs; names the file and line."""
 

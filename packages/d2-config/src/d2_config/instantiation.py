@@ -59,9 +59,7 @@ def _build(cfg: Any, path: str) -> Any:
 
 def _call(cfg: Any, path: str) -> Any:
     target = _resolve_target(resolved(cfg, TARGET), path)
-    arguments = {
-        key: _build(resolved(cfg, key), join(path, key)) for key in cfg if key != TARGET
-    }
+    arguments = {key: _build(resolved(cfg, key), join(path, key)) for key in cfg if key != TARGET}
     for key in arguments:
         if not isinstance(key, str):
             raise TypeError(f"{join(path, key)}: argument names must be strings, got {key!r}")

@@ -138,6 +138,5 @@ def _find(folder: Path, dotted: str, importer: Path) -> Path:
         if candidate.is_file():
             return candidate
     beside = [p.stem for p in stem.parent.glob("*.py")] if stem.parent.is_dir() else []
-    raise ImportError(
-        f"{importer} imports {dotted!r}, but there is no {stem}.py.{did_you_mean(stem.name, beside)}"
-    )
+    hint = did_you_mean(stem.name, beside)
+    raise ImportError(f"{importer} imports {dotted!r}, but there is no {stem}.py.{hint}")

@@ -15,19 +15,18 @@ class YamlDocument:
 
     Attributes:
         data: mappings, lists and scalars.
-        lines: key path, such as ``MODEL.RPN.HEAD_NAME``, to line number (from 1).
+        places: key path, such as ``MODEL.RPN.HEAD_NAME``, to ``"file, line 12"``.
         source: the file's name, or a word for where the text came from.
     """
 
-    def __init__(self, data: Any, lines: dict[str, int], source: str) -> None:
+    def __init__(self, data: Any, places: dict[str, str], source: str) -> None:
         self.data = data
-        self.lines = lines
+        self.places = places
         self.source = source
 
     def where(self, path: str) -> str:
-        """Return ``file, line 12`` for a key path, or the file alone where it is not known."""
-        line = self.lines.get(path)
-        return f"{self.source}, line {line}" if line else self.source
+        """Return file and line of a key path, or the file alone where it is not known."""
+        return self.places.get(path, self.source)
 
 
 def parse_yaml(text: str, source: str | Path, *, allow_unsafe: bool = False) -> YamlDocument:
@@ -44,14 +43,14 @@ def parse_yaml(text: str, source: str | Path, *, allow_unsafe: bool = False) -> 
             tag that constructs a Python object while ``allow_unsafe`` is false. Names file and
             line, and for a tag the way to allow it.
     """
-    loader = _UnsafeLoader(text) if allow_unsafe else _SafeLoader(text)
+    loader = yaml.UnsafeLoader(text) if allow_unsafe else yaml.SafeLoader(text)
     try:
         node = loader.get_single_node()
         if node is None:
             return YamlDocument(None, {}, str(source))
-        lines: dict[str, int] = {}
-        _check(node, "", lines, str(source), allow_unsafe, set())
-        return YamlDocument(loader.construct_document(node), lines, str(source))
+        check = _Check(str(source), allow_unsafe)
+        check.visit(node, "")
+        return YamlDocument(loader.construct_document(node), check.places, str(source))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
@@ -62,50 +61,52 @@ def parse_yaml(text: str, source: str | Path, *, allow_unsafe: bool = False) -> 
         loader.dispose()
 
 
-class _SafeLoader(yaml.SafeLoader):
-    """Plain data only."""
+_YAML_PREFIX = "tag:yaml.org,2002:"
+_MERGE_TAG = f"{_YAML_PREFIX}merge"
+_PLAIN_TAGS = {*filter(None, yaml.SafeLoader.yaml_constructors), _MERGE_TAG, f"{_YAML_PREFIX}value"}
 
 
-class _UnsafeLoader(yaml.UnsafeLoader):
-    """Any Python object; used on explicit request alone."""
+class _Check:
+    """Walk a document before it is constructed: note places, refuse unsafe tags and repeats."""
 
+    def __init__(self, source: str, allow_unsafe: bool) -> None:
+        self.source = source
+        self.allow_unsafe = allow_unsafe
+        self.places: dict[str, str] = {}
+        self._visited: set[int] = set()
 
-def _check(
-    node: yaml.Node,
-    path: str,
-    lines: dict[str, int],
-    source: str,
-    allow_unsafe: bool,
-    visited: set[int],
-) -> None:
-    """Record the line of each key; refuse unsafe tags and repeated keys."""
-    line = node.start_mark.line + 1
-    lines.setdefault(path, line)
-    if not allow_unsafe and node.tag not in _SafeLoader.yaml_constructors:
-        raise ConfigFileError(
-            f"{source}, line {line}{f', key {path}' if path else ''}: the tag {_shown(node.tag)!r} "
-            "asks to construct a Python object, which can run any code, and is refused. Write "
-            "plain values instead, or pass allow_unsafe=True if you wrote or inspected this file"
-        )
-    if id(node) in visited:  # reached again through an alias
-        return
-    visited.add(id(node))
-    if isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            _check(item, join(path, index), lines, source, allow_unsafe, visited)
-    elif isinstance(node, yaml.MappingNode):
+    def visit(self, node: yaml.Node, path: str) -> None:
+        self._check_tag(node, path)
+        if id(node) in self._visited:  # reached again through an alias
+            return
+        self._visited.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                self.visit(item, join(path, index))
+        elif isinstance(node, yaml.MappingNode):
+            self._visit_mapping(node, path)
+
+    def _visit_mapping(self, node: yaml.MappingNode, path: str) -> None:
         seen: set[Hashable] = set()
         for key_node, value_node in node.value:
-            _check(key_node, path, {}, source, allow_unsafe, visited)
+            self.visit(key_node, path)
             key = key_node.value if isinstance(key_node.value, str) else id(key_node)
-            key_path = join(path, key)
-            if key in seen and key_node.tag != "tag:yaml.org,2002:merge":
-                at = key_node.start_mark.line + 1
-                raise ConfigFileError(f"{source}, line {at}: the key {key_path!r} appears twice")
+            key_path, place = join(path, key), self._place(key_node)
+            if key in seen and key_node.tag != _MERGE_TAG:
+                raise ConfigFileError(f"{place}: the key {key_path!r} appears twice")
             seen.add(key)
-            lines[key_path] = key_node.start_mark.line + 1
-            _check(value_node, key_path, lines, source, allow_unsafe, visited)
+            self.places[key_path] = place
+            self.visit(value_node, key_path)
 
+    def _check_tag(self, node: yaml.Node, path: str) -> None:
+        if self.allow_unsafe or node.tag in _PLAIN_TAGS:
+            return
+        key = f", key {path}" if path else ""
+        raise ConfigFileError(
+            f"{self._place(node)}{key}: the tag {node.tag.replace(_YAML_PREFIX, '!!')!r} asks to "
+            "construct a Python object, which can run any code, and is refused. Write plain "
+            "values instead, or pass allow_unsafe=True if you wrote or inspected this file"
+        )
 
-def _shown(tag: str) -> str:
-    return tag.replace("tag:yaml.org,2002:", "!!")
+    def _place(self, node: yaml.Node) -> str:
+        return f"{self.source}, line {node.start_mark.line + 1}"

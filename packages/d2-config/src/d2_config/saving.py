@@ -40,10 +40,7 @@ def save(cfg: DictConfig | ListConfig, filename: str | os.PathLike[str]) -> None
         cfg: a config node or dictionary.
         filename: the YAML file to write; missing folders are made.
     """
-    lost: dict[str, str] = {}
-    plain = _plain(cfg, "", lost)
-    style: dict[str, Any] = {"default_flow_style": None, "allow_unicode": True, "width": 100}
-    text = yaml.dump(plain, Dumper=_Dumper, sort_keys=False, **style)
+    text, lost = to_yaml(cfg)
     write_atomically(filename, text)
     if not lost:
         return
@@ -55,6 +52,18 @@ def save(cfg: DictConfig | ListConfig, filename: str | os.PathLike[str]) -> None
         values,
         f"The whole config was pickled to {pickled}." if pickled else "Nor can they be pickled.",
     )
+
+
+def to_yaml(cfg: Any) -> tuple[str, dict[str, str]]:
+    """Return ``cfg`` as the text that :func:`save` writes.
+
+    Returns:
+        The YAML text, and the key path and ``repr`` of each value that YAML cannot hold.
+    """
+    lost: dict[str, str] = {}
+    plain = _plain(cfg, "", lost)
+    style: dict[str, Any] = {"default_flow_style": None, "allow_unicode": True, "width": 100}
+    return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, **style), lost
 
 
 def bind(function: Callable[..., Any], args: Any = (), kwargs: Any = None) -> Any:
