@@ -1,0 +1,62 @@
+"""Whether a checkpoint belongs to a model, and what to say when it does not."""
+
+import dataclasses
+import logging
+import math
+
+from d2_modeling.weights import ShapeMismatch, WeightMatch
+
+logger = logging.getLogger(__name__)
+
+MIN_SHARE_USED = 0.5
+_SHOWN = 12
+
+# Buffers that used to be stored; models derive them from their configuration.
+_DERIVED = ("anchor_generator.cell_anchors", "pixel_mean", "pixel_std")
+
+
+def is_derived(name: str) -> bool:
+    """Whether a name is that of a buffer which models compute themselves."""
+    return any(derived in name for derived in _DERIVED)
+
+
+def check_same_architecture(path: str, match: WeightMatch, *, strict: bool) -> None:
+    """Refuse a checkpoint that belongs to another architecture; report lesser differences.
+
+    Loading part of a checkpoint is normal (a backbone, or a detector with other classes).
+    But when less than half of its tensors find a place, or in strict mode any is left over
+    or missing, the result would be a model with largely random weights.
+
+    Raises:
+        ValueError: naming the file and the worst mismatches.
+    """
+    num_fitting = len(match.state_dict)
+    num_tensors = num_fitting + len(match.unexpected) + len(match.mismatched)
+    if num_tensors == 0:
+        raise ValueError(f"checkpoint {path!r} holds no weights")
+    mostly_unused = num_fitting < MIN_SHARE_USED * num_tensors
+    if mostly_unused or (strict and not match.complete):
+        raise ValueError(
+            f"checkpoint {path!r} does not fit the model: of its {num_tensors} tensors "
+            f"{num_fitting} fit, {len(match.mismatched)} have another shape and "
+            f"{len(match.unexpected)} are unknown to the model; {len(match.missing)} tensors of "
+            f"the model are not in it.\n{_worst(match)}\nIt was made by a model of another "
+            "architecture or number of classes: use it with the config that it was trained with"
+        )
+    if not match.complete:
+        logger.warning("Not all weights of %s and the model agree:\n%s", path, match.report())
+
+
+def _worst(match: WeightMatch) -> str:
+    """Report the largest differences of each kind."""
+    shortened = dataclasses.replace(
+        match,
+        mismatched=sorted(match.mismatched, key=_size_difference, reverse=True)[:_SHOWN],
+        missing=match.missing[:_SHOWN],
+        unexpected=match.unexpected[:_SHOWN],
+    )
+    return shortened.report()
+
+
+def _size_difference(mismatch: ShapeMismatch) -> int:
+    return abs(math.prod(mismatch.model_shape) - math.prod(mismatch.checkpoint_shape))

@@ -1,0 +1,88 @@
+"""Checkpoints of detectors and of the backbones they start from."""
+
+import os
+from typing import Any
+
+import torch.distributed as dist
+from torch import nn
+
+from d2_engine.checkpoint.checkpointer import Checkpointer, tensors_of
+from d2_engine.checkpoint.reading import read_checkpoint
+from d2_modeling.weights import (
+    WeightMatch,
+    convert_caffe2_backbone,
+    convert_torchvision_resnet,
+    is_caffe2_backbone,
+    is_torchvision_resnet,
+)
+from d2_structures import comm
+
+
+class DetectionCheckpointer(Checkpointer):
+    """:class:`Checkpointer` that also understands model-zoo files and ImageNet backbones.
+
+    * Zoo ``.pkl`` files, including those with Caffe2's names, are read by an unpickler that
+      admits arrays and plain containers only.
+    * Backbones with zoo, Caffe2 or torchvision names are put where the model has its backbone.
+    * In distributed training a file only has to exist on the main process.
+
+    Args:
+        model: a detector, maybe wrapped in DistributedDataParallel.
+        save_dir: folder to save to and to find checkpoints in.
+        save_to_disk: by default only the main process saves.
+        checkpointables: further objects with a state, e.g. ``trainer=trainer``.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        save_to_disk: bool | None = None,
+        **checkpointables: Any,
+    ) -> None:
+        if save_to_disk is None:
+            save_to_disk = comm.is_main_process()
+        super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+
+    def has_checkpoint(self) -> bool:
+        """Return whether the main process has a last checkpoint."""
+        return any(comm.all_gather(super().has_checkpoint()))
+
+    def get_checkpoint_file(self) -> str:
+        """Return the path of the main process's last checkpoint, or ""."""
+        return comm.all_gather(super().get_checkpoint_file())[0]
+
+    def _read(self, path: str) -> dict[str, Any]:
+        if all(comm.all_gather(os.path.isfile(path))):
+            return read_checkpoint(path)
+        content: list[Any] = [None]
+        if comm.is_main_process():
+            content = [_read_or_error(path)]
+        if comm.get_world_size() > 1:
+            dist.broadcast_object_list(content, src=0)
+        if isinstance(content[0], Exception):
+            raise content[0]
+        return content[0]
+
+    def _match(self, checkpoint: dict[str, Any]) -> WeightMatch:
+        by_suffix = bool(checkpoint.pop("matching_heuristics", False))
+        if "model" in checkpoint:
+            state_dict = checkpoint.pop("model")
+        else:
+            state_dict = checkpoint.pop("blobs")
+        if is_caffe2_backbone(state_dict):
+            arrays = {k: v for k, v in state_dict.items() if not isinstance(v, str)}
+            state_dict, by_suffix = convert_caffe2_backbone(arrays), True
+        tensors = tensors_of(state_dict)
+        if is_torchvision_resnet(tensors):
+            tensors, by_suffix = convert_torchvision_resnet(tensors), True
+        return self._match_names(tensors, by_suffix=by_suffix)
+
+
+def _read_or_error(path: str) -> dict[str, Any] | Exception:
+    """Read on the main process; an error is for every process to raise."""
+    try:
+        return read_checkpoint(path)
+    except (OSError, ValueError, ImportError) as error:
+        return error

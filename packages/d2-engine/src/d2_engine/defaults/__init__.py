@@ -1,0 +1,14 @@
+"""What most training and inference scripts do in the same way."""
+
+from d2_engine.defaults.distributed import create_ddp_model
+from d2_engine.defaults.predictor import DefaultPredictor
+from d2_engine.defaults.setup import default_argument_parser, default_setup
+from d2_engine.defaults.writers import default_writers
+
+__all__ = [
+    "DefaultPredictor",
+    "create_ddp_model",
+    "default_argument_parser",
+    "default_setup",
+    "default_writers",
+]

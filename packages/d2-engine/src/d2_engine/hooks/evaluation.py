@@ -1,0 +1,77 @@
+"""Evaluation during training."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from d2_engine.train_loop import HookBase
+from d2_structures import comm
+
+
+class EvalHook(HookBase):
+    """Run an evaluation periodically and at the end of training.
+
+    The results are stored as scalars whose names are the keys joined by ``/``. Every process
+    has to have this hook; one that is not to evaluate gives ``lambda: None``.
+
+    Args:
+        eval_period: iterations between two evaluations; 0 evaluates at the end only.
+        eval_function: takes nothing, returns a (nested) dict of numbers, or None.
+        eval_after_train: whether to evaluate at the end.
+    """
+
+    def __init__(
+        self,
+        eval_period: int,
+        eval_function: Callable[[], Mapping[str, Any] | None],
+        eval_after_train: bool = True,
+    ) -> None:
+        self._period = eval_period
+        self._function: Callable[[], Mapping[str, Any] | None] | None = eval_function
+        self._after_train = eval_after_train
+
+    def after_step(self) -> None:
+        """Evaluate when the period is over; the end of training has its own evaluation."""
+        done = self.trainer.iter + 1
+        if self._period > 0 and done % self._period == 0 and done != self.trainer.max_iter:
+            self._evaluate()
+
+    def after_train(self) -> None:
+        """Evaluate if training was completed, then let go of the function."""
+        if self._after_train and self.trainer.iter >= self.trainer.max_iter:
+            self._evaluate()
+        # It usually holds the model and the trainer.
+        self._function = None
+
+    def _evaluate(self) -> None:
+        if self._function is None:
+            return
+        results = self._function()
+        if results:
+            if not isinstance(results, Mapping):
+                raise TypeError(
+                    f"an evaluation function returns a dict of metrics, got {type(results)}"
+                )
+            for name, value in flatten_results(results).items():
+                self.trainer.storage.put_scalar(name, value, smoothing_hint=False)
+        # An evaluation may take very different times on different processes.
+        comm.synchronize()
+
+
+def flatten_results(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Flatten nested metrics: ``{"bbox": {"AP": 1.0}}`` becomes ``{"bbox/AP": 1.0}``.
+
+    Raises:
+        TypeError: if a value is not a number; names its key.
+    """
+    flat: dict[str, float] = {}
+    for key, value in results.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten_results(value, f"{prefix}{key}/"))
+            continue
+        try:
+            flat[f"{prefix}{key}"] = float(value)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"evaluation result {prefix}{key!s} must be a number, got {value!r}"
+            ) from None
+    return flat

@@ -1,0 +1,77 @@
+"""The learning rate of each iteration."""
+
+from collections import Counter
+from typing import Any
+
+import torch
+from torch.optim.lr_scheduler import LRScheduler as TorchLRScheduler
+
+from d2_engine.solver import LRMultiplier, ParamScheduler
+from d2_engine.train_loop import HookBase
+
+
+class LRScheduler(HookBase):
+    """Step a scheduler after every iteration and record the rate as ``lr``.
+
+    Args:
+        optimizer: by default ``trainer.optimizer``.
+        scheduler: a torch scheduler, or a ParamScheduler that gives the factor on the
+            optimizer's learning rates; by default ``trainer.scheduler``.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer | None = None,
+        scheduler: TorchLRScheduler | ParamScheduler | None = None,
+    ) -> None:
+        self._optimizer = optimizer
+        self._scheduler = scheduler
+        self._group = 0
+
+    @property
+    def scheduler(self) -> Any:
+        """The scheduler in use."""
+        return self._scheduler if self._scheduler is not None else self.trainer.scheduler  # type: ignore[attr-defined]  # trainers with a scheduler have it
+
+    def before_train(self) -> None:
+        """Find optimizer and scheduler; make a schedule start at the first iteration."""
+        optimizer = self._optimizer or self.trainer.optimizer  # type: ignore[attr-defined]  # trainers with an optimizer have it
+        self._optimizer = optimizer
+        if isinstance(self.scheduler, ParamScheduler):
+            for group in optimizer.param_groups:
+                group.setdefault("initial_lr", group["lr"])
+            self._scheduler = LRMultiplier(
+                optimizer,
+                self.scheduler,
+                self.trainer.max_iter,
+                last_iter=self.trainer.start_iter - 1,
+            )
+        self._group = _representative_group(optimizer)
+
+    def after_step(self) -> None:
+        """Record the rate of this iteration, then go on to the next."""
+        assert self._optimizer is not None
+        rate = self._optimizer.param_groups[self._group]["lr"]
+        self.trainer.storage.put_scalar("lr", rate, smoothing_hint=False)
+        self.scheduler.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of a torch scheduler."""
+        if isinstance(self.scheduler, TorchLRScheduler):
+            return self.scheduler.state_dict()
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore a torch scheduler; a ParamScheduler only needs the first iteration."""
+        if isinstance(self.scheduler, TorchLRScheduler):
+            self.scheduler.load_state_dict(state_dict)
+
+
+def _representative_group(optimizer: torch.optim.Optimizer) -> int:
+    """Return the group to show: one with the commonest rate, or the largest if all differ."""
+    groups = optimizer.param_groups
+    rate, count = Counter(group["lr"] for group in groups).most_common(1)[0]
+    if count == 1:
+        sizes = [len(group["params"]) for group in groups]
+        return sizes.index(max(sizes))
+    return next(i for i, group in enumerate(groups) if group["lr"] == rate)

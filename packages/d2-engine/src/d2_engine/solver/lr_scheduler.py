@@ -1,0 +1,110 @@
+"""Learning-rate schedulers for torch optimizers."""
+
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from d2_engine.solver.param_scheduler import (
+    CompositeParamScheduler,
+    ConstantParamScheduler,
+    LinearParamScheduler,
+    ParamScheduler,
+)
+
+
+class WarmupParamScheduler(CompositeParamScheduler):
+    """Put a warm-up in front of another schedule.
+
+    The warm-up leads from ``warmup_factor`` times the schedule's first value to the value
+    that the schedule has where the warm-up ends.
+
+    Args:
+        scheduler: the schedule of the whole run.
+        warmup_factor: first value, relative to the schedule's first value, e.g. 0.001.
+        warmup_length: share of the run, in [0, 1], e.g. 0.01. With 0 there is no warm-up.
+        warmup_method: ``"linear"``, or ``"constant"``: the first value until the warm-up ends.
+        rescale_interval: if true, the schedule starts after the warm-up and is squeezed
+            into the rest of the run; otherwise the warm-up covers its beginning.
+
+    Raises:
+        ValueError: on another ``warmup_method`` or a length outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        scheduler: ParamScheduler,
+        warmup_factor: float,
+        warmup_length: float,
+        warmup_method: str = "linear",
+        rescale_interval: bool = False,
+    ) -> None:
+        if not 0 <= warmup_length <= 1:
+            raise ValueError(
+                f"warmup_length is a share of the run in [0, 1], got {warmup_length}; "
+                "divide the number of warm-up iterations by the number of training iterations"
+            )
+        start = warmup_factor * scheduler(0.0)
+        end = scheduler(0.0 if rescale_interval else warmup_length)
+        warmup: ParamScheduler
+        if warmup_method == "linear":
+            warmup = LinearParamScheduler(start, end)
+        elif warmup_method == "constant":
+            warmup = ConstantParamScheduler(start)
+        else:
+            raise ValueError(f"warmup_method is 'linear' or 'constant', got {warmup_method!r}")
+        super().__init__(
+            [warmup, scheduler],
+            lengths=[warmup_length, 1 - warmup_length],
+            interval_scaling=["rescaled", "rescaled" if rescale_interval else "fixed"],
+        )
+
+
+class LRMultiplier(LRScheduler):
+    """Multiply the initial learning rate of every parameter group by a schedule.
+
+    Groups keep their ratio to each other. The checkpointed state is two plain values, so
+    it can be loaded without running code.
+
+    Args:
+        optimizer: its groups' current ``lr`` are the initial rates.
+        multiplier: factor on the initial rates, a function of progress in [0, 1].
+        max_iter: number of training iterations; progress is ``iteration / max_iter``.
+        last_iter: the iteration before the first, -1 for a new run.
+
+    Example:
+        >>> LRMultiplier(
+        ...     optimizer,
+        ...     WarmupParamScheduler(
+        ...         MultiStepParamScheduler([1, 0.1], num_updates=900, milestones=[600]),
+        ...         warmup_factor=0.001,
+        ...         warmup_length=100 / 900,
+        ...     ),
+        ...     max_iter=900,
+        ... )
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        multiplier: ParamScheduler,
+        max_iter: int,
+        last_iter: int = -1,
+    ) -> None:
+        if not isinstance(multiplier, ParamScheduler):
+            raise TypeError(
+                f"LRMultiplier needs a ParamScheduler as multiplier, got {type(multiplier)}"
+            )
+        self._multiplier = multiplier
+        self._max_iter = max_iter
+        super().__init__(optimizer, last_epoch=last_iter)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the iteration and the initial rates; the schedule itself is code."""
+        return {"base_lrs": self.base_lrs, "last_epoch": self.last_epoch}
+
+    def get_lr(self) -> list[float | Tensor]:
+        """Return the learning rate of each group at the current iteration."""
+        factor = self._multiplier(self.last_epoch / self._max_iter)
+        return [base_lr * factor for base_lr in self.base_lrs]

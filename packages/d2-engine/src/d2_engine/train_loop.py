@@ -1,0 +1,168 @@
+"""The training loop and what can be hung into it."""
+
+import logging
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+from d2_modeling.events import EventStorage
+
+logger = logging.getLogger(__name__)
+
+
+class HookBase:
+    """Something that happens around the steps of a trainer.
+
+    The trainer calls the methods in this order::
+
+        hook.before_train()
+        for iter in range(start_iter, max_iter):
+            hook.before_step()
+            trainer.run_step()      # calls hook.after_backward() between gradient and update
+            hook.after_step()
+        hook.after_train()
+
+    ``before_step`` should take negligible time; work belongs in ``after_step``, so that hooks
+    which look at the difference (a timer) measure the step itself.
+    """
+
+    trainer: "TrainerBase" = None  # type: ignore[assignment]  # set by register_hooks
+    """The trainer (a weak proxy), set when the hook is registered."""
+
+    def before_train(self) -> None:
+        """Called before the first iteration."""
+
+    def after_train(self) -> None:
+        """Called after the last iteration, and also when training stops on an error."""
+
+    def before_step(self) -> None:
+        """Called before each iteration."""
+
+    def after_backward(self) -> None:
+        """Called after the backward pass of each iteration, before the update."""
+
+    def after_step(self) -> None:
+        """Called after each iteration."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint must keep of this hook; nothing by default."""
+        return {}
+
+
+class TrainerBase:
+    """A loop with hooks. Subclasses say what one step is.
+
+    Attributes:
+        iter: the current iteration; ``max_iter`` once training has completed.
+        start_iter: the first iteration of this call of :meth:`train`.
+        max_iter: where training ends (exclusive).
+        storage: the EventStorage that is open while training.
+    """
+
+    def __init__(self) -> None:
+        self._hooks: list[HookBase] = []
+        self.iter = 0
+        self.start_iter = 0
+        self.max_iter = 0
+        self.storage: EventStorage
+
+    def register_hooks(self, hooks: Sequence[HookBase | None]) -> None:
+        """Add hooks; they run in the order of registration. None is skipped."""
+        added = [hook for hook in hooks if hook is not None]
+        for hook in added:
+            if not isinstance(hook, HookBase):
+                raise TypeError(f"a hook is an instance of HookBase, got {type(hook)}")
+            # A proxy, so that trainer and hooks do not keep each other alive.
+            hook.trainer = weakref.proxy(self)
+        self._hooks.extend(added)
+
+    def train(self, start_iter: int, max_iter: int) -> None:
+        """Run iterations ``start_iter`` (inclusive) to ``max_iter`` (exclusive).
+
+        ``after_train`` of the hooks runs even if a step raises.
+        """
+        logger.info("Training from iteration %d to %d", start_iter, max_iter)
+        self.iter = self.start_iter = start_iter
+        self.max_iter = max_iter
+        with EventStorage(start_iter) as self.storage:
+            try:
+                self.before_train()
+                for iteration in range(start_iter, max_iter):
+                    self.iter = iteration
+                    self.before_step()
+                    self.run_step()
+                    self.after_step()
+                # Lets hooks tell a completed run from an interrupted one.
+                self.iter = max(start_iter, max_iter)
+            finally:
+                self.after_train()
+
+    def before_train(self) -> None:
+        """Run the hooks' ``before_train``."""
+        for hook in self._hooks:
+            hook.before_train()
+
+    def after_train(self) -> None:
+        """Run the hooks' ``after_train``."""
+        self.storage.iter = self.iter
+        for hook in self._hooks:
+            hook.after_train()
+
+    def before_step(self) -> None:
+        """Run the hooks' ``before_step``."""
+        # Whatever is stored from here on belongs to this iteration.
+        self.storage.iter = self.iter
+        for hook in self._hooks:
+            hook.before_step()
+
+    def after_backward(self) -> None:
+        """Run the hooks' ``after_backward``; :meth:`run_step` calls it where it applies."""
+        for hook in self._hooks:
+            hook.after_backward()
+
+    def after_step(self) -> None:
+        """Run the hooks' ``after_step``."""
+        for hook in self._hooks:
+            hook.after_step()
+
+    def run_step(self) -> None:
+        """Do one iteration; to be overridden."""
+        raise NotImplementedError(f"{type(self).__name__} must implement run_step()")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the iteration and the state of each hook that has one."""
+        state: dict[str, Any] = {"iteration": self.iter}
+        hooks_state = {}
+        for name, hook in _named_hooks(self._hooks):
+            hook_state = hook.state_dict()
+            if hook_state:
+                hooks_state[name] = hook_state
+        if hooks_state:
+            state["hooks"] = hooks_state
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned.
+
+        Training is to continue at ``self.iter + 1``: the stored iteration was completed.
+        State of hooks that are not registered any more is reported and left out.
+        """
+        self.iter = state_dict["iteration"]
+        hooks = dict(_named_hooks(self._hooks))
+        for name, hook_state in state_dict.get("hooks", {}).items():
+            load = getattr(hooks.get(name), "load_state_dict", None)
+            if load is None:
+                logger.warning("The checkpoint holds the state of hook %s, which is unused", name)
+            else:
+                load(hook_state)
+
+
+def _named_hooks(hooks: Sequence[HookBase]) -> list[tuple[str, HookBase]]:
+    """Name each hook by its class, with a count behind repeated ones."""
+    counts: dict[str, int] = {}
+    named = []
+    for hook in hooks:
+        name = type(hook).__qualname__
+        counts[name] = counts.get(name, 0) + 1
+        named.append((name if counts[name] == 1 else f"{name}#{counts[name]}", hook))
+    return named
