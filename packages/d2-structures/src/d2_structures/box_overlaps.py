@@ -1,0 +1,120 @@
+"""How boxes overlap and where points lie in them: all pairs, or pair by pair."""
+
+import torch
+from torch import Tensor
+
+from .boxes import Boxes
+
+__all__ = [
+    "matched_boxlist_iou",
+    "matched_pairwise_iou",
+    "pairwise_intersection",
+    "pairwise_ioa",
+    "pairwise_iou",
+    "pairwise_point_box_distance",
+]
+
+
+def pairwise_intersection(boxes1: Boxes, boxes2: Boxes) -> Tensor:
+    """Areas of overlap between all pairs.
+
+    Args:
+        boxes1: N boxes.
+        boxes2: M boxes.
+
+    Returns:
+        (N, M) areas in square pixels, 0 where the boxes do not meet. Differentiable.
+    """
+    left1, top1, right1, bottom1 = boxes1.tensor.unsqueeze(1).unbind(dim=2)
+    left2, top2, right2, bottom2 = boxes2.tensor.t().contiguous().unbind(dim=0)
+    width = (torch.min(right1, right2) - torch.max(left1, left2)).clamp_(min=0)
+    height = (torch.min(bottom1, bottom2) - torch.max(top1, top2)).clamp_(min=0)
+    return width * height
+
+
+def pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
+    """Intersection over union between all pairs of boxes.
+
+    Args:
+        boxes1: N boxes.
+        boxes2: M boxes.
+
+    Returns:
+        (N, M) in [0, 1]; 0 where the boxes do not meet, also for boxes without area.
+    """
+    intersection = pairwise_intersection(boxes1, boxes2)
+    union = boxes1.area().unsqueeze(1) + boxes2.area() - intersection
+    return _ratio_or_zero(intersection, union)
+
+
+def pairwise_ioa(boxes1: Boxes, boxes2: Boxes) -> Tensor:
+    """Intersection over the area of ``boxes2``, between all pairs of boxes.
+
+    Args:
+        boxes1: N boxes.
+        boxes2: M boxes.
+
+    Returns:
+        (N, M) in [0, 1]: how much of each of ``boxes2`` each of ``boxes1`` covers.
+    """
+    intersection = pairwise_intersection(boxes1, boxes2)
+    return _ratio_or_zero(intersection, boxes2.area())
+
+
+def matched_pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
+    """Intersection over union of the i-th box of one list with the i-th of the other.
+
+    Args:
+        boxes1: N boxes.
+        boxes2: N boxes.
+
+    Returns:
+        (N,) in [0, 1]; 0 where the boxes do not meet.
+
+    Raises:
+        ValueError: if the lengths differ.
+    """
+    if len(boxes1) != len(boxes2):
+        raise ValueError(
+            "matched_pairwise_iou needs lists of the same length, got "
+            f"{len(boxes1)} and {len(boxes2)} boxes"
+        )
+    box1, box2 = boxes1.tensor, boxes2.tensor
+    top_left = torch.max(box1[:, :2], box2[:, :2])
+    bottom_right = torch.min(box1[:, 2:], box2[:, 2:])
+    size = (bottom_right - top_left).clamp(min=0)
+    intersection = size[:, 0] * size[:, 1]
+    return _ratio_or_zero(intersection, boxes1.area() + boxes2.area() - intersection)
+
+
+def matched_boxlist_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
+    """An older name of `matched_pairwise_iou`."""
+    return matched_pairwise_iou(boxes1, boxes2)
+
+
+def pairwise_point_box_distance(points: Tensor, boxes: Boxes) -> Tensor:
+    """Signed distances from points to the four sides of boxes, as FCOS regresses them.
+
+    Args:
+        points: (N, 2) of (x, y) in pixels.
+        boxes: M boxes.
+
+    Returns:
+        (N, M, 4) distances in pixels to the left, top, right and bottom side, in that order; all
+        four are positive exactly when the point lies inside the box.
+
+    Raises:
+        ValueError: if ``points`` is not (N, 2).
+    """
+    if points.dim() != 2 or points.shape[1] != 2:
+        raise ValueError(f"points must have shape (N, 2), got {list(points.shape)}")
+    x, y = points.unsqueeze(dim=2).unbind(dim=1)
+    x1, y1, x2, y2 = boxes.tensor.unsqueeze(0).unbind(dim=2)
+    return torch.stack([x - x1, y - y1, x2 - x, y2 - y], dim=2)
+
+
+def _ratio_or_zero(part: Tensor, whole: Tensor) -> Tensor:
+    """``part / whole``, and 0 with a gradient of 0 where the two are 0. Overwrites ``whole``."""
+    # Smaller than any real area, large enough to divide by; a literal because TorchScript reads
+    # no module constants.
+    return part / whole.clamp_(min=1e-30)

@@ -1,0 +1,133 @@
+"""What the structures accept as their data, and the messages they refuse the rest with.
+
+`as_row_matrix`, `check_finite` and `select_rows` are also compiled by TorchScript.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    Index = int | slice | Tensor | np.ndarray | list[int] | list[bool]
+    TensorIterator = Iterator[Tensor]
+    TensorLike = Tensor | np.ndarray | Sequence[Any]
+else:
+    # TorchScript reads the same annotations and knows none of these types. Inside a scripted
+    # model data and indices are tensors, and nothing iterates over a structure.
+    Index = Tensor
+    TensorIterator = Any
+    TensorLike = Tensor
+
+__all__ = [
+    "Index",
+    "TensorIterator",
+    "TensorLike",
+    "as_row_matrix",
+    "check_finite",
+    "check_same_type",
+    "host_array",
+    "select_rows",
+    "tensor_from_host",
+]
+
+
+def tensor_from_host(data: Any, name: str) -> Tensor:
+    """Turn numbers in lists or arrays into a float32 CPU tensor.
+
+    Raises:
+        TypeError: if ``data`` is not numeric (ragged lists included).
+        ValueError: if a number is NaN or infinite.
+    """
+    if isinstance(data, Sequence) and len(data) and isinstance(data[0], Tensor):
+        tensor = torch.stack(list(data))
+    else:
+        try:
+            array = np.asarray(data)
+        except ValueError as error:
+            raise TypeError(
+                f"{name} needs a matrix of numbers, got rows of differing lengths: {data!r:.200}"
+            ) from error
+        if array.dtype.kind not in "fiu":
+            raise TypeError(
+                f"{name} needs a tensor, an array or nested lists of numbers, got "
+                f"{type(data).__name__} of dtype {array.dtype}"
+            )
+        tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+    check_finite(tensor, name)
+    return tensor
+
+
+def as_row_matrix(tensor: Tensor, columns: int, name: str) -> Tensor:
+    """Check that ``tensor`` is an (N, columns) matrix of numbers; give it as float32.
+
+    A tensor without elements gives (0, columns), whatever its shape. Shapes are not checked
+    under `torch.jit.trace`, where a check would be recorded as a constant.
+    """
+    if tensor.dtype == torch.bool or tensor.is_complex():
+        raise TypeError(f"{name} needs real numbers, got a tensor of dtype {tensor.dtype}")
+    tensor = tensor.to(torch.float32)
+    if torch.jit.is_tracing():
+        return tensor
+    if tensor.dim() == 2 and tensor.shape[1] == columns:
+        return tensor
+    if tensor.numel() == 0:
+        return tensor.reshape((0, columns))
+    raise ValueError(f"{name} needs shape (N, {columns}), got {list(tensor.shape)}")
+
+
+def check_finite(tensor: Tensor, name: str) -> None:
+    """Refuse NaN and infinity; not checked in a trace or an export, which see no values.
+
+    Raises:
+        ValueError: with the first offending row.
+    """
+    if torch.jit.is_scripting():
+        if not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"{name} holds NaN or infinity")
+    elif not (torch.jit.is_tracing() or torch.compiler.is_compiling()):
+        finite = torch.isfinite(tensor)
+        if not bool(finite.all()):
+            row = int((~finite).nonzero()[0, 0])
+            raise ValueError(
+                f"{name} holds NaN or infinity: row {row} of shape {list(tensor.shape)} is "
+                f"{tensor[row].tolist()}"
+            )
+
+
+def select_rows(tensor: Tensor, item: Index, name: str) -> Tensor:
+    """Index the first dimension and insist that the others stay.
+
+    Raises:
+        ValueError: if the result has another number of dimensions.
+    """
+    rows = tensor[item]
+    if rows.dim() != tensor.dim():
+        raise ValueError(
+            f"{name} can be indexed by an int, a slice, an int vector or a bool vector of its "
+            f"length; this index gave shape {list(rows.shape)} out of {list(tensor.shape)}"
+        )
+    return rows
+
+
+def check_same_type(parts: Sequence[Any], wanted: type, name: str) -> None:
+    """Refuse a list to be joined in which something is not a ``wanted``.
+
+    Raises:
+        TypeError: naming the position.
+    """
+    if not isinstance(parts, (list, tuple)):
+        raise TypeError(f"{name} needs a list of {wanted.__name__}, got {type(parts).__name__}")
+    for position, part in enumerate(parts):
+        if not isinstance(part, wanted):
+            raise TypeError(
+                f"{name} needs a list of {wanted.__name__}, got {type(part).__name__} at "
+                f"position {position}"
+            )
+
+
+def host_array(tensor: Tensor, dtype: Any, copy: bool | None) -> np.ndarray:
+    """What ``__array__`` of a structure returns."""
+    return np.array(tensor.detach().cpu().numpy(), dtype=dtype, copy=copy)
