@@ -84,7 +84,7 @@ class Box2BoxTransform:
         deltas = deltas if deltas.dtype == torch.float64 else deltas.float()
         size, centre = _size_and_centre(boxes.to(deltas.dtype))
         size, centre = size[:, None], centre[:, None]
-        scaled = deltas.reshape(len(deltas), -1, 4) / deltas.new_tensor(self.weights)
+        scaled = deltas.unflatten(1, (-1, 4)) / deltas.new_tensor(self.weights)
         new_centre = scaled[..., :2] * size + centre
         half = 0.5 * torch.exp(scaled[..., 2:].clamp(max=self.scale_clamp)) * size
         return torch.cat([new_centre - half, new_centre + half], dim=2).reshape(deltas.shape)

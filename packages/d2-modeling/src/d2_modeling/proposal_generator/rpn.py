@@ -306,9 +306,8 @@ class RPN(nn.Module):
 
 def _per_anchor(deltas: Tensor, box_dim: int) -> Tensor:
     """(N, A * B, H, W) to (N, H * W * A, B)."""
-    batch = len(deltas)
     by_anchor = deltas.unflatten(1, (-1, box_dim)).permute(0, 3, 4, 1, 2)
-    return by_anchor.reshape(batch, -1, box_dim)
+    return by_anchor.flatten(1, 3)
 
 
 def _report_sample(labels: Tensor) -> None:

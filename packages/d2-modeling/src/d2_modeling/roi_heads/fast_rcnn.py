@@ -155,7 +155,7 @@ class FastRCNNOutputLayers(nn.Module):
         if pred_deltas.shape[1] == box_dim:
             fg_deltas = pred_deltas[fg]
         else:
-            by_class = pred_deltas.view(-1, self.num_classes, box_dim)
+            by_class = pred_deltas.unflatten(1, (self.num_classes, box_dim))
             fg_deltas = by_class[fg, gt_classes[fg]]
         loss = box_regression_loss(
             proposal_boxes[fg],
@@ -246,7 +246,7 @@ class FastRCNNOutputLayers(nn.Module):
         decoded = self.box2box_transform.apply_deltas(predictions[1], boxes)
         if decoded.shape[1] > boxes.shape[1]:
             classes = torch.cat([p.gt_classes for p in proposals]).clamp(0, self.num_classes - 1)
-            by_class = decoded.view(len(boxes), self.num_classes, boxes.shape[1])
+            by_class = decoded.unflatten(1, (self.num_classes, boxes.shape[1]))
             decoded = by_class[torch.arange(len(boxes), device=boxes.device), classes]
         return decoded.split([len(p) for p in proposals])
 

@@ -55,7 +55,7 @@ def fast_rcnn_inference_single_image(
     class_scores = scores[:, :-1]
     candidates = (class_scores > score_thresh) & finite[:, None]
     region_idx, class_idx = candidates.nonzero(as_tuple=True)
-    per_class = boxes.reshape(len(boxes), -1, 4)
+    per_class = boxes.unflatten(1, (-1, 4))
     if per_class.shape[1] == 1:
         chosen = per_class[region_idx, 0]
     else:

@@ -1,0 +1,207 @@
+"""Builders shared by the tests, and reference values of the original system."""
+
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from d2_modeling import GeneralizedRCNN, StandardROIHeads
+from d2_modeling.anchor_generator import DefaultAnchorGenerator
+from d2_modeling.backbone import FPN, BasicStem, BottleneckBlock, LastLevelMaxPool, ResNet
+from d2_modeling.box_regression import Box2BoxTransform
+from d2_modeling.layers import ShapeSpec
+from d2_modeling.matcher import Matcher
+from d2_modeling.poolers import ROIPooler
+from d2_modeling.proposal_generator import RPN, StandardRPNHead
+from d2_modeling.roi_heads import (
+    FastRCNNConvFCHead,
+    FastRCNNOutputLayers,
+    KRCNNConvDeconvUpsampleHead,
+    MaskRCNNConvUpsampleHead,
+)
+
+_REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
+_STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
+
+
+def _load_golden(name: str) -> Any:
+    shared = pathlib.Path(os.environ.get("D2_SHARED", _REPOSITORY.parent / "shared"))
+    path = shared / "golden" / name
+    if not path.is_file():
+        pytest.skip(f"reference values {name} are not at hand; set D2_SHARED to their folder")
+    if path.suffix == ".json":
+        import json
+
+        return json.loads(path.read_text())
+    return torch.load(path, weights_only=True)
+
+
+@pytest.fixture(scope="session")
+def load_golden() -> Callable[[str], Any]:
+    """Reads a file of reference values, or skips the test."""
+    return _load_golden
+
+
+@pytest.fixture(scope="session")
+def golden_modeling() -> Any:
+    return _load_golden("ops_modeling.pt")
+
+
+@pytest.fixture(scope="session")
+def golden_layers() -> Any:
+    return _load_golden("ops_layers_structures.pt")
+
+
+@pytest.fixture(scope="session")
+def build_rcnn() -> Callable[..., GeneralizedRCNN]:
+    """Builds an R-CNN with ResNet-FPN out of the options that the tests vary."""
+    return _build_rcnn
+
+
+def _build_rcnn(
+    *,
+    depth: int = 50,
+    stem: int = 8,
+    res2: int = 16,
+    bottleneck: int = 4,
+    num_groups: int = 1,
+    norm: str = "FrozenBN",
+    freeze_at: int = 2,
+    stride_in_1x1: bool = True,
+    fpn: int = 16,
+    fpn_norm: str = "",
+    anchor_sizes: tuple[int, ...] = (8, 16, 32, 64, 128),
+    num_classes: int = 5,
+    conv_dims: tuple[int, ...] = (),
+    fc: int = 32,
+    head_norm: str = "",
+    mask: tuple[int, ...] | None = None,
+    keypoint: tuple[int, ...] | None = None,
+    cls_agnostic_mask: bool = False,
+    sample_all: bool = False,
+    pixel_std: tuple[float, ...] = (57.375, 57.12, 58.395),
+    **options: Any,
+) -> GeneralizedRCNN:
+    levels = ["p2", "p3", "p4", "p5"]
+    batch_sizes = (10**6, 10**6) if sample_all else (256, 64)
+    fractions = (1.0, 1.0) if sample_all else (0.5, 0.25)
+    backbone = _backbone(depth, stem, res2, bottleneck, num_groups, norm, freeze_at, stride_in_1x1)
+    transform = Box2BoxTransform((1.0, 1.0, 1.0, 1.0))
+    heads: dict[str, Any] = {}
+    if mask is not None:
+        heads |= {
+            "mask_in_features": levels,
+            "mask_pooler": _pooler(14),
+            "mask_head": MaskRCNNConvUpsampleHead(
+                ShapeSpec(channels=fpn, height=14, width=14),
+                num_classes=1 if cls_agnostic_mask else num_classes,
+                conv_dims=mask,
+                conv_norm=head_norm,
+            ),
+        }
+    if keypoint is not None:
+        heads |= {
+            "keypoint_in_features": levels,
+            "keypoint_pooler": _pooler(14),
+            "keypoint_head": KRCNNConvDeconvUpsampleHead(
+                ShapeSpec(channels=fpn, height=14, width=14),
+                num_keypoints=17,
+                conv_dims=keypoint,
+                loss_normalizer="visible",
+            ),
+        }
+    return GeneralizedRCNN(
+        backbone=FPN(backbone, ["res2", "res3", "res4", "res5"], fpn, fpn_norm, LastLevelMaxPool()),
+        proposal_generator=RPN(
+            in_features=list(_STRIDES),
+            head=StandardRPNHead(in_channels=fpn, num_anchors=3),
+            anchor_generator=DefaultAnchorGenerator(
+                sizes=[[size] for size in anchor_sizes],
+                aspect_ratios=[0.5, 1.0, 2.0],
+                strides=list(_STRIDES.values()),
+                offset=0.0,
+            ),
+            anchor_matcher=Matcher([0.3, 0.7], [0, -1, 1], allow_low_quality_matches=True),
+            box2box_transform=transform,
+            batch_size_per_image=batch_sizes[0],
+            positive_fraction=fractions[0],
+            pre_nms_topk=(300, 200),
+            post_nms_topk=(100, 60),
+        ),
+        roi_heads=StandardROIHeads(
+            num_classes=num_classes,
+            batch_size_per_image=batch_sizes[1],
+            positive_fraction=fractions[1],
+            proposal_matcher=Matcher([0.5], [0, 1]),
+            box_in_features=levels,
+            box_pooler=_pooler(7),
+            box_head=FastRCNNConvFCHead(
+                ShapeSpec(channels=fpn, height=7, width=7),
+                conv_dims=conv_dims,
+                fc_dims=[fc] if conv_dims else [fc, fc],
+                conv_norm=head_norm,
+            ),
+            box_predictor=FastRCNNOutputLayers(
+                ShapeSpec(channels=fc),
+                box2box_transform=Box2BoxTransform((10.0, 10.0, 5.0, 5.0)),
+                num_classes=num_classes,
+                test_score_thresh=0.05,
+                test_topk_per_image=20,
+                **options,
+            ),
+            **heads,
+        ),
+        pixel_mean=(103.53, 116.28, 123.675),
+        pixel_std=pixel_std,
+        input_format="BGR",
+    )
+
+
+def _backbone(
+    depth: int,
+    stem: int,
+    res2: int,
+    bottleneck: int,
+    num_groups: int,
+    norm: str,
+    freeze_at: int,
+    stride_in_1x1: bool,
+) -> ResNet:
+    blocks = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}[depth]
+    stages: list[list[Any]] = []
+    in_channels = stem
+    for index, num_blocks in enumerate(blocks):
+        stages.append(
+            ResNet.make_stage(
+                BottleneckBlock,
+                num_blocks,
+                in_channels=in_channels,
+                out_channels=res2 * 2**index,
+                bottleneck_channels=bottleneck * num_groups * 2**index,
+                num_groups=num_groups,
+                norm=norm,
+                stride_in_1x1=stride_in_1x1,
+                stride_per_block=[1 if index == 0 else 2] + [1] * (num_blocks - 1),
+            )
+        )
+        in_channels = res2 * 2**index
+    features = ["res2", "res3", "res4", "res5"]
+    return ResNet(BasicStem(3, stem, norm), stages, out_features=features, freeze_at=freeze_at)
+
+
+def _pooler(size: int) -> ROIPooler:
+    return ROIPooler(size, [1 / 4, 1 / 8, 1 / 16, 1 / 32], 0, "ROIAlignV2")
+
+
+@pytest.fixture(scope="session")
+def gradient_norms() -> Callable[[nn.Module], dict[str, float]]:
+    """The norm of the gradient of every parameter that has one."""
+    return lambda model: {
+        name: parameter.grad.norm().item()
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }

@@ -1,0 +1,135 @@
+"""Event storage and history buffer."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from d2_modeling.events import EventStorage, active_event_storage, get_event_storage
+from d2_modeling.history_buffer import HistoryBuffer
+
+
+def test_the_innermost_active_storage_is_current() -> None:
+    with EventStorage() as outer:
+        with EventStorage() as inner:
+            assert get_event_storage() is inner
+        assert get_event_storage() is outer is active_event_storage()
+
+
+def test_without_a_storage_asking_for_it_is_an_error_and_active_is_none() -> None:
+    assert active_event_storage() is None
+    with pytest.raises(AssertionError, match="with EventStorage"):
+        get_event_storage()
+
+
+def test_a_storage_is_left_even_when_the_block_fails() -> None:
+    with pytest.raises(ZeroDivisionError), EventStorage():
+        _ = 1 / 0
+    assert active_event_storage() is None
+
+
+def test_scalars_carry_the_iteration_of_their_recording() -> None:
+    with EventStorage(start_iter=7) as storage:
+        storage.put_scalar("loss", 2.0)
+        storage.step()
+        storage.put_scalars(loss=1.0, accuracy=torch.tensor(0.5))
+        storage.put_scalar("late", 3, cur_iter=100)
+    assert storage.latest() == {"loss": (1.0, 8), "accuracy": (0.5, 8), "late": (3.0, 100)}
+    assert storage.history("loss").values() == [(2.0, 7), (1.0, 8)]
+    assert storage.iter == storage.iteration == 8
+
+
+def test_name_scope_prefixes_scalars_and_nests_by_replacement() -> None:
+    storage = EventStorage()
+    with storage.name_scope("val"):
+        storage.put_scalar("loss", 1.0)
+        with storage.name_scope("deep"):
+            storage.put_scalar("loss", 2.0)
+    storage.put_scalar("loss", 3.0)
+    assert set(storage.latest()) == {"val/loss", "deep/loss", "loss"}
+
+
+def test_a_series_cannot_change_its_smoothing_hint() -> None:
+    storage = EventStorage()
+    storage.put_scalar("lr", 0.1, smoothing_hint=False)
+    with pytest.raises(ValueError, match="smoothing_hint=False before"):
+        storage.put_scalar("lr", 0.1)
+    assert storage.smoothing_hints() == {"lr": False}
+
+
+def test_smoothed_values_are_medians_over_the_window_of_iterations() -> None:
+    storage = EventStorage()
+    for value in [100.0, 1.0, 5.0, 3.0]:
+        storage.put_scalar("loss", value)
+        storage.put_scalar("lr", value, smoothing_hint=False)
+        storage.step()
+    assert storage.latest_with_smoothing_hint(window_size=3) == {"loss": (3.0, 3), "lr": (3.0, 3)}
+    assert storage.count_samples("loss", 3) == 3
+
+
+def test_series_recorded_every_few_iterations_are_smoothed_over_iterations_not_samples() -> None:
+    storage = EventStorage()
+    for iteration in range(0, 100, 10):
+        storage.put_scalar("rare", float(iteration), cur_iter=iteration)
+    assert storage.latest_with_smoothing_hint(window_size=20)["rare"] == (85.0, 90)
+
+
+def test_an_unknown_series_is_an_error_that_lists_the_known_ones() -> None:
+    storage = EventStorage()
+    storage.put_scalar("loss", 1.0)
+    with pytest.raises(KeyError, match="loss"):
+        storage.history("los")
+
+
+def test_pictures_and_histograms_are_kept_until_cleared() -> None:
+    storage = EventStorage(start_iter=3)
+    storage.put_image("picture", torch.zeros(3, 2, 2))
+    storage.put_histogram("weights", torch.tensor([0.0, 1.0, 1.0, 4.0]), bins=4)
+    (name, _, iteration), (histogram,) = storage.images[0], storage.histograms
+    assert (name, iteration) == ("picture", 3)
+    assert histogram["bucket_counts"] == [1.0, 2.0, 0.0, 1.0]
+    assert histogram["bucket_limits"] == [1.0, 2.0, 3.0, 4.0]
+    assert (histogram["sum"], histogram["num"], histogram["global_step"]) == (6.0, 4, 3)
+    storage.clear_images()
+    storage.clear_histograms()
+    assert storage.images == storage.histograms == ()
+
+
+def test_leaving_blocks_in_another_order_is_an_error() -> None:
+    outer, inner = EventStorage(), EventStorage()
+    outer.__enter__()
+    inner.__enter__()
+    with pytest.raises(RuntimeError, match="another order"):
+        outer.__exit__(None, None, None)
+    inner.__exit__(None, None, None)
+    outer.__exit__(None, None, None)
+
+
+def test_scalars_on_a_device_are_fetched_when_read() -> None:
+    meta_free = EventStorage()
+    value = torch.tensor(1.5)
+    meta_free.put_scalar("loss", value)
+    value.zero_()
+    assert meta_free.latest()["loss"][0] == 1.5
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.integers(1, 40))
+@settings(max_examples=40, deadline=None)
+def test_history_summaries_equal_those_of_the_plain_list(values: list[float], window: int) -> None:
+    buffer = HistoryBuffer()
+    for value in values:
+        buffer.update(value)
+    newest = torch.tensor(values[-window:], dtype=torch.float64)
+    assert buffer.latest() == values[-1]
+    assert buffer.avg(window) == pytest.approx(newest.mean().item(), abs=1e-6)
+    assert buffer.median(window) == pytest.approx(newest.quantile(0.5).item(), abs=1e-6)
+    assert buffer.global_avg() == pytest.approx(sum(values) / len(values), abs=1e-6)
+    assert [iteration for _, iteration in buffer.values()] == list(range(len(values)))
+
+
+def test_a_full_history_forgets_the_oldest_but_counts_it_in_the_global_average() -> None:
+    buffer = HistoryBuffer(max_length=2)
+    for value in (1.0, 2.0, 6.0):
+        buffer.update(value)
+    assert [value for value, _ in buffer.values()] == [2.0, 6.0]
+    assert buffer.global_avg() == 3.0

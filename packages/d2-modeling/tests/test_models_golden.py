@@ -1,0 +1,150 @@
+"""Complete small models against the original system: weights, outputs, losses, gradients."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from d2_modeling import GeneralizedRCNN, ProposalNetwork
+from d2_modeling.events import EventStorage
+from d2_structures import Boxes, Instances, PolygonMasks
+
+Build = Callable[..., GeneralizedRCNN]
+Load = Callable[[str], Any]
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "faster_fpn": {},
+    "mask_fpn": {"mask": (8, 8, 8, 8, 8)},
+}
+
+
+def loaded(build_rcnn: Build, golden: Any, **options: Any) -> GeneralizedRCNN:
+    model = build_rcnn(**OPTIONS[golden["name"]], **options)
+    model.load_state_dict(golden["state_dict"], strict=True)
+    return model
+
+
+def inputs_of(golden: Any, *, training: bool) -> list[dict[str, Any]]:
+    inputs = []
+    for entry in golden["inputs"]:
+        item = {name: entry[name] for name in ("image", "height", "width")}
+        if training:
+            size = tuple(entry["image"].shape[-2:])
+            gt = Instances(size)
+            gt.gt_boxes = Boxes(entry["gt_boxes"])
+            gt.gt_classes = entry["gt_classes"]
+            if "gt_polygons" in entry:
+                gt.gt_masks = PolygonMasks(
+                    [[p.numpy() for p in instance] for instance in entry["gt_polygons"]]
+                )
+            item["instances"] = gt
+        inputs.append(item)
+    return inputs
+
+
+@pytest.fixture(params=list(OPTIONS))
+def golden(request: pytest.FixtureRequest, load_golden: Load) -> Any:
+    return load_golden(f"models/{request.param}.pt")
+
+
+def test_the_same_parameters_are_trained(golden: Any, build_rcnn: Build) -> None:
+    model = loaded(build_rcnn, golden)
+    trainable = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trainable == set(golden["trainable"])
+
+
+def test_features_agree(golden: Any, build_rcnn: Build) -> None:
+    model = loaded(build_rcnn, golden).eval()
+    with torch.no_grad():
+        features = model.backbone(model.preprocess_image(inputs_of(golden, training=False)).tensor)
+    assert set(features) == set(golden["features_mean_std"])
+    for name, (mean, std) in golden["features_mean_std"].items():
+        assert features[name].mean().item() == pytest.approx(mean, rel=1e-4, abs=1e-5)
+        assert features[name].std().item() == pytest.approx(std, rel=1e-4)
+
+
+def test_proposals_agree(golden: Any, build_rcnn: Build) -> None:
+    model = loaded(build_rcnn, golden).eval()
+    with torch.no_grad():
+        images = model.preprocess_image(inputs_of(golden, training=False))
+        assert model.proposal_generator is not None
+        proposals, losses = model.proposal_generator(images, model.backbone(images.tensor))
+    assert losses == {}
+    for got, wanted in zip(proposals, golden["rpn_proposals"], strict=True):
+        assert tuple(got.image_size) == tuple(wanted["image_size"])
+        close(got.objectness_logits, wanted["objectness_logits"])
+        close(got.proposal_boxes.tensor, wanted["proposal_boxes"], atol=1e-2)
+
+
+def test_detections_agree(golden: Any, build_rcnn: Build) -> None:
+    model = loaded(build_rcnn, golden).eval()
+    with torch.no_grad():
+        outputs = model(inputs_of(golden, training=False))
+    for output, reference in zip(outputs, golden["inference"], strict=True):
+        got, wanted = output["instances"], reference["instances"]
+        assert tuple(got.image_size) == tuple(wanted["image_size"])
+        # Scores of these untrained models nearly tie, so the order may differ.
+        got = got[torch.cdist(wanted["pred_boxes"], got.pred_boxes.tensor).argmin(dim=1)]
+        assert torch.equal(got.pred_classes, wanted["pred_classes"])
+        close(got.scores, wanted["scores"])
+        close(got.pred_boxes.tensor, wanted["pred_boxes"], atol=1e-2)
+        assert got.has("pred_masks") == ("pred_masks" in wanted)
+        if got.has("pred_masks"):
+            assert got.pred_masks.dtype == torch.bool
+            different = (got.pred_masks != wanted["pred_masks"]).sum().item()
+            assert different <= 1e-4 * wanted["pred_masks"].numel()
+
+
+def test_losses_and_gradients_without_sampling_agree(
+    golden: Any, build_rcnn: Build, gradient_norms: Callable[[Any], dict[str, float]]
+) -> None:
+    model = loaded(build_rcnn, golden, sample_all=True).train()
+    losses = model(inputs_of(golden, training=True))
+    assert set(losses) == set(golden["losses_nosample"])
+    for name, wanted in golden["losses_nosample"].items():
+        assert losses[name].item() == pytest.approx(wanted, rel=1e-4)
+    sum(losses.values()).backward()
+    norms = gradient_norms(model)
+    assert set(norms) == set(golden["gradnorm_nosample"])
+    for name, wanted in golden["gradnorm_nosample"].items():
+        assert norms[name] == pytest.approx(wanted, rel=2e-3, abs=1e-9), name
+
+
+def test_reporting_to_a_storage_does_not_change_losses(golden: Any, build_rcnn: Build) -> None:
+    model = loaded(build_rcnn, golden, sample_all=True).train()
+    inputs = inputs_of(golden, training=True)
+    silent = model(inputs)
+    with EventStorage() as storage:
+        reported = model(inputs)
+    torch.testing.assert_close(silent, reported)
+    assert {
+        "rpn/num_pos_anchors",
+        "rpn/num_neg_anchors",
+        "roi_head/num_fg_samples",
+        "roi_head/num_bg_samples",
+        "fast_rcnn/cls_accuracy",
+        "fast_rcnn/fg_cls_accuracy",
+        "fast_rcnn/false_negative",
+    } <= set(storage.latest())
+    assert ("mask_rcnn/accuracy" in storage.latest()) == ("loss_mask" in reported)
+
+
+def test_a_proposal_network_gives_the_same_proposals(golden: Any, build_rcnn: Build) -> None:
+    model = loaded(build_rcnn, golden).eval()
+    assert model.proposal_generator is not None
+    network = ProposalNetwork(
+        backbone=model.backbone,
+        proposal_generator=model.proposal_generator,
+        pixel_mean=model.pixel_mean.flatten().tolist(),
+        pixel_std=model.pixel_std.flatten().tolist(),
+    ).eval()
+    inputs = [{"image": entry["image"]} for entry in golden["inputs"]]
+    with torch.no_grad():
+        outputs = network(inputs)
+    for output, wanted in zip(outputs, golden["rpn_proposals"], strict=True):
+        close(output["proposals"].proposal_boxes.tensor, wanted["proposal_boxes"], atol=1e-2)
+
+
+def close(got: torch.Tensor, wanted: torch.Tensor, atol: float = 1e-4) -> None:
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=atol)
