@@ -140,16 +140,17 @@ class FixedSizeCrop(Augmentation):
         crop_h, crop_w = self.crop_size
         place = np.random.uniform(0.0, 1.0)
         top, left = (round(max(excess, 0) * place) for excess in (h - crop_h, w - crop_w))
-        crop = CropTransform(left, top, crop_w, crop_h, orig_w=w, orig_h=h)
+        kept_h, kept_w = min(h, crop_h), min(w, crop_w)
+        crop = CropTransform(left, top, kept_w, kept_h, orig_w=w, orig_h=h)
         if not self.pad:
             return TransformList([crop])
         pad = PadTransform(
             0,
             0,
-            max(crop_w - w, 0),
-            max(crop_h - h, 0),
-            orig_w=min(w, crop_w),
-            orig_h=min(h, crop_h),
+            crop_w - kept_w,
+            crop_h - kept_h,
+            orig_w=kept_w,
+            orig_h=kept_h,
             pad_value=self.pad_value,
             seg_pad_value=self.seg_pad_value,
         )

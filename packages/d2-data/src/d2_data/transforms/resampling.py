@@ -54,6 +54,15 @@ def by_channel(img: np.ndarray, op: Callable[[np.ndarray], np.ndarray]) -> np.nd
     return np.stack(channels, axis=-1)
 
 
+def pillow_plane(channel: np.ndarray) -> np.ndarray:
+    """An (H, W) array in a type that Pillow resamples: uint8, int32 or float32."""
+    if channel.dtype == np.uint8:
+        return channel
+    if channel.dtype == bool:
+        return channel.astype(np.uint8)
+    return channel.astype(np.float32 if np.issubdtype(channel.dtype, np.floating) else np.int32)
+
+
 def _filter_planar(img: np.ndarray, new_h: int, new_w: int, method: int) -> np.ndarray:
     planes = torch.from_numpy(_writable_planes(img))[None]
     resized = torch.nn.functional.interpolate(

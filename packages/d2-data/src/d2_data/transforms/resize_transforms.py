@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from d2_data.transforms.resampling import BILINEAR, NEAREST, by_channel, resize
+from d2_data.transforms.resampling import BILINEAR, NEAREST, by_channel, pillow_plane, resize
 from d2_data.transforms.transform import Transform
 
 __all__ = ["ExtentTransform", "GridSampleTransform", "ResizeTransform", "ScaleTransform"]
@@ -213,13 +213,14 @@ class ExtentTransform(Transform):
         method = Image.Resampling(self.interp if interp is None else interp)
 
         def extract(channel: np.ndarray) -> np.ndarray:
-            picture = Image.fromarray(channel)
-            data = tuple(float(v) for v in self.src_rect)
-            return np.asarray(
-                picture.transform(
-                    (w, h), Image.Transform.EXTENT, data, resample=method, fillcolor=self.fill
-                )
+            extracted = Image.fromarray(pillow_plane(channel)).transform(
+                (w, h),
+                Image.Transform.EXTENT,
+                tuple(float(v) for v in self.src_rect),
+                resample=method,
+                fillcolor=self.fill,
             )
+            return np.asarray(extracted).astype(channel.dtype, copy=False)
 
         return by_channel(img, extract)
 

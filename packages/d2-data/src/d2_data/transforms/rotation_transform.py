@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from d2_data.transforms.resampling import by_channel
+from d2_data.transforms.resampling import by_channel, pillow_plane
 from d2_data.transforms.transform import Transform, TransformList
 from d2_data.transforms.window_transforms import CropTransform
 
@@ -94,18 +94,23 @@ class RotationTransform(Transform):
 
     def _rotate(self, channel: np.ndarray, method: int) -> np.ndarray:
         """Rotate one (H, W) plane; at the edges pixels blend with the zeros outside."""
-        # Pillow would extend the edge by half a pixel: a frame of zeros gives the blend.
-        frame = 0 if method == _NEAREST else 2
-        picture = Image.fromarray(np.pad(_pillow_plane(channel), frame))
+        plane, frame = pillow_plane(channel), 0
+        if method != _NEAREST:
+            # Pillow would extend the edge by half a pixel: a frame of zeros gives the blend.
+            # It also truncates interpolated bytes: in floating point they can be rounded.
+            plane, frame = channel.astype(np.float32), 2
         backward = np.linalg.inv(np.vstack([self.rm_coords, [0, 0, 1]]))[:2]
         backward[:, 2] += frame
-        rotated = picture.transform(
+        picture = Image.fromarray(np.pad(plane, frame)).transform(
             (self.bound_w, self.bound_h),
             Image.Transform.AFFINE,
             tuple(backward.ravel().tolist()),
             resample=_PILLOW_METHODS[method],
         )
-        return np.asarray(rotated).astype(channel.dtype, copy=False)
+        rotated = np.asarray(picture)
+        if channel.dtype == np.uint8:
+            rotated = np.clip(np.rint(rotated), 0, 255)
+        return rotated.astype(channel.dtype, copy=False)
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
         """Rotate (N, 2) points (x, y)."""
@@ -135,12 +140,3 @@ class RotationTransform(Transform):
             orig_h=back.bound_h,
         )
         return TransformList([back, crop])
-
-
-def _pillow_plane(channel: np.ndarray) -> np.ndarray:
-    """The plane in a type that Pillow resamples: uint8, int32 or float32."""
-    if channel.dtype == np.uint8:
-        return channel
-    if channel.dtype == bool:
-        return channel.astype(np.uint8)
-    return channel.astype(np.float32 if np.issubdtype(channel.dtype, np.floating) else np.int32)

@@ -1,0 +1,146 @@
+"""The samples of one or several named datasets, filtered for training."""
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from d2_data.catalog import DatasetCatalog, MetadataCatalog
+from d2_data.detection_utils import check_metadata_consistency
+from d2_data.proposal_file import load_proposals_into_dataset
+
+__all__ = [
+    "filter_images_with_few_keypoints",
+    "filter_images_with_only_crowd_annotations",
+    "get_detection_dataset_dicts",
+    "print_instances_class_histogram",
+]
+
+_logger = logging.getLogger(__name__)
+
+
+def get_detection_dataset_dicts(
+    names: str | Sequence[str],
+    filter_empty: bool = True,
+    min_keypoints: int = 0,
+    proposal_files: Sequence[str | os.PathLike[str]] | None = None,
+) -> list[dict[str, Any]]:
+    """Load datasets by name and prepare them.
+
+    The number of instances of each class is logged.
+
+    Args:
+        names: one dataset or several, which then must agree in ``thing_classes``.
+        filter_empty: whether to leave out images without annotations, or with crowds only.
+        min_keypoints: leave out images with fewer visible keypoints; 0 keeps all.
+        proposal_files: one file of precomputed proposals for each dataset.
+
+    Returns:
+        Dicts in the standard dataset format.
+
+    Raises:
+        KeyError: if a name is unknown.
+        ValueError: if a dataset is empty, or nothing is left after filtering.
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    if not names:
+        raise ValueError("get_detection_dataset_dicts wants at least one dataset name, got none")
+    per_dataset = [DatasetCatalog.get(name) for name in names]
+    for name, dicts in zip(names, per_dataset, strict=True):
+        if not len(dicts):
+            raise ValueError(f"dataset {name!r} is empty; check its annotation file")
+    if proposal_files is not None:
+        if len(proposal_files) != len(names):
+            raise ValueError(
+                f"got {len(proposal_files)} proposal files for {len(names)} datasets; give one each"
+            )
+        for dicts, file in zip(per_dataset, proposal_files, strict=True):
+            load_proposals_into_dataset(dicts, file)
+
+    dataset_dicts = [record for dicts in per_dataset for record in dicts]
+    has_instances = "annotations" in dataset_dicts[0]
+    if filter_empty and has_instances:
+        dataset_dicts = filter_images_with_only_crowd_annotations(dataset_dicts)
+    if min_keypoints > 0 and has_instances:
+        dataset_dicts = filter_images_with_few_keypoints(dataset_dicts, min_keypoints)
+    if not dataset_dicts:
+        raise ValueError(
+            f"no image of {', '.join(names)} is left after filtering; pass filter_empty=False or "
+            "a smaller min_keypoints to keep images without annotations"
+        )
+    if has_instances and hasattr(MetadataCatalog.get(names[0]), "thing_classes"):
+        check_metadata_consistency("thing_classes", names)
+        print_instances_class_histogram(dataset_dicts, MetadataCatalog.get(names[0]).thing_classes)
+    return dataset_dicts
+
+
+def filter_images_with_only_crowd_annotations(
+    dataset_dicts: Sequence[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """The images with at least one annotation that is not a crowd."""
+    kept = [
+        record
+        for record in dataset_dicts
+        if any(annotation.get("iscrowd", 0) == 0 for annotation in record["annotations"])
+    ]
+    _log_removal("no usable annotations", len(dataset_dicts), len(kept))
+    return kept
+
+
+def filter_images_with_few_keypoints(
+    dataset_dicts: Sequence[dict[str, Any]], min_keypoints_per_image: int
+) -> list[dict[str, Any]]:
+    """The images with enough visible keypoints over all their annotations."""
+    kept = [
+        record
+        for record in dataset_dicts
+        if sum(
+            int((np.asarray(annotation["keypoints"])[2::3] > 0).sum())
+            for annotation in record["annotations"]
+            if "keypoints" in annotation
+        )
+        >= min_keypoints_per_image
+    ]
+    _log_removal(f"fewer than {min_keypoints_per_image} keypoints", len(dataset_dicts), len(kept))
+    return kept
+
+
+def _log_removal(reason: str, before: int, after: int) -> None:
+    _logger.info("Removed %d images with %s; %d left", before - after, reason, after)
+
+
+def print_instances_class_histogram(
+    dataset_dicts: Sequence[dict[str, Any]], class_names: Sequence[str]
+) -> None:
+    """Log how many instances each class has, crowds left out.
+
+    Raises:
+        ValueError: if an annotation's category is not one of the classes.
+    """
+    counts = np.zeros(len(class_names), dtype=np.int64)
+    for record in dataset_dicts:
+        for annotation in record["annotations"]:
+            if annotation.get("iscrowd", 0):
+                continue
+            category = annotation["category_id"]
+            if not 0 <= category < len(class_names):
+                raise ValueError(
+                    f"image {record.get('file_name')!r} has category_id {category}, but the "
+                    f"dataset has the classes 0..{len(class_names) - 1}; ids must be contiguous"
+                )
+            counts[category] += 1
+    _logger.info("Instances of each class:\n%s", _histogram_table(class_names, counts.tolist()))
+
+
+def _histogram_table(class_names: Sequence[str], counts: Sequence[int], columns: int = 3) -> str:
+    """Names and counts side by side, in rows of ``columns`` pairs."""
+    cells = [(name, str(count)) for name, count in zip(class_names, counts, strict=True)]
+    if len(cells) > 1:
+        cells.append(("total", str(sum(counts))))
+    name_width = max((len(name) for name, _ in cells), default=0)
+    count_width = max((len(count) for _, count in cells), default=0)
+    padded = [f"{name:<{name_width}} {count:>{count_width}}" for name, count in cells]
+    rows = [padded[i : i + columns] for i in range(0, len(padded), columns)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)

@@ -1,0 +1,134 @@
+"""Image files to arrays, and the colour formats that models ask for."""
+
+import os
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+
+__all__ = ["convert_PIL_to_numpy", "convert_image_to_rgb", "read_image"]
+
+_YUV = "YUV-BT.601"
+_FORMATS = ("BGR", "RGB", "L", _YUV)
+
+# ITU-R BT.601, analogue form, for components in [0, 1].
+_RGB_TO_YUV = np.array(
+    [[0.299, 0.587, 0.114], [-0.14713, -0.28886, 0.436], [0.615, -0.51499, -0.10001]]
+)
+_YUV_TO_RGB = np.array([[1.0, 0.0, 1.13983], [1.0, -0.39465, -0.58060], [1.0, 2.03211, 0.0]])
+
+_EXIF_ORIENTATION = 0x0112
+_TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def read_image(file_name: str | os.PathLike[str], format: str | None = None) -> np.ndarray:
+    """Read an image, upright as its EXIF orientation says.
+
+    Args:
+        file_name: the file.
+        format: "BGR", "RGB", "L" (grey), "YUV-BT.601", a Pillow mode, or None for the
+            file's own mode.
+
+    Returns:
+        (H, W, C) uint8 in [0, 255], C == 1 for "L"; float64 for YUV; (H, W) for
+        single-channel Pillow modes and None. The array may be read-only.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        OSError: if it is not an image, or cut short; the message names it.
+        ValueError: if ``format`` is unknown.
+    """
+    name = os.fspath(file_name)
+    try:
+        with Image.open(name) as picture:
+            picture.load()
+            return convert_PIL_to_numpy(_upright(picture), format)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"image file {name!r} does not exist; check the image folder of the dataset"
+        ) from None
+    except UnidentifiedImageError as error:
+        raise OSError(
+            f"{name!r} is not an image that Pillow can read; replace the file or remove it "
+            "from the dataset"
+        ) from error
+    except (OSError, SyntaxError, EOFError) as error:
+        raise OSError(
+            f"image file {name!r} cannot be decoded ({error}); it is damaged or cut short: "
+            "fetch it again or remove it from the dataset"
+        ) from error
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    # A damaged EXIF block says nothing about the pixels, which have been read.
+    try:
+        orientation = picture.getexif().get(_EXIF_ORIENTATION)
+    except (SyntaxError, ValueError, KeyError, OSError):
+        return picture
+    transposition = _TRANSPOSITIONS.get(orientation)
+    return picture if transposition is None else picture.transpose(transposition)
+
+
+def convert_PIL_to_numpy(image: Image.Image, format: str | None) -> np.ndarray:
+    """A Pillow image as an array in a format that :func:`read_image` names."""
+    if format is None:
+        return np.asarray(image)
+    if format not in _FORMATS and format not in Image.MODES:
+        raise ValueError(f"unknown image format {format!r}; known: {', '.join(_FORMATS)}")
+    mode = "RGB" if format in ("BGR", _YUV) else format
+    array = np.asarray(image if image.mode == mode else image.convert(mode))
+    if format == "L":
+        return array[..., np.newaxis]
+    if format == "BGR":
+        return array[:, :, ::-1]
+    if format == _YUV:
+        return np.dot(array / 255.0, _RGB_TO_YUV.T)
+    return array
+
+
+def convert_image_to_rgb(image: np.ndarray | torch.Tensor, format: str) -> np.ndarray:
+    """Convert an image to RGB.
+
+    Args:
+        image: (H, W, C), array or tensor on any device, in ``format``.
+        format: see :func:`read_image`.
+
+    Returns:
+        (H, W, 3) in [0, 255], dtype of the input; uint8 for YUV.
+    """
+    array: np.ndarray = image.cpu().numpy() if isinstance(image, torch.Tensor) else image
+    if format == "BGR":
+        return array[:, :, ::-1]
+    if format == _YUV:
+        rgb = np.dot(array, _YUV_TO_RGB.T) * 255.0
+        return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+    if format == "RGB":
+        return array
+    if format == "L":
+        grey = array if array.ndim == 3 else array[..., np.newaxis]
+        return np.repeat(grey, 3, axis=2)
+    return np.asarray(Image.fromarray(array, mode=format).convert("RGB"))
+
+
+def image_to_tensor(image: np.ndarray) -> torch.Tensor:
+    """An (H, W, C) or (H, W) array of any strides as a contiguous (C, H, W) tensor.
+
+    Copies at most once, and never shares memory with a read-only array.
+    """
+    planes = image.transpose(2, 0, 1) if image.ndim == 3 else image[np.newaxis]
+    mirrored = [axis for axis, stride in enumerate(planes.strides) if stride < 0]
+    if mirrored:
+        # torch mirrors much faster than NumPy copies backward.
+        planes = np.flip(planes, mirrored)
+    if not planes.flags.writeable:
+        planes = planes.copy()
+    tensor = torch.from_numpy(planes)
+    return (tensor.flip(mirrored) if mirrored else tensor).contiguous()

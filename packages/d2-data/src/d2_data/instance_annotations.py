@@ -1,0 +1,252 @@
+"""Annotations of single instances: moving them with the image, and batching them."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from d2_data.transforms import HFlipTransform, Transform, TransformList
+from d2_ops.host import rle_decode
+from d2_structures import BitMasks, Boxes, BoxMode, Instances, PolygonMasks, polygons_to_bitmask
+
+__all__ = [
+    "annotations_to_instances",
+    "annotations_to_instances_rotated",
+    "filter_empty_instances",
+    "transform_instance_annotations",
+    "transform_keypoint_annotations",
+]
+
+ImageSize = tuple[int, int]
+
+
+def transform_instance_annotations(
+    annotation: dict[str, Any],
+    transforms: Transform | Sequence[Transform],
+    image_size: ImageSize,
+    *,
+    keypoint_hflip_indices: np.ndarray | Sequence[int] | None = None,
+) -> dict[str, Any]:
+    """Apply transforms to the box, segmentation and keypoints of one instance.
+
+    Boxes go through ``apply_box`` and are clipped to the image, polygons through
+    ``apply_polygons``, run lengths are decoded and go through ``apply_segmentation``,
+    keypoints through ``apply_coords``.
+
+    Args:
+        annotation: one instance in the standard dataset format; modified in place.
+        transforms: what was applied to the image.
+        image_size: (height, width) of the transformed image.
+        keypoint_hflip_indices: see :func:`~d2_data.detection_utils.create_keypoint_hflip_indices`.
+
+    Returns:
+        ``annotation``, with ``bbox_mode`` XYXY_ABS; polygons as (N * 2,) float64 arrays,
+        run lengths as an (H, W) uint8 mask, keypoints as (K, 3) float64.
+
+    Raises:
+        ValueError: if a mask is not of the image's size before, or keypoints would be
+            flipped without ``keypoint_hflip_indices``.
+    """
+    if not isinstance(transforms, Transform):
+        transforms = TransformList(list(transforms))
+    height, width = image_size
+    box = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS)
+    moved = transforms.apply_box(np.asarray([box], dtype=np.float64))[0]
+    annotation["bbox"] = np.clip(moved, 0, [width, height, width, height])
+    annotation["bbox_mode"] = BoxMode.XYXY_ABS
+    if "segmentation" in annotation:
+        annotation["segmentation"] = _transform_segmentation(
+            annotation["segmentation"], transforms, image_size
+        )
+    if "keypoints" in annotation:
+        annotation["keypoints"] = transform_keypoint_annotations(
+            annotation["keypoints"], transforms, image_size, keypoint_hflip_indices
+        )
+    return annotation
+
+
+def _transform_segmentation(
+    segmentation: Any, transforms: Transform, image_size: ImageSize
+) -> list[np.ndarray] | np.ndarray:
+    if isinstance(segmentation, list):
+        polygons = [
+            np.asarray(polygon, dtype=np.float64).reshape(-1, 2) for polygon in segmentation
+        ]
+        return [polygon.reshape(-1) for polygon in transforms.apply_polygons(polygons)]
+    if isinstance(segmentation, dict):
+        mask = transforms.apply_segmentation(rle_decode(segmentation).astype(np.uint8))
+        if mask.shape[:2] != tuple(image_size):
+            raise ValueError(
+                f"a mask of size {tuple(segmentation['size'])} becomes {mask.shape[:2]} while its "
+                f"image becomes {tuple(image_size)}; the annotation belongs to another image size"
+            )
+        return mask
+    raise ValueError(
+        "'segmentation' must be a list of polygons or a dict of compressed run lengths, got "
+        f"{type(segmentation).__name__}; encode a mask array by d2_ops.host.rle_encode(mask)"
+    )
+
+
+def transform_keypoint_annotations(
+    keypoints: Sequence[float] | np.ndarray,
+    transforms: Transform,
+    image_size: ImageSize,
+    keypoint_hflip_indices: np.ndarray | Sequence[int] | None = None,
+) -> np.ndarray:
+    """Apply transforms to the keypoints of one instance.
+
+    Args:
+        keypoints: 3 * K values x, y, visibility.
+        transforms: what was applied to the image.
+        image_size: (height, width) of the transformed image.
+        keypoint_hflip_indices: K indices that exchange left and right; used if the
+            image was mirrored an odd number of times.
+
+    Returns:
+        (K, 3) float64. Keypoints that left the image get visibility 0, and unlabelled
+        ones become (0, 0, 0).
+
+    Raises:
+        ValueError: if the image was mirrored and the indices are missing, or not K.
+    """
+    points = np.array(keypoints, dtype=np.float64).reshape(-1, 3)
+    points[:, :2] = transforms.apply_coords(points[:, :2])
+    height, width = image_size
+    inside = ((points[:, :2] >= 0) & (points[:, :2] <= [width, height])).all(axis=1)
+    points[~inside, 2] = 0
+    steps = TransformList([transforms]).transforms
+    if sum(isinstance(step, HFlipTransform) for step in steps) % 2 == 1:
+        if keypoint_hflip_indices is None:
+            raise ValueError(
+                "keypoints of a mirrored image need keypoint_hflip_indices to exchange left and "
+                "right; make them by create_keypoint_hflip_indices(dataset_names)"
+            )
+        if len(keypoint_hflip_indices) != len(points):
+            raise ValueError(
+                f"an instance has {len(points)} keypoints, the metadata's flip indices "
+                f"{len(keypoint_hflip_indices)}; correct 'keypoint_names' of the dataset"
+            )
+        points = points[np.asarray(keypoint_hflip_indices)]
+    points[points[:, 2] == 0] = 0
+    return points
+
+
+def annotations_to_instances(
+    annos: Sequence[dict[str, Any]], image_size: ImageSize, mask_format: str = "polygon"
+) -> Instances:
+    """Batch the annotations of one image into the targets that models train on.
+
+    Args:
+        annos: transformed annotations, see :func:`transform_instance_annotations`.
+        image_size: (height, width) of the image.
+        mask_format: "polygon" or "bitmask".
+
+    Returns:
+        ``Instances`` with ``gt_boxes`` and ``gt_classes`` (int64), ``gt_masks`` where the
+        annotations have segmentations, ``gt_keypoints`` where they have keypoints.
+
+    Raises:
+        ValueError: if ``mask_format`` cannot hold the segmentations.
+    """
+    target = Instances(image_size)
+    boxes = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annos]
+    target.gt_boxes = Boxes(np.asarray(boxes, dtype=np.float32).reshape(-1, 4))
+    target.gt_classes = torch.tensor([int(a["category_id"]) for a in annos], dtype=torch.int64)
+    if annos and "segmentation" in annos[0]:
+        segmentations = [a["segmentation"] for a in annos]
+        target.gt_masks = _masks(segmentations, image_size, mask_format)
+    if annos and "keypoints" in annos[0]:
+        from d2_structures import Keypoints
+
+        keypoints = np.stack([np.asarray(a["keypoints"]).reshape(-1, 3) for a in annos])
+        target.gt_keypoints = Keypoints(keypoints)
+    return target
+
+
+def _masks(
+    segmentations: list[Any], image_size: ImageSize, mask_format: str
+) -> PolygonMasks | BitMasks:
+    if mask_format == "polygon":
+        for segmentation in segmentations:
+            if not isinstance(segmentation, list):
+                raise ValueError(
+                    "mask_format='polygon' cannot hold segmentations that are masks or run "
+                    "lengths; use mask_format='bitmask' (INPUT.MASK_FORMAT = 'bitmask')"
+                )
+        return PolygonMasks(segmentations)
+    if mask_format != "bitmask":
+        raise ValueError(f"mask_format is 'polygon' or 'bitmask', got {mask_format!r}")
+    masks = np.stack([_bitmask(segmentation, image_size) for segmentation in segmentations])
+    return BitMasks(torch.from_numpy(masks))
+
+
+def _bitmask(segmentation: Any, image_size: ImageSize) -> np.ndarray:
+    """One (H, W) boolean mask."""
+    if isinstance(segmentation, list):
+        return np.asarray(polygons_to_bitmask(segmentation, *image_size), dtype=bool)
+    mask = rle_decode(segmentation) if isinstance(segmentation, dict) else np.asarray(segmentation)
+    if mask.shape != tuple(image_size):
+        raise ValueError(
+            f"a segmentation mask has shape {mask.shape}, its image has {tuple(image_size)}"
+        )
+    return mask.astype(bool, copy=False)
+
+
+def annotations_to_instances_rotated(
+    annos: Sequence[dict[str, Any]], image_size: ImageSize
+) -> Instances:
+    """Batch annotations whose boxes are rotated.
+
+    Args:
+        annos: with ``bbox`` (x centre, y centre, width, height, angle in degrees).
+        image_size: (height, width) of the image.
+
+    Returns:
+        ``Instances`` with ``gt_boxes`` (``RotatedBoxes``, clipped) and ``gt_classes``.
+    """
+    from d2_structures import RotatedBoxes
+
+    target = Instances(image_size)
+    boxes = RotatedBoxes(np.asarray([a["bbox"] for a in annos], dtype=np.float32).reshape(-1, 5))
+    boxes.clip(image_size)
+    target.gt_boxes = boxes
+    target.gt_classes = torch.tensor([int(a["category_id"]) for a in annos], dtype=torch.int64)
+    return target
+
+
+def filter_empty_instances(
+    instances: Instances,
+    by_box: bool = True,
+    by_mask: bool = True,
+    box_threshold: float = 1e-5,
+    return_mask: bool = False,
+) -> Any:
+    """Drop instances that have nothing left in the image.
+
+    Args:
+        instances: with ``gt_boxes``, and ``gt_masks`` if masks are to be looked at.
+        by_box: drop those whose box is empty.
+        by_mask: drop those whose mask is empty.
+        box_threshold: smallest width and height in pixels that are not empty.
+        return_mask: also return which were kept.
+
+    Returns:
+        The remaining ``Instances``; with ``return_mask`` also an (N,) bool tensor.
+    """
+    if not (by_box or by_mask):
+        raise ValueError("filter_empty_instances: give by_box=True or by_mask=True, or both")
+    kept: list[torch.Tensor] = []
+    if by_box:
+        kept.append(instances.gt_boxes.nonempty(threshold=box_threshold))
+    if by_mask and instances.has("gt_masks"):
+        kept.append(instances.gt_masks.nonempty())
+    keep = _all(kept, len(instances))
+    return (instances[keep], keep) if return_mask else instances[keep]
+
+
+def _all(conditions: Iterable[torch.Tensor], length: int) -> torch.Tensor:
+    result = torch.ones(length, dtype=torch.bool)
+    for condition in conditions:
+        result = result & condition
+    return result

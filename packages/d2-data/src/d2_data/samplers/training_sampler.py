@@ -1,0 +1,129 @@
+"""Endless streams of indices for training."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import Sampler
+
+from d2_structures import comm
+
+__all__ = ["RepeatFactorTrainingSampler", "TrainingSampler"]
+
+
+class TrainingSampler(Sampler[int]):
+    """An endless stream of indices, shared out among the processes.
+
+    All processes agree on the stream shuffle(range(size)) + shuffle(range(size)) + …, or
+    range(size) + range(size) + … without shuffling; process r of n gets every n-th
+    index, from the r-th on.
+
+    Args:
+        size: length of the dataset.
+        shuffle: whether to shuffle each round.
+        seed: of the shuffles; must be the same in all processes. When None, the
+            processes agree on a random one.
+    """
+
+    def __init__(self, size: int, shuffle: bool = True, seed: int | None = None) -> None:
+        if not isinstance(size, int):
+            raise TypeError(f"TrainingSampler: size must be an int, got {size!r}")
+        if size <= 0:
+            raise ValueError(f"TrainingSampler: the dataset is empty (size {size})")
+        self._size = size
+        self._shuffle = shuffle
+        self._seed = comm.shared_random_seed() if seed is None else int(seed)
+        self._rank = comm.get_rank()
+        self._world_size = comm.get_world_size()
+
+    def __iter__(self) -> Iterator[int]:
+        yield from itertools.islice(self._stream(), self._rank, None, self._world_size)
+
+    def _stream(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self._seed)
+        while True:
+            if self._shuffle:
+                yield from torch.randperm(self._size, generator=generator).tolist()
+            else:
+                yield from range(self._size)
+
+
+class RepeatFactorTrainingSampler(Sampler[int]):
+    """As :class:`TrainingSampler`, but samples appear more often by their repeat factor.
+
+    In each round a sample of factor 2.3 appears twice, and a third time with a
+    probability of 0.3.
+
+    Args:
+        repeat_factors: (N,) float, one for each sample. Ones make it a
+            :class:`TrainingSampler`.
+        shuffle: whether to shuffle each round.
+        seed: of the draws; must be the same in all processes. When None, the processes
+            agree on a random one.
+    """
+
+    def __init__(
+        self, repeat_factors: torch.Tensor, *, shuffle: bool = True, seed: int | None = None
+    ) -> None:
+        factors = torch.as_tensor(repeat_factors, dtype=torch.float32)
+        if factors.ndim != 1 or not len(factors) or bool((factors < 0).any()):
+            raise ValueError(
+                "RepeatFactorTrainingSampler wants a non-empty vector of factors >= 0, got shape "
+                f"{tuple(factors.shape)}"
+            )
+        self._whole = factors.trunc()
+        self._fraction = factors - self._whole
+        self._shuffle = shuffle
+        self._seed = comm.shared_random_seed() if seed is None else int(seed)
+        self._rank = comm.get_rank()
+        self._world_size = comm.get_world_size()
+
+    @staticmethod
+    def repeat_factors_from_category_frequency(
+        dataset_dicts: Sequence[dict[str, Any]], repeat_thresh: float
+    ) -> torch.Tensor:
+        """Repeat factor of each image from the rarest category in it.
+
+        With f(c) the fraction of images in which category c appears, a category's factor
+        is max(1, sqrt(repeat_thresh / f(c))), an image's the largest of its categories'.
+
+        Args:
+            dataset_dicts: annotated, in the standard dataset format.
+            repeat_thresh: categories in a smaller fraction of images are repeated.
+
+        Returns:
+            (N,) float32; 1 for images without annotations.
+
+        Source: Gupta et al., "LVIS", 2019, appendix B.2.
+        """
+        categories_of = [
+            {annotation["category_id"] for annotation in record.get("annotations", ())}
+            for record in dataset_dicts
+        ]
+        images_with = Counter(itertools.chain.from_iterable(categories_of))
+        factor_of = {
+            category: max(1.0, (repeat_thresh * len(dataset_dicts) / count) ** 0.5)
+            for category, count in images_with.items()
+        }
+        return torch.tensor(
+            [
+                max((factor_of[category] for category in categories), default=1.0)
+                for categories in categories_of
+            ],
+            dtype=torch.float32,
+        )
+
+    def __iter__(self) -> Iterator[int]:
+        yield from itertools.islice(self._stream(), self._rank, None, self._world_size)
+
+    def _stream(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self._seed)
+        while True:
+            drawn = torch.rand(len(self._fraction), generator=generator) < self._fraction
+            repeats = (self._whole + drawn).long()
+            indices = torch.arange(len(repeats)).repeat_interleave(repeats)
+            if self._shuffle:
+                indices = indices[torch.randperm(len(indices), generator=generator)]
+            yield from indices.tolist()
