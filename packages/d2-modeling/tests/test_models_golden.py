@@ -96,18 +96,23 @@ def test_detections_agree(golden: Any, build_rcnn: Build) -> None:
             assert different <= 1e-4 * wanted["pred_masks"].numel()
 
 
-def test_losses_and_gradients_without_sampling_agree(
-    golden: Any, build_rcnn: Build, gradient_norms: Callable[[Any], dict[str, float]]
+@pytest.mark.parametrize("kind", ["nosample", "seeded"])
+def test_losses_and_gradients_agree(
+    kind: str,
+    golden: Any,
+    build_rcnn: Build,
+    gradient_norms: Callable[[Any], dict[str, float]],
 ) -> None:
-    model = loaded(build_rcnn, golden, sample_all=True).train()
+    model = loaded(build_rcnn, golden, sample_all=kind == "nosample").train()
+    torch.manual_seed(0)
     losses = model(inputs_of(golden, training=True))
-    assert set(losses) == set(golden["losses_nosample"])
-    for name, wanted in golden["losses_nosample"].items():
+    assert set(losses) == set(golden[f"losses_{kind}"])
+    for name, wanted in golden[f"losses_{kind}"].items():
         assert losses[name].item() == pytest.approx(wanted, rel=1e-4)
     sum(losses.values()).backward()
     norms = gradient_norms(model)
-    assert set(norms) == set(golden["gradnorm_nosample"])
-    for name, wanted in golden["gradnorm_nosample"].items():
+    assert set(norms) == set(golden[f"gradnorm_{kind}"])
+    for name, wanted in golden[f"gradnorm_{kind}"].items():
         assert norms[name] == pytest.approx(wanted, rel=2e-3, abs=1e-9), name
 
 

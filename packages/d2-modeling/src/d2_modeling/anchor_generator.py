@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from d2_config.registry import Registry
 from d2_structures import Boxes
 
-ANCHOR_GENERATOR_REGISTRY = Registry("ANCHOR_GENERATOR")
+ANCHOR_GENERATOR_REGISTRY: Registry[Any] = Registry("ANCHOR_GENERATOR")
 """Callables ``(cfg, input_shape: list[ShapeSpec]) -> nn.Module`` that make anchors."""
 
 # Training at several image sizes meets some dozens of shapes per level.

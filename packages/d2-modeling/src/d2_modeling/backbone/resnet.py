@@ -178,8 +178,9 @@ class ResNet(Backbone):
         self.num_classes = num_classes
         self._out_feature_strides = {"stem": stem.stride}
         self._out_feature_channels = {"stem": stem.out_channels}
-        self.stage_names: tuple[str, ...] = ()
-        self._add_stages(stages, out_features, with_classifier=num_classes is not None)
+        self.stage_names = self._add_stages(
+            stages, out_features, with_classifier=num_classes is not None
+        )
         last = self.stage_names[-1]
         if num_classes is not None:
             self.linear = nn.Linear(self._out_feature_channels[last], num_classes)
@@ -195,7 +196,8 @@ class ResNet(Backbone):
         out_features: Sequence[str] | None,
         *,
         with_classifier: bool,
-    ) -> None:
+    ) -> tuple[str, ...]:
+        """Add the stages that are needed; returns their names."""
         names = [f"res{number}" for number in range(2, 2 + len(stages))]
         used = len(stages)
         if out_features is not None and not with_classifier and set(out_features) & set(names):
@@ -211,7 +213,7 @@ class ResNet(Backbone):
             self.add_module(name, nn.Sequential(*blocks))
             self._out_feature_strides[name] = stride
             self._out_feature_channels[name] = blocks[-1].out_channels
-        self.stage_names = tuple(names[:used])
+        return tuple(names[:used])
 
     def _check_out_features(self) -> None:
         known = [name for name, _ in self.named_children()]

@@ -123,7 +123,11 @@ def _pooling_branch(
     window: Sequence[int] | None,
     activation: Activation,
 ) -> nn.Sequential:
-    pool = nn.AdaptiveAvgPool2d(1) if window is None else nn.AvgPool2d(tuple(window), stride=1)
+    pool = (
+        nn.AdaptiveAvgPool2d(1)
+        if window is None
+        else nn.AvgPool2d((window[0], window[1]), stride=1)
+    )
     # The pooled map may be 1×1, where batch norm has no statistics: a bias instead.
     layer = Conv2d(in_channels, out_channels, 1, bias=True, activation=deepcopy(activation))
     xavier_fill(layer)

@@ -26,7 +26,7 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 def _sum_over_processes(x: Tensor) -> Tensor:
-    result: Tensor = _SumOverProcesses.apply(x)  # type: ignore[no-untyped-call]  # torch's
+    result: Tensor = _SumOverProcesses.apply(x)
     return result
 
 
