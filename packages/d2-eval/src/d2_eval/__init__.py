@@ -1,0 +1,27 @@
+"""Detection, segmentation and keypoint metrics, and their reports."""
+
+from d2_eval.coco_conversion import convert_to_coco_dict, convert_to_coco_json
+from d2_eval.coco_evaluation import COCOEvaluator
+from d2_eval.coco_ground_truth import CocoGroundTruth
+from d2_eval.coco_metrics import CocoCurves, evaluate_coco_results
+from d2_eval.coco_predictions import instances_to_coco_json
+from d2_eval.evaluator import DatasetEvaluator, DatasetEvaluators
+from d2_eval.inference import inference_context, inference_on_dataset
+from d2_eval.results import flatten_results, print_csv_format, verify_results
+
+__all__ = [
+    "COCOEvaluator",
+    "CocoCurves",
+    "CocoGroundTruth",
+    "DatasetEvaluator",
+    "DatasetEvaluators",
+    "convert_to_coco_dict",
+    "convert_to_coco_json",
+    "evaluate_coco_results",
+    "flatten_results",
+    "inference_context",
+    "inference_on_dataset",
+    "instances_to_coco_json",
+    "print_csv_format",
+    "verify_results",
+]

@@ -1,0 +1,89 @@
+"""Builders of small datasets and predictions that several test modules share."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from d2_data import DatasetCatalog, MetadataCatalog
+from d2_structures import Boxes, Instances
+
+_REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real annotations and reference values, which is not part of the repository."""
+    folder = Path(os.environ.get("D2_SHARED", _REPOSITORY.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip("reference data not found; point D2_SHARED at its folder")
+    return folder
+
+
+@pytest.fixture
+def coco_content():
+    """Two images, 100 × 80; categories 3 'cat' and 7 'dog'."""
+
+    def square(number: int, image_id: int, category_id: int, x: int, y: int, side: int) -> dict:
+        corners = [x, y, x + side, y, x + side, y + side, x, y + side]
+        return {
+            "id": number,
+            "image_id": image_id,
+            "category_id": category_id,
+            "bbox": [x, y, side, side],
+            "area": side * side,
+            "segmentation": [corners],
+            "iscrowd": 0,
+        }
+
+    return {
+        "images": [
+            {"id": 1, "file_name": "one.png", "height": 80, "width": 100},
+            {"id": 2, "file_name": "two.png", "height": 80, "width": 100},
+        ],
+        "categories": [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}],
+        "annotations": [
+            square(1, 1, 3, 10, 10, 20),
+            square(2, 1, 7, 50, 20, 40),
+            square(3, 2, 3, 30, 30, 40),
+        ],
+    }
+
+
+@pytest.fixture
+def register():
+    """Register datasets under names that are forgotten after the test."""
+    names = []
+
+    def register_dataset(name: str, samples: list | None = None, **metadata: object) -> None:
+        if samples is not None:
+            DatasetCatalog.register(name, lambda: samples)
+        MetadataCatalog.get(name).set(**metadata)
+        names.append(name)
+
+    yield register_dataset
+    for name in names:
+        if name in DatasetCatalog:
+            DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+@pytest.fixture
+def detections():
+    """Build ``Instances`` of an image of 100 × 80 from rows (x1, y1, x2, y2, score, class)."""
+
+    def build(*rows: tuple[float, ...], masks: bool = False) -> Instances:
+        table = torch.tensor(rows, dtype=torch.float32).reshape(-1, 6)
+        instances = Instances((80, 100))
+        instances.pred_boxes = Boxes(table[:, :4])
+        instances.scores = table[:, 4]
+        instances.pred_classes = table[:, 5].long()
+        if masks:
+            filled = torch.zeros(len(table), 80, 100, dtype=torch.bool)
+            for mask, (x1, y1, x2, y2) in zip(filled, table[:, :4].int().tolist(), strict=True):
+                mask[y1:y2, x1:x2] = True
+            instances.pred_masks = filled
+        return instances
+
+    return build

@@ -1,0 +1,50 @@
+import subprocess
+import sys
+
+import d2_eval
+import d2_eval.report
+
+
+def test_public_names_of_the_package():
+    assert sorted(d2_eval.__all__) == [
+        "COCOEvaluator",
+        "CocoCurves",
+        "CocoGroundTruth",
+        "DatasetEvaluator",
+        "DatasetEvaluators",
+        "convert_to_coco_dict",
+        "convert_to_coco_json",
+        "evaluate_coco_results",
+        "flatten_results",
+        "inference_context",
+        "inference_on_dataset",
+        "instances_to_coco_json",
+        "print_csv_format",
+        "verify_results",
+    ]
+
+
+def test_public_names_of_the_reports():
+    assert sorted(d2_eval.report.__all__) == [
+        "class_table",
+        "contact_sheet",
+        "format_table",
+        "per_class_table",
+        "precision_recall_plot",
+        "results_table",
+    ]
+
+
+def test_every_public_name_exists():
+    for module in (d2_eval, d2_eval.report):
+        assert all(hasattr(module, name) for name in module.__all__)
+
+
+def test_importing_neither_loads_matplotlib_nor_registers_datasets():
+    script = (
+        "import sys, d2_eval, d2_eval.report\n"
+        "from d2_data import MetadataCatalog\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "assert MetadataCatalog.list() == []\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
