@@ -1,0 +1,8 @@
+"""Pictures of boxes, masks, keypoints and labels, drawn with Pillow and NumPy."""
+
+from .color_mode import ColorMode
+from .drawing import Visualizer
+from .video import VideoVisualizer
+from .vis_image import VisImage
+
+__all__ = ["ColorMode", "VideoVisualizer", "VisImage", "Visualizer"]

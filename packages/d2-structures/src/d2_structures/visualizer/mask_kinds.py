@@ -1,0 +1,145 @@
+"""Every documented kind of mask, read into two: pixels within a rectangle, or polygons."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+__all__ = [
+    "BinaryMask",
+    "InstanceMask",
+    "PolygonMask",
+    "crop_to_content",
+    "read_masks",
+    "read_polygon",
+]
+
+
+class BinaryMask(NamedTuple):
+    """The part of a binary mask that holds all its set pixels."""
+
+    x0: int
+    y0: int
+    pixels: NDArray[np.bool_]
+    """(h, w), h or w may be 0."""
+
+
+class PolygonMask(NamedTuple):
+    """The polygons of one instance, each (P, 2) float64 corners in continuous coordinates."""
+
+    polygons: list[NDArray[np.float64]]
+
+
+InstanceMask = BinaryMask | PolygonMask
+
+
+def read_masks(masks: Any, height: int, width: int) -> list[InstanceMask]:
+    """Read the masks of one image.
+
+    Args:
+        masks: ``BitMasks``, ``PolygonMasks``, an (N, H, W) tensor or array, or a sequence with
+            one item per instance: an (H, W) array or tensor, a COCO RLE dict, or a list of
+            polygons (flat coordinate lists or arrays).
+        height, width: size of the image, which binary masks must have.
+
+    Raises:
+        TypeError: if an item is of none of these kinds.
+        ValueError: if a mask has another size, or a polygon fewer than three corners.
+    """
+    polygons = getattr(masks, "polygons", None)
+    if polygons is not None:
+        return [PolygonMask([read_polygon(p) for p in instance]) for instance in polygons]
+    tensor = getattr(masks, "tensor", masks)
+    if isinstance(tensor, (torch.Tensor, np.ndarray)) and tensor.ndim == 3:
+        return _read_stack(_as_bool(tensor), height, width)
+    if isinstance(masks, (str, bytes)) or not isinstance(masks, Iterable):
+        raise TypeError(f"cannot draw masks of type {type(masks).__name__}")
+    return [_read_one(mask, height, width) for mask in masks]
+
+
+def crop_to_content(mask: NDArray[np.bool_]) -> BinaryMask:
+    """Cut an (H, W) mask down to the rectangle of its set pixels."""
+    return _crop(mask, np.any(mask, axis=0, keepdims=True)[0])
+
+
+def _read_stack(stack: NDArray[np.bool_], height: int, width: int) -> list[InstanceMask]:
+    if stack.shape[1:] != (height, width):
+        raise ValueError(
+            f"masks have shape {stack.shape}, the image needs (N, {height}, {width})"
+            + ("; paste them into the image first" if stack.shape[1] == 1 else "")
+        )
+    occupied_columns = np.any(stack, axis=1, keepdims=True)[:, 0]
+    return [_crop(mask, columns) for mask, columns in zip(stack, occupied_columns, strict=True)]
+
+
+def _crop(mask: NDArray[np.bool_], occupied_columns: NDArray[np.bool_]) -> BinaryMask:
+    columns = np.flatnonzero(occupied_columns)
+    if not columns.size:
+        return BinaryMask(0, 0, mask[:0, :0])
+    x0, x1 = int(columns[0]), int(columns[-1]) + 1
+    y0 = int(mask.reshape(-1).argmax()) // mask.shape[1]
+    return BinaryMask(x0, y0, mask[y0 : _stop_row(mask, y0), x0:x1])
+
+
+def _stop_row(mask: NDArray[np.bool_], first_row: int) -> int:
+    """One past the last occupied row; halving tests whole blocks, which is quick in memory."""
+    low, high = first_row, mask.shape[0]
+    while high - low > 1:
+        middle = (low + high) // 2
+        if mask[middle:high].any():
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _read_one(mask: Any, height: int, width: int) -> InstanceMask:
+    if isinstance(mask, dict):
+        mask = _decode_rle(mask, height, width)
+    if isinstance(mask, (torch.Tensor, np.ndarray)) and mask.ndim == 2:
+        if tuple(mask.shape) != (height, width):
+            raise ValueError(f"a mask has shape {tuple(mask.shape)}, the image {height, width}")
+        return crop_to_content(np.ascontiguousarray(_as_bool(mask)))
+    if isinstance(mask, Sequence) and not isinstance(mask, (str, bytes)):
+        return PolygonMask([read_polygon(polygon) for polygon in mask])
+    shape = f" of shape {tuple(mask.shape)}" if hasattr(mask, "shape") else ""
+    raise TypeError(
+        f"cannot draw a mask of type {type(mask).__name__}{shape}; wanted an (H, W) array, "
+        "an RLE dict or a list of polygons"
+    )
+
+
+def read_polygon(polygon: Any) -> NDArray[np.float64]:
+    """(P, 2) corners of a polygon given as [x0, y0, x1, y1, ...] or as (P, 2).
+
+    Raises:
+        ValueError: if there are fewer than three corners, half a corner, or NaN or infinity.
+    """
+    flat = np.asarray(polygon, dtype=np.float64).reshape(-1)
+    if flat.size < 6 or flat.size % 2:
+        raise ValueError(
+            f"a polygon needs an even number of at least 6 coordinates, got {flat.size}"
+        )
+    if not np.isfinite(flat).all():
+        raise ValueError("a polygon holds NaN or infinite coordinates")
+    return flat.reshape(-1, 2)
+
+
+def _decode_rle(rle: dict[str, Any], height: int, width: int) -> NDArray[np.bool_]:
+    from pycocotools import mask as coco_mask
+
+    if "size" not in rle or "counts" not in rle:
+        raise ValueError(f"an RLE mask needs 'size' and 'counts', got keys {sorted(rle)}")
+    if isinstance(rle["counts"], list):
+        rle = coco_mask.frPyObjects(rle, *rle["size"])
+    return coco_mask.decode(rle).astype(bool)
+
+
+def _as_bool(mask: torch.Tensor | NDArray[Any]) -> NDArray[np.bool_]:
+    """Set where a bool or integer mask is not 0, or a mask of probabilities is above 0.5."""
+    array = mask.detach().cpu().numpy() if isinstance(mask, torch.Tensor) else mask
+    if array.dtype == np.bool_:
+        return np.ascontiguousarray(array)
+    return np.asarray(array > 0.5) if array.dtype.kind == "f" else np.asarray(array != 0)

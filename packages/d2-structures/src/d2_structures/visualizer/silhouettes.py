@@ -1,0 +1,148 @@
+"""Masks as anti-aliased coverage in output pixels, and how they are laid over a canvas."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from .canvas import Canvas, Rect
+from .colors import Color
+from .mask_kinds import BinaryMask, InstanceMask, PolygonMask
+from .strokes import closed_segments
+
+__all__ = ["Silhouette", "binary_silhouette", "mask_silhouette", "paint", "polygon_silhouette"]
+
+_MAX_SUPERSAMPLED_PIXELS = 4_000_000
+
+
+class Silhouette(NamedTuple):
+    """What one mask covers of a canvas."""
+
+    x0: int
+    y0: int
+    coverage: NDArray[np.uint8]
+    """(h, w), 255 where a pixel lies entirely inside."""
+    outline: NDArray[np.float64] | None
+    """(S, 4) segments of the border, or None where the coverage itself shows it."""
+
+    @property
+    def rect(self) -> Rect:
+        height, width = self.coverage.shape
+        return Rect(self.x0, self.y0, self.x0 + width, self.y0 + height)
+
+    @property
+    def area(self) -> float:
+        """Covered output pixels."""
+        return float(self.coverage.sum(dtype=np.int64)) / 255
+
+
+def mask_silhouette(mask: InstanceMask, image_size: tuple[int, int], scale: float) -> Silhouette:
+    """What a mask covers of a canvas ``scale`` times the image of (height, width)."""
+    if isinstance(mask, PolygonMask):
+        polygons = [polygon * scale for polygon in mask.polygons]
+        height, width = (int(np.ceil(size * scale)) for size in image_size)
+        return polygon_silhouette(polygons, height, width)
+    return binary_silhouette(mask, image_size, scale)
+
+
+def paint(
+    canvas: Canvas,
+    silhouette: Silhouette,
+    fill: Color,
+    alpha: float,
+    edge: Color | None,
+    edge_width: float,
+) -> None:
+    """Blend a silhouette in one colour and trace its border in another (None: no border)."""
+    canvas.blend(silhouette.x0, silhouette.y0, silhouette.coverage, fill, alpha)
+    if edge is None:
+        return
+    if silhouette.outline is not None:
+        canvas.stroke(silhouette.outline, edge_width, edge)
+        return
+    coverage = silhouette.coverage
+    border = np.minimum(coverage, ~coverage)  # largest where a pixel is half inside
+    np.minimum(border, 63, out=border)
+    border <<= 2
+    canvas.blend(silhouette.x0, silhouette.y0, border, edge)
+
+
+def binary_silhouette(mask: BinaryMask, image_size: tuple[int, int], scale: float) -> Silhouette:
+    """Soften the stairs of a binary mask over one pixel; beyond the image it goes on."""
+    if not mask.pixels.size:
+        return Silhouette(0, 0, np.zeros((0, 0), np.uint8), None)
+    x0, y0, pixels = _with_margin(mask, *image_size)
+    coverage = _smoothed(pixels)
+    if scale != 1.0:
+        return _scaled(x0, y0, coverage, scale)
+    return Silhouette(x0, y0, coverage, None)
+
+
+def _with_margin(mask: BinaryMask, height: int, width: int) -> tuple[int, int, NDArray[np.uint8]]:
+    """Add a pixel on every side that does not lie on the image border."""
+    rows, columns = mask.pixels.shape
+    top, left = min(mask.y0, 1), min(mask.x0, 1)
+    bottom = min(height - mask.y0 - rows, 1)
+    right = min(width - mask.x0 - columns, 1)
+    pixels = np.zeros((rows + top + bottom, columns + left + right), np.uint8)
+    pixels[top : top + rows, left : left + columns] = mask.pixels
+    return mask.x0 - left, mask.y0 - top, pixels
+
+
+def _smoothed(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Binomial 3×3 average of a 0/1 map, as 0..255."""
+    columns = pixels << np.uint8(1)
+    columns[1:] += pixels[:-1]
+    columns[:-1] += pixels[1:]
+    columns[0] += pixels[0]
+    columns[-1] += pixels[-1]
+    total = columns << np.uint8(1)
+    total[:, 1:] += columns[:, :-1]
+    total[:, :-1] += columns[:, 1:]
+    total[:, 0] += columns[:, 0]
+    total[:, -1] += columns[:, -1]
+    np.minimum(total, 15, out=total)  # of 16; 15 is full already, so that 17 * 15 = 255
+    total *= 17
+    return total
+
+
+def _scaled(x0: int, y0: int, coverage: NDArray[np.uint8], scale: float) -> Silhouette:
+    height, width = coverage.shape
+    left, top = int(np.floor(x0 * scale)), int(np.floor(y0 * scale))
+    right, bottom = int(np.ceil((x0 + width) * scale)), int(np.ceil((y0 + height) * scale))
+    # Pad so that the whole-pixel output rectangle maps back inside the source.
+    margin = int(np.ceil(1 / scale))
+    padded = np.pad(coverage, margin, mode="edge")
+    source = (
+        left / scale - x0 + margin,
+        top / scale - y0 + margin,
+        right / scale - x0 + margin,
+        bottom / scale - y0 + margin,
+    )
+    resized = Image.fromarray(padded).resize(
+        (right - left, bottom - top), Image.Resampling.BILINEAR, box=source
+    )
+    return Silhouette(left, top, np.asarray(resized), None)
+
+
+def polygon_silhouette(polygons: list[NDArray[np.float64]], height: int, width: int) -> Silhouette:
+    """Fill the union of polygons (in output pixels) by supersampling, within the canvas."""
+    if not polygons:
+        return Silhouette(0, 0, np.zeros((0, 0), np.uint8), None)
+    corners = np.concatenate(polygons)
+    outline = np.concatenate([closed_segments(polygon) for polygon in polygons])
+    low = np.clip(np.floor(corners.min(axis=0)), 0, (width, height)).astype(int)
+    high = np.clip(np.ceil(corners.max(axis=0)), 0, (width, height)).astype(int)
+    columns, rows = (int(size) for size in high - low)
+    if columns <= 0 or rows <= 0:
+        return Silhouette(0, 0, np.zeros((0, 0), np.uint8), outline)
+    factor = 4 if columns * rows * 16 <= _MAX_SUPERSAMPLED_PIXELS else 2
+    fine = Image.new("L", (columns * factor, rows * factor))
+    draw = ImageDraw.Draw(fine)
+    for polygon in polygons:
+        # Pillow's coordinates are centres of (fine) pixels.
+        points = (polygon - low) * factor - 0.5
+        draw.polygon(points.reshape(-1).tolist(), fill=255)
+    coverage = np.asarray(fine.reduce(factor))
+    return Silhouette(int(low[0]), int(low[1]), coverage, outline)
