@@ -92,7 +92,7 @@ def inference_on_dataset(
             stopwatch.lap("data")
             callbacks["before_inference"]()
             outputs = model(inputs)
-            if torch.cuda.is_available():
+            if torch.cuda.is_initialized():
                 torch.cuda.synchronize()
             stopwatch.lap("compute")
             callbacks["after_inference"]()

@@ -59,9 +59,7 @@ def verify_results(cfg: Any, results: Mapping[str, Mapping[str, float]]) -> bool
         ValueError: if a score is missing, not finite, or off by more than its tolerance; the
             message lists every such score.
     """
-    expected: Sequence[Sequence[Any]] = (
-        cfg if isinstance(cfg, list | tuple) else cfg.TEST.EXPECTED_RESULTS
-    )
+    expected: Sequence[Sequence[Any]] = cfg.TEST.EXPECTED_RESULTS if hasattr(cfg, "TEST") else cfg
     complaints = []
     for task, metric, wanted, tolerance in expected:
         got = results.get(task, {}).get(metric)
