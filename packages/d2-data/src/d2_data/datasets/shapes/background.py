@@ -1,4 +1,4 @@
-"""Backgrounds of the shapes pictures: materials, lighting, and distractors that are no objects.
+"""Backgrounds of the shapes pictures: materials under one light.
 
 Pixel arithmetic keeps to sums, products and triangle waves, and noise comes from uniform draws and
 Pillow's fixed-point resampling, so that platforms agree on the bytes.
@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
+
+from d2_data.datasets.shapes.distractors import strew_distractors
 
 MATERIALS = ("smooth", "stripes", "speckle")
 """Names of the background materials, the stuff classes."""
@@ -42,6 +44,15 @@ def random_direction(rng: np.random.Generator) -> tuple[float, float]:
     return round(math.cos(angle) * 1024) / 1024, round(math.sin(angle) * 1024) / 1024
 
 
+def random_slope(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A (height, width) float32 plane that rises in a random direction; 0 in the middle."""
+    x, y = pixel_grid(height, width)
+    dx, dy = random_direction(rng)
+    half = np.float32(0.5)
+    plane: np.ndarray = (x / width - half) * np.float32(dx) + (y / height - half) * np.float32(dy)
+    return plane
+
+
 def triangle_wave(phase: np.ndarray) -> np.ndarray:
     """A wave of period 1 that rises from 0 to 1 and falls back."""
     return np.abs((phase - np.floor(phase)) * 2 - 1)
@@ -64,15 +75,11 @@ def draw_background(
             _draw_material(rng, material, height, width),
             canvas,
         )
-    x, y = pixel_grid(height, width)
-    dx, dy = random_direction(rng)
-    slope = (x / width - np.float32(0.5)) * np.float32(dx) + (y / height - np.float32(0.5)) * (
-        np.float32(dy)
-    )
+    slope = random_slope(rng, height, width)
     light = 1 + np.float32(0.25 * rng.random()) * slope
     light += np.float32(0.35) * (smooth_noise(rng, height, width, 3) - np.float32(0.5))
     canvas = canvas * light[:, :, None]
-    return _draw_distractors(rng, canvas), labels
+    return strew_distractors(rng, canvas), labels
 
 
 def _draw_regions(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -80,12 +87,8 @@ def _draw_regions(rng: np.random.Generator, height: int, width: int) -> np.ndarr
     labels = np.full((height, width), first, dtype=np.uint8)
     if rng.random() < 0.6:
         second = (first + 1 + int(rng.integers(len(MATERIALS) - 1))) % len(MATERIALS)
-        x, y = pixel_grid(height, width)
-        dx, dy = random_direction(rng)
+        side = random_slope(rng, height, width)
         offset = 0.5 * (rng.random() - 0.5)
-        side = (x / width - np.float32(0.5)) * np.float32(dx) + (y / height - np.float32(0.5)) * (
-            np.float32(dy)
-        )
         side = side + np.float32(0.3) * (smooth_noise(rng, height, width, 4) - np.float32(0.5))
         labels[side > np.float32(offset)] = second
     return labels
@@ -107,46 +110,3 @@ def _draw_material(rng: np.random.Generator, material: int, height: int, width: 
     else:
         mix = smooth_noise(rng, height, width, max(height, width) // 2)
     return base + (other - base) * mix[:, :, None]
-
-
-def _draw_distractors(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
-    height, width = canvas.shape[:2]
-    scale = 2
-    for _ in range(int(rng.integers(2, 7))):
-        layer = Image.new("L", (width * scale, height * scale))
-        draw = ImageDraw.Draw(layer)
-        side = scale * min(height, width)
-        x, y = width * scale * rng.random(), height * scale * rng.random()
-        thickness = max(1, round(side * (0.008 + 0.016 * rng.random())))
-        kind = int(rng.integers(4))
-        if kind == 0:  # a crooked line
-            corners = [(x, y)]
-            for _ in range(int(rng.integers(1, 4))):
-                x, y = x + side * 0.8 * (rng.random() - 0.5), y + side * 0.8 * (rng.random() - 0.5)
-                corners.append((x, y))
-            draw.line(corners, fill=255, width=thickness)
-        elif kind == 1:  # an open arc
-            reach = side * (0.06 + 0.2 * rng.random())
-            start = 360 * rng.random()
-            draw.arc(
-                (x - reach, y - reach, x + reach, y + reach),
-                start,
-                start + 60 + 160 * rng.random(),
-                fill=255,
-                width=thickness,
-            )
-        elif kind == 2:  # a handful of crumbs
-            for _ in range(int(rng.integers(3, 12))):
-                cx = x + side * 0.3 * (rng.random() - 0.5)
-                cy = y + side * 0.3 * (rng.random() - 0.5)
-                draw.ellipse((cx - thickness, cy - thickness, cx + thickness, cy + thickness), 255)
-        else:  # a blot without an edge
-            reach = side * (0.06 + 0.12 * rng.random())
-            draw.ellipse((x - reach, y - reach, x + reach, y + reach), fill=255)
-            coarse = layer.reduce(16)
-            layer = coarse.resize(layer.size, Image.Resampling.BICUBIC)
-        alpha = np.asarray(layer.reduce(scale), dtype=np.float32)
-        alpha = alpha * np.float32((0.4 + 0.5 * rng.random()) / 255)
-        colour = (255 * rng.random(3)).astype(np.float32)
-        canvas = canvas + alpha[:, :, None] * (colour - canvas)
-    return canvas

@@ -12,6 +12,7 @@ from d2_data.datasets.shapes.background import (
     draw_background,
     pixel_grid,
     random_direction,
+    random_slope,
     smooth_noise,
     triangle_wave,
 )
@@ -174,37 +175,38 @@ def _keep_visible(
 
 
 def _paint(rng: np.random.Generator, canvas: np.ndarray, item: _Placed) -> np.ndarray:
+    """Blend one object over the canvas, patterned and lit from one side."""
     x0, y0, x1, y1 = item.window
     height, width = y1 - y0, x1 - x0
     alpha = item.coverage.astype(np.float32)[:, :, None] / np.float32(255)
     below = canvas[y0:y1, x0:x1]
     mean_below = (below * alpha).sum(axis=(0, 1), dtype=np.float64) / alpha.sum(dtype=np.float64)
     colour = _contrasting_colour(rng, mean_below)
-    x, y = pixel_grid(height, width)
-    dx, dy = random_direction(rng)
-    texture = int(rng.integers(4))
     amplitude = np.float32(20 + 40 * rng.random())
-    period = 4 + 6 * rng.random()
-    if texture == 0:
-        pattern = np.zeros((height, width), dtype=np.float32)
-    elif texture == 1:
-        pattern = triangle_wave(x * np.float32(dx / period) + y * np.float32(dy / period)) - (
-            np.float32(0.5)
-        )
-    elif texture == 2:
-        pattern = smooth_noise(rng, height, width, 6) - np.float32(0.5)
-    else:
-        checks = np.floor(x / np.float32(period)) + np.floor(y / np.float32(period))
-        pattern = checks % 2 - np.float32(0.5)
-    shade_x, shade_y = random_direction(rng)
-    shade = (x / width - np.float32(0.5)) * np.float32(shade_x) + (y / height - np.float32(0.5)) * (
-        np.float32(shade_y)
-    )
-    light = 1 + np.float32(0.45 * rng.random()) * shade
-    surface = (colour + (amplitude * pattern)[:, :, None]) * light[:, :, None]
+    pattern = amplitude * _draw_pattern(rng, height, width)
+    slope = random_slope(rng, height, width)
+    light = 1 + np.float32(0.45 * rng.random()) * slope
+    surface = (colour + pattern[:, :, None]) * light[:, :, None]
     painted = canvas.copy()
     painted[y0:y1, x0:x1] = below + alpha * (surface - below)
     return painted
+
+
+def _draw_pattern(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Nothing, stripes, clouds or checks: (height, width) float32 within [−0.5, 0.5]."""
+    x, y = pixel_grid(height, width)
+    period = np.float32(4 + 6 * rng.random())
+    kind = int(rng.integers(4))
+    if kind == 0:
+        return np.zeros((height, width), dtype=np.float32)
+    if kind == 1:
+        dx, dy = random_direction(rng)
+        wave = triangle_wave(x * (np.float32(dx) / period) + y * (np.float32(dy) / period))
+        return wave - np.float32(0.5)
+    if kind == 2:
+        return smooth_noise(rng, height, width, 6) - np.float32(0.5)
+    checks: np.ndarray = (np.floor(x / period) + np.floor(y / period)) % 2 - np.float32(0.5)
+    return checks
 
 
 def _contrasting_colour(rng: np.random.Generator, below: np.ndarray) -> np.ndarray:
