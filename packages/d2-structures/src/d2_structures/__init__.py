@@ -10,10 +10,14 @@ from .box_overlaps import (
     pairwise_point_box_distance,
 )
 from .boxes import Boxes
+from .image_list import ImageList
+from .instances import Instances
 
 __all__ = [
     "BoxMode",
     "Boxes",
+    "ImageList",
+    "Instances",
     "matched_boxlist_iou",
     "matched_pairwise_iou",
     "pairwise_intersection",
