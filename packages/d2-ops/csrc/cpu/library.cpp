@@ -1,0 +1,14 @@
+// The operators' schemas. Python registers their shape functions and derivatives.
+#include "../tensor_arguments.h"
+
+D2_OPS_LIBRARY(m) {
+  m.def("nms(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor");
+  m.def("batched_nms(Tensor boxes, Tensor scores, Tensor idxs, float iou_threshold) -> Tensor");
+  m.def(
+      "roi_align(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
+      "int sampling_ratio, bool aligned) -> Tensor");
+  m.def(
+      "roi_align_backward(Tensor grad, Tensor boxes, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
+      "SymInt batch, SymInt channels, SymInt height, SymInt width, int sampling_ratio, bool aligned) -> Tensor");
+  m.def("paste_masks_in_image(Tensor masks, Tensor boxes, SymInt height, SymInt width, float threshold) -> Tensor");
+}

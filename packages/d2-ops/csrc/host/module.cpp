@@ -1,0 +1,122 @@
+// NumPy in, NumPy out. Arguments arrive here checked and laid out by host.py; polygons are
+// flattened: all points in one array, with the ends of polygons and of instances beside it.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstring>
+
+#include "d2_ops/polygon.h"
+#include "d2_ops/rle.h"
+#include "d2_ops/runs.h"
+#include "threaded_for.h"
+
+namespace nb = nanobind;
+using namespace d2_ops;
+
+namespace {
+
+template <class T, class... Shape>
+using Array = nb::ndarray<T, nb::device::cpu, nb::c_contig, Shape...>;
+using Points = Array<const double, nb::ndim<1>>;  // x, y, x, y, ...
+using Ends = Array<const int64_t, nb::ndim<1>>;
+
+Runs runs_of_polygons(const double* xy, const int64_t* ends, int64_t first, int64_t last, int64_t height,
+                      int64_t width) {
+  Runs runs;
+  for (int64_t p = first; p < last; ++p) {
+    const int64_t begin = p == 0 ? 0 : ends[p - 1];
+    append_polygon(xy + begin, (ends[p] - begin) / 2, height, width, &runs);
+  }
+  normalise(&runs);
+  return runs;
+}
+
+nb::bytes encode(const Runs& runs, int64_t pixels) {
+  const std::string text = text_of_lengths(lengths_of_runs(runs, pixels));
+  return nb::bytes(text.data(), text.size());
+}
+
+void fill_polygons(Points points, Ends ends, Array<uint8_t, nb::ndim<2>> mask) {
+  nb::gil_scoped_release unlocked;
+  const int64_t height = mask.shape(0), width = mask.shape(1);
+  const Runs runs = runs_of_polygons(points.data(), ends.data(), 0, ends.shape(0), height, width);
+  mask_of_runs(runs, height, width, mask.data());
+}
+
+nb::bytes polygons_to_counts(Points points, Ends ends, int64_t height, int64_t width) {
+  Runs runs;
+  {
+    nb::gil_scoped_release unlocked;
+    runs = runs_of_polygons(points.data(), ends.data(), 0, ends.shape(0), height, width);
+  }
+  return encode(runs, height * width);
+}
+
+template <class T>
+void crop_polygons(Points points, Ends ends, Ends instance_ends, Array<const T, nb::shape<-1, 4>> boxes,
+                   Array<uint8_t, nb::ndim<3>> masks, int64_t threads) {
+  nb::gil_scoped_release unlocked;
+  const int64_t size = masks.shape(1);
+  ThreadedFor{threads}(0, boxes.shape(0), 32, [&](int64_t from, int64_t to) {
+    std::vector<double> local;
+    for (int64_t n = from; n < to; ++n) {
+      const CropFrame frame = crop_frame(boxes.data() + 4 * n, size);
+      Runs runs;
+      for (int64_t p = n == 0 ? 0 : instance_ends.data()[n - 1]; p < instance_ends.data()[n]; ++p) {
+        const double* xy = points.data() + (p == 0 ? 0 : ends.data()[p - 1]);
+        local.assign(xy, points.data() + ends.data()[p]);
+        for (size_t i = 0; i < local.size(); i += 2) {
+          local[i] = (local[i] - frame.x) * frame.x_scale;
+          local[i + 1] = (local[i + 1] - frame.y) * frame.y_scale;
+        }
+        append_polygon(local.data(), local.size() / 2, size, size, &runs);
+      }
+      normalise(&runs);
+      mask_of_runs(runs, size, size, masks.data() + n * size * size);
+    }
+  });
+}
+
+nb::bytes mask_to_counts(Array<const uint8_t, nb::ndim<2>> mask) {
+  Runs runs;
+  {
+    nb::gil_scoped_release unlocked;
+    runs = runs_of_mask(mask.data(), mask.shape(0), mask.shape(1));
+  }
+  return encode(runs, static_cast<int64_t>(mask.shape(0) * mask.shape(1)));
+}
+
+Runs decode(nb::bytes counts, int64_t pixels) {
+  return runs_of_lengths(lengths_of_text({counts.c_str(), counts.size()}), pixels);
+}
+
+void counts_to_mask(nb::bytes counts, Array<uint8_t, nb::ndim<2>> mask) {
+  const int64_t height = mask.shape(0), width = mask.shape(1);
+  const Runs runs = decode(counts, height * width);
+  nb::gil_scoped_release unlocked;
+  mask_of_runs(runs, height, width, mask.data());
+}
+
+int64_t counts_area(nb::bytes counts, int64_t height, int64_t width) { return area(decode(counts, height * width)); }
+
+nb::bytes lengths_to_counts(const std::vector<int64_t>& lengths, int64_t height, int64_t width) {
+  return encode(runs_of_lengths(lengths, height * width), height * width);
+}
+
+}  // namespace
+
+NB_MODULE(_host, m) {
+  m.attr("POLYGON_LIMIT") = kPolygonLimit;
+  m.def("fill_polygons", &fill_polygons, nb::arg("points"), nb::arg("ends"), nb::arg("mask"));
+  m.def("polygons_to_counts", &polygons_to_counts, nb::arg("points"), nb::arg("ends"), nb::arg("height"),
+        nb::arg("width"));
+  m.def("crop_polygons", &crop_polygons<float>, nb::arg("points"), nb::arg("ends"), nb::arg("instance_ends"),
+        nb::arg("boxes"), nb::arg("masks"), nb::arg("threads"));
+  m.def("crop_polygons", &crop_polygons<double>, nb::arg("points"), nb::arg("ends"), nb::arg("instance_ends"),
+        nb::arg("boxes"), nb::arg("masks"), nb::arg("threads"));
+  m.def("mask_to_counts", &mask_to_counts, nb::arg("mask"));
+  m.def("counts_to_mask", &counts_to_mask, nb::arg("counts"), nb::arg("mask"));
+  m.def("counts_area", &counts_area, nb::arg("counts"), nb::arg("height"), nb::arg("width"));
+  m.def("lengths_to_counts", &lengths_to_counts, nb::arg("lengths"), nb::arg("height"), nb::arg("width"));
+}

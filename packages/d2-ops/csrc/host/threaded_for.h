@@ -1,0 +1,33 @@
+// Threads for the host kernels, which know no torch.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+namespace d2_ops {
+
+// Splits a range over up to `threads` threads, each with at least `grain` items. f must not throw.
+struct ThreadedFor {
+  int64_t threads;  // 0: one per core
+
+  template <class F>
+  void operator()(int64_t begin, int64_t end, int64_t grain, const F& f) const {
+    const int64_t cores = std::max<int64_t>(std::thread::hardware_concurrency(), 1);
+    const int64_t items = end - begin;
+    const int64_t wanted = std::min(threads > 0 ? threads : cores, items / std::max<int64_t>(grain, 1));
+    if (wanted <= 1) {
+      if (items > 0) f(begin, end);
+      return;
+    }
+    std::vector<std::thread> running;
+    running.reserve(wanted - 1);
+    for (int64_t t = 1; t < wanted; ++t)
+      running.emplace_back([&, t] { f(begin + items * t / wanted, begin + items * (t + 1) / wanted); });
+    f(begin, begin + items / wanted);
+    for (std::thread& thread : running) thread.join();
+  }
+};
+
+}  // namespace d2_ops

@@ -1,0 +1,123 @@
+// Greedy non-maximum suppression on the device, in two kernels without a word to the host.
+//
+// Boxes come sorted by class and, within a class, by decreasing score. The first kernel compares
+// them in tiles of 64 x 64 and notes in one word per row which columns a row would drop; tiles
+// that share no class are skipped. The second walks each class with one thread block: the fate of
+// 64 boxes is settled from the words on the diagonal, then the words of those kept are gathered
+// for all later tiles in parallel. Same arithmetic as the CPU kernel (compile without fused
+// multiply-add), hence the same boxes.
+#pragma once
+
+#include <cstdint>
+
+namespace d2_ops {
+
+constexpr int kTile = 64;  // bits in a word
+
+template <class T>
+__device__ bool exceeds_iou(const T* a, const T* b, T threshold) {
+  const T left = a[0] > b[0] ? a[0] : b[0], top = a[1] > b[1] ? a[1] : b[1];
+  const T right = a[2] < b[2] ? a[2] : b[2], bottom = a[3] < b[3] ? a[3] : b[3];
+  T width = right - left, height = bottom - top;
+  width = width > 0 ? width : 0;
+  height = height > 0 ? height : 0;
+  const T inter = width * height;
+  const T area_a = (a[2] - a[0]) * (a[3] - a[1]), area_b = (b[2] - b[0]) * (b[3] - b[1]);
+  return inter / (area_a + area_b - inter) > threshold;
+}
+
+// Grid: (tiles, tiles) of kTile threads. words: n rows of `tiles` words; only those on or right of
+// the diagonal whose tile shares a class are written. classes: null for a single class.
+template <class T>
+__global__ void compare_boxes(const T* boxes, const int64_t* classes, int64_t n, T threshold, uint64_t* words) {
+  const int64_t row_tile = blockIdx.y, column_tile = blockIdx.x, tiles = gridDim.x;
+  if (column_tile < row_tile) return;
+  const int64_t row_begin = row_tile * kTile, column_begin = column_tile * kTile;
+  const int rows = static_cast<int>(n - row_begin < kTile ? n - row_begin : kTile);
+  const int columns = static_cast<int>(n - column_begin < kTile ? n - column_begin : kTile);
+  if (classes != nullptr && classes[row_begin + rows - 1] < classes[column_begin]) return;
+
+  __shared__ T column_boxes[kTile * 4];
+  __shared__ int64_t column_classes[kTile];
+  const int t = threadIdx.x;
+  if (t < columns) {
+    for (int k = 0; k < 4; ++k) column_boxes[4 * t + k] = boxes[4 * (column_begin + t) + k];
+    if (classes != nullptr) column_classes[t] = classes[column_begin + t];
+  }
+  __syncthreads();
+  if (t >= rows) return;
+  const int64_t row = row_begin + t;
+  T box[4];
+  for (int k = 0; k < 4; ++k) box[k] = boxes[4 * row + k];
+  uint64_t word = 0;
+  for (int j = row_tile == column_tile ? t + 1 : 0; j < columns; ++j) {
+    const bool same_class = classes == nullptr || classes[row] == column_classes[j];
+    if (same_class && exceeds_iou(box, column_boxes + 4 * j, threshold)) word |= uint64_t{1} << j;
+  }
+  words[row * tiles + column_tile] = word;
+}
+
+// One past the last box of the class that begins at `begin`.
+__device__ inline int64_t end_of_class(const int64_t* classes, int64_t begin, int64_t n) {
+  if (classes == nullptr) return n;
+  int64_t low = begin + 1, high = n;
+  while (low < high) {
+    const int64_t middle = (low + high) / 2;
+    if (classes[middle] == classes[begin])
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low;
+}
+
+// Settles the class of boxes [begin, end) with all threads of a block (at least kTile).
+__device__ inline void settle_class(const uint64_t* words, const int64_t* ranks, int64_t tiles, int64_t begin,
+                                    int64_t end, uint64_t* dropped, bool* keep) {
+  __shared__ uint64_t diagonal[kTile];
+  __shared__ uint64_t kept;
+  const int t = threadIdx.x;
+  const int64_t first = begin / kTile, last = (end - 1) / kTile;
+  for (int64_t w = t; w <= last - first; w += blockDim.x) dropped[w] = 0;
+  for (int64_t tile = first; tile <= last; ++tile) {
+    const int64_t i = tile * kTile + t;  // this thread's box, for the first kTile threads
+    const bool mine = t < kTile && i >= begin && i < end;
+    if (mine) diagonal[t] = words[i * tiles + tile];
+    __syncthreads();
+    if (t == 0) {
+      uint64_t gone = dropped[tile - first], stay = 0;
+      const int from = static_cast<int>(begin > tile * kTile ? begin - tile * kTile : 0);
+      const int to = static_cast<int>(end - tile * kTile < kTile ? end - tile * kTile : kTile);
+      for (int k = from; k < to; ++k) {
+        if (gone >> k & 1) continue;
+        stay |= uint64_t{1} << k;
+        gone |= diagonal[k];
+      }
+      kept = stay;
+    }
+    __syncthreads();
+    const uint64_t stay = kept;
+    if (mine) keep[ranks == nullptr ? i : ranks[i]] = stay >> t & 1;
+    for (int64_t w = tile + 1 + t; w <= last; w += blockDim.x) {
+      uint64_t gathered = 0;
+      for (uint64_t rest = stay; rest != 0; rest &= rest - 1)
+        gathered |= words[(tile * kTile + __ffsll(static_cast<long long>(rest)) - 1) * tiles + w];
+      dropped[w - first] |= gathered;
+    }
+    __syncthreads();
+  }
+}
+
+// Any number of blocks of kTile threads or more, with `tiles` words of dynamic shared memory.
+// keep[ranks[i]] (keep[i] where ranks is null) says whether box i stays.
+static __global__ void settle_classes(const uint64_t* words, const int64_t* classes, const int64_t* ranks, int64_t n,
+                                      int64_t tiles, bool* keep) {
+  extern __shared__ uint64_t dropped[];
+  const int64_t candidates = classes == nullptr ? 1 : n;
+  for (int64_t begin = blockIdx.x; begin < candidates; begin += gridDim.x) {
+    if (begin > 0 && classes[begin] == classes[begin - 1]) continue;  // not where a class begins
+    settle_class(words, ranks, tiles, begin, end_of_class(classes, begin, n), dropped, keep);
+  }
+}
+
+}  // namespace d2_ops

@@ -1,0 +1,38 @@
+"""Detection kernels for PyTorch and NumPy. Names are imported on first use: see ``_lazy``."""
+
+from typing import TYPE_CHECKING
+
+from ._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from . import host, memory
+    from ._build_info import build_info
+    from ._library import load_library
+    from ._nms import batched_nms, nms
+    from ._paste_masks import paste_masks_in_image
+    from ._roi_align import ROIAlign, roi_align
+
+__all__ = [
+    "ROIAlign",
+    "batched_nms",
+    "build_info",
+    "host",
+    "load_library",
+    "memory",
+    "nms",
+    "paste_masks_in_image",
+    "roi_align",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "_build_info": ["build_info"],
+        "_library": ["load_library"],
+        "_nms": ["batched_nms", "nms"],
+        "_paste_masks": ["paste_masks_in_image"],
+        "_roi_align": ["ROIAlign", "roi_align"],
+        "host": [],
+        "memory": [],
+    },
+)

@@ -1,0 +1,65 @@
+"""Loads the compiled operator libraries: CPU always, CUDA where torch has it."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import torch
+
+from ._build import NAMESPACE
+
+
+class LoadedLibraries(NamedTuple):
+    """What ``load_library`` found."""
+
+    cpu: str  # path of the library
+    cuda: str | None
+    cuda_missing_because: str | None  # None when loaded
+
+
+@cache
+def load_library() -> LoadedLibraries:
+    """Register the operators with torch, once.
+
+    Importing any operator from the package does this. Call it yourself only to run a saved
+    program (``torch.export``, AOTInductor) that names ``torch.ops.d2_ops`` without importing one.
+
+    Returns:
+        The libraries' paths, and why CUDA operators are missing where they are.
+
+    Raises:
+        ImportError: if the CPU library cannot be loaded.
+    """
+    cpu = _path_of("_cpu_ops")
+    if cpu is None:
+        raise ImportError(f"{__package__} has no compiled operators: build and install it first")
+    torch.ops.load_library(cpu)
+    cuda = _path_of("_cuda_ops")
+    if cuda is None:
+        return LoadedLibraries(cpu, None, "this wheel was built without a CUDA compiler")
+    if torch.version.cuda is None:
+        return LoadedLibraries(cpu, None, f"torch {torch.__version__} is built without CUDA")
+    try:
+        torch.ops.load_library(cuda)
+    except OSError as error:
+        return LoadedLibraries(cpu, None, str(error))
+    return LoadedLibraries(cpu, cuda, None)
+
+
+def operators() -> Any:
+    """The loaded operators, ``torch.ops.<namespace>``."""
+    load_library()
+    return getattr(torch.ops, NAMESPACE)
+
+
+def qualified(name: str) -> str:
+    """An operator's name as ``torch.library`` takes it."""
+    return f"{NAMESPACE}::{name}"
+
+
+def _path_of(library: str) -> str | None:
+    # Asking the import system instead of looking beside this file also serves editable installs.
+    spec = find_spec(f"{__package__}.{library}")
+    return spec.origin if spec is not None else None

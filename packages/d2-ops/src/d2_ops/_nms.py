@@ -1,0 +1,98 @@
+"""Non-maximum suppression of axis-aligned boxes."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ._library import operators, qualified
+
+_ops = operators()
+
+
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """Keep the best of overlapping boxes.
+
+    Boxes are visited by decreasing score; a box is dropped when its IoU with a box already kept
+    is greater than ``iou_threshold``. Equal scores are visited in input order, NaN scores first.
+    Boxes with NaN or infinite coordinates, and pairs of empty boxes, have no IoU: they neither
+    drop others nor are dropped. float16 and bfloat16 are computed in float32; autocast changes
+    nothing.
+
+    Args:
+        boxes: (N, 4) floating, x1, y1, x2, y2 in pixels.
+        scores: (N,) floating, of any precision.
+        iou_threshold: boxes that overlap more are dropped.
+
+    Returns:
+        (K,) int64 indices of the kept boxes by decreasing score. N == 0 gives an empty tensor.
+
+    Raises:
+        TypeError: if an argument is not a floating tensor.
+        ValueError: if shapes or devices disagree, or the threshold is NaN.
+    """
+    _check(boxes, scores, iou_threshold)
+    kept: Tensor = _ops.nms(boxes, scores, iou_threshold)
+    return kept
+
+
+def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
+    """Like ``nms``, but boxes of different classes do not affect each other.
+
+    Classes are compared as such. Nothing is added to the coordinates, so large images and small
+    float types lose nothing.
+
+    Args:
+        boxes: (N, 4) floating, x1, y1, x2, y2 in pixels.
+        scores: (N,) floating, of any precision.
+        idxs: (N,) integer class (or level, or image) of each box, of any value.
+        iou_threshold: boxes of one class that overlap more are dropped.
+
+    Returns:
+        (K,) int64 indices of the kept boxes by decreasing score over all classes.
+
+    Raises:
+        TypeError: if boxes or scores are not floating tensors, or idxs not an integer tensor.
+        ValueError: if shapes or devices disagree, or the threshold is NaN.
+    """
+    _check(boxes, scores, iou_threshold)
+    if not isinstance(idxs, Tensor) or idxs.is_floating_point() or idxs.is_complex():
+        raise TypeError(f"idxs must be an integer tensor, got {_describe(idxs)}")
+    if idxs.shape != scores.shape:
+        raise ValueError(
+            f"idxs must have shape ({scores.shape[0]},), one per box, got {_describe(idxs)}"
+        )
+    kept: Tensor = _ops.batched_nms(boxes, scores, idxs.long(), iou_threshold)
+    return kept
+
+
+def _check(boxes: Tensor, scores: Tensor, iou_threshold: float) -> None:
+    for name, value in (("boxes", boxes), ("scores", scores)):
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            raise TypeError(f"{name} must be a floating tensor, got {_describe(value)}")
+    if boxes.dim() != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"boxes must have shape (N, 4), got {_describe(boxes)}")
+    if scores.dim() != 1 or scores.shape[0] != boxes.shape[0]:
+        raise ValueError(
+            f"scores must have shape ({boxes.shape[0]},), one per box, got {_describe(scores)}"
+        )
+    if math.isnan(iou_threshold):
+        raise ValueError("iou_threshold is NaN")
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)} {value.dtype} on {value.device}"
+    return repr(type(value))
+
+
+@torch.library.register_fake(qualified("nms"))
+def _(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    return boxes.new_empty((torch.library.get_ctx().new_dynamic_size(),), dtype=torch.int64)
+
+
+@torch.library.register_fake(qualified("batched_nms"))
+def _(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
+    return boxes.new_empty((torch.library.get_ctx().new_dynamic_size(),), dtype=torch.int64)

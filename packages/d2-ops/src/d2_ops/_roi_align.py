@@ -1,0 +1,166 @@
+"""RoIAlign: pooling features from regions by bilinear sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ._library import operators, qualified
+
+_ops = operators()
+
+
+def roi_align(
+    input: Tensor,
+    boxes: Tensor | Sequence[Tensor],
+    output_size: int | tuple[int, int],
+    spatial_scale: float = 1.0,
+    sampling_ratio: int = -1,
+    aligned: bool = False,
+) -> Tensor:
+    """Pool every region into a grid of bins, each the mean of bilinear samples.
+
+    Args:
+        input: (B, C, H, W) floating feature map.
+        boxes: (K, 5) floating rows of image index, x1, y1, x2, y2, or one (L, 4) tensor per image.
+            Any precision: half-precision features keep exact boxes.
+        output_size: bins as (height, width), or one number for both.
+        spatial_scale: multiplies box coordinates into feature-map pixels.
+        sampling_ratio: samples per bin and axis; 0 or less takes as many as a bin is pixels long.
+        aligned: shift by half a pixel, so that pixel centres are where they belong. False is the
+            behaviour of the first Mask R-CNN implementations, in which regions also have a
+            minimum size of one pixel.
+
+    Returns:
+        (K, C, height, width) in the dtype of ``input``, also under autocast; computed in float32
+        (float64 for float64). K == 0 gives an empty tensor. Differentiable in ``input``. Regions
+        with coordinates that are not finite give NaN, and so do, on CUDA, image indices out of
+        range.
+
+    Raises:
+        TypeError: if ``input`` or ``boxes`` are not floating tensors.
+        ValueError: if a shape or device does not fit, ``output_size`` is not positive, or (on the
+            CPU) an image index is out of range.
+
+    Source: He et al., "Mask R-CNN", 2017, section 3.
+    """
+    rois = boxes if isinstance(boxes, Tensor) else _with_image_index(boxes, input)
+    height, width = (output_size, output_size) if isinstance(output_size, int) else output_size
+    _check(input, rois, height, width)
+    pooled: Tensor = _ops.roi_align(
+        input, rois, spatial_scale, height, width, sampling_ratio, aligned
+    )
+    return pooled
+
+
+class ROIAlign(nn.Module):
+    """``roi_align`` with its settings fixed, called with features and (K, 5) boxes."""
+
+    def __init__(
+        self,
+        output_size: int | tuple[int, int],
+        spatial_scale: float,
+        sampling_ratio: int,
+        aligned: bool = True,
+    ) -> None:
+        """Settings are those of ``roi_align``; note that ``aligned`` is True here.
+
+        With a continuous coordinate c, the neighbouring pixels are those at floor(c - 0.5) and
+        ceil(c - 0.5): pixel i has its centre at i + 0.5. ``aligned=False`` leaves out the 0.5 and
+        samples half a pixel off.
+        """
+        super().__init__()
+        self.output_size = output_size
+        self.spatial_scale = spatial_scale
+        self.sampling_ratio = sampling_ratio
+        self.aligned = aligned
+
+    def forward(self, input: Tensor, rois: Tensor) -> Tensor:
+        """Pool (B, C, H, W) features in (K, 5) boxes: image index, x1, y1, x2, y2."""
+        return roi_align(
+            input, rois, self.output_size, self.spatial_scale, self.sampling_ratio, self.aligned
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"output_size={self.output_size}, spatial_scale={self.spatial_scale}, "
+            f"sampling_ratio={self.sampling_ratio}, aligned={self.aligned}"
+        )
+
+
+def _with_image_index(boxes: Sequence[Tensor], input: Tensor) -> Tensor:
+    for i, per_image in enumerate(boxes):
+        if per_image.dim() != 2 or per_image.shape[1] != 4:
+            raise ValueError(f"boxes[{i}] must have shape (L, 4), got {tuple(per_image.shape)}")
+    if not boxes:
+        return input.new_zeros((0, 5))
+    rows = [nn.functional.pad(per_image, (1, 0), value=i) for i, per_image in enumerate(boxes)]
+    return torch.cat(rows)
+
+
+def _check(input: Tensor, rois: Tensor, height: int, width: int) -> None:
+    if not isinstance(input, Tensor) or not input.is_floating_point():
+        raise TypeError(f"input must be a floating tensor, got {type(input)}")
+    if not rois.is_floating_point():
+        raise TypeError(f"boxes must be floating, got {rois.dtype}")
+    if input.dim() != 4:
+        raise ValueError(f"input must have shape (B, C, H, W), got {tuple(input.shape)}")
+    if rois.dim() != 2 or rois.shape[1] != 5:
+        raise ValueError(f"boxes must have shape (K, 5), got {tuple(rois.shape)}")
+    if rois.device != input.device:
+        raise ValueError(f"boxes are on {rois.device}, input is on {input.device}")
+    if height <= 0 or width <= 0:
+        raise ValueError(f"output_size must be positive, got {height} x {width}")
+
+
+@torch.library.register_fake(qualified("roi_align"))
+def _(
+    input: Tensor,
+    boxes: Tensor,
+    spatial_scale: float,
+    pooled_height: int,
+    pooled_width: int,
+    sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
+    return input.new_empty((boxes.shape[0], input.shape[1], pooled_height, pooled_width))
+
+
+@torch.library.register_fake(qualified("roi_align_backward"))
+def _(
+    grad: Tensor,
+    boxes: Tensor,
+    spatial_scale: float,
+    pooled_height: int,
+    pooled_width: int,
+    batch: int,
+    channels: int,
+    height: int,
+    width: int,
+    sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
+    return grad.new_empty((batch, channels, height, width))
+
+
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    input, boxes, *ctx.settings = inputs
+    ctx.save_for_backward(boxes)
+    ctx.input_shape = input.shape
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    (boxes,) = ctx.saved_tensors
+    spatial_scale, height, width, sampling_ratio, aligned = ctx.settings
+    grad_input = _ops.roi_align_backward(
+        grad, boxes, spatial_scale, height, width, *ctx.input_shape, sampling_ratio, aligned
+    )
+    return grad_input, None, None, None, None, None, None
+
+
+torch.library.register_autograd(
+    qualified("roi_align"), _backward, setup_context=_save_for_backward
+)
