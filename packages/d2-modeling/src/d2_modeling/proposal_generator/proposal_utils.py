@@ -141,11 +141,13 @@ def add_ground_truth_to_proposals(
 def _append_ground_truth(gt: Instances | Boxes, proposals: Instances) -> Instances:
     if isinstance(gt, Boxes):
         gt = Instances(proposals.image_size, gt_boxes=gt)
-    logits = proposals.objectness_logits
-    as_proposals = Instances(proposals.image_size, **gt.get_fields())
-    as_proposals.proposal_boxes = gt.gt_boxes
-    as_proposals.objectness_logits = logits.new_full((len(gt),), _GT_LOGIT)
-    missing = [name for name in proposals.get_fields() if not as_proposals.has(name)]
+    available = {
+        **gt.get_fields(),
+        "proposal_boxes": gt.gt_boxes,
+        "objectness_logits": proposals.objectness_logits.new_full((len(gt),), _GT_LOGIT),
+    }
+    missing = [name for name in proposals.get_fields() if name not in available]
     if missing:
         raise ValueError(f"proposals have the fields {missing}, which the ground truth lacks")
-    return Instances.cat([proposals, as_proposals])
+    fields = {name: available[name] for name in proposals.get_fields()}
+    return Instances.cat([proposals, Instances(proposals.image_size, **fields)])
