@@ -16,6 +16,7 @@ __all__ = [
     "color_from_bytes",
     "contrasting_text_color",
     "jittered",
+    "lightened",
     "parse_color",
     "shaded",
 ]
@@ -153,6 +154,12 @@ def jittered(color: Color, index: int, spread: float = 0.09) -> Color:
     offsets = ((index * turns + 0.5) % 1.0 - 0.5) * 2 * spread
     red, green, blue = np.clip(np.add(color[:3], offsets), 0.0, 1.0).tolist()
     return Color(red, green, blue, color.opacity)
+
+
+def lightened(color: Color, luma: float = 0.5) -> Color:
+    """The colour mixed with as little white as it takes to reach a brightness in 0..1."""
+    present = float(np.dot(color[:3], (0.299, 0.587, 0.114)))
+    return shaded(color, (luma - present) / (1 - present)) if present < luma else color
 
 
 def contrasting_text_color(background: Color) -> Color:

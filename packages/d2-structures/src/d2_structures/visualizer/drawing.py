@@ -22,7 +22,7 @@ from .vis_image import VisImage
 
 __all__ = ["Visualizer"]
 
-_MAP_EDGE = parse_color("#fffff0")
+_MAP_EDGE = parse_color(("#fffff0", 0.7))
 
 
 class Visualizer(PrimitiveDrawing):
@@ -70,6 +70,15 @@ class Visualizer(PrimitiveDrawing):
     def draw_coloured_predictions(
         self, predictions: Any, assigned_colors: Sequence[Color] | None
     ) -> VisImage:
+        """As :meth:`draw_instance_predictions`, in colours chosen by the caller.
+
+        Args:
+            predictions: an ``Instances`` of the image's size.
+            assigned_colors: one for each instance; None leaves the choice to the mode.
+        """
+        if not predictions.get_fields():
+            return self.output
+
         def field(name: str) -> Any:
             return predictions.get(name) if predictions.has(name) else None
 

@@ -1,5 +1,6 @@
 """Instances of one image laid over it: masks below, then outlines, skeletons and labels."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -98,9 +99,10 @@ def draw_box_outline(
         canvas.stroke(segments, line_width, color, alpha)
         return
     half = line_width / 2
-    left, top = round(min(x0, x1) - half), round(min(y0, y1) - half)
-    right, bottom = round(max(x0, x1) - half), round(max(y0, y1) - half)
-    rect = Rect(left, top, right + line_width, bottom + line_width)
+    # Where a line does not fall on whole pixels it goes to the inner side.
+    left, top = (math.floor(edge - half + 0.5) for edge in (min(x0, x1), min(y0, y1)))
+    right, bottom = (math.ceil(edge + half - 0.5) for edge in (max(x0, x1), max(y0, y1)))
+    rect = Rect(left, top, max(right, left + line_width), max(bottom, top + line_width))
     canvas.frame(rect, line_width, color, alpha)
 
 

@@ -51,7 +51,8 @@ class LabelLayout:
         candidates = self._inside(wishes, size)
         hidden = self._hidden_area(candidates, size)
         if hidden.min() > 0:
-            candidates = np.concatenate([candidates, self._inside(_around(home, size), size)])
+            start = self._inside(np.array([home]), size)[0]
+            candidates = np.concatenate([candidates, self._inside(start + _around(size), size)])
             hidden = self._hidden_area(candidates, size)
         x, y = (int(v) for v in candidates[int(hidden.argmin())])
         self._take(x, y, size)
@@ -78,9 +79,8 @@ class LabelLayout:
         self._count += 1
 
 
-def _around(home: tuple[float, float], size: tuple[int, int]) -> NDArray[np.float64]:
-    """Corners in whole and half steps of the label's size, nearest to ``home`` first."""
+def _around(size: tuple[int, int]) -> NDArray[np.float64]:
+    """Offsets in whole and half steps of the label's size, shortest first."""
     steps_x, steps_y = np.meshgrid(np.arange(-4, 5) * 0.5, np.arange(-5, 6))
     offsets = np.stack([steps_x.ravel() * size[0], steps_y.ravel() * size[1]], axis=1)
-    nearest_first = np.argsort(np.hypot(offsets[:, 0], 2 * offsets[:, 1]), kind="stable")
-    return offsets[nearest_first] + np.array(home)
+    return offsets[np.argsort(np.hypot(offsets[:, 0], 2 * offsets[:, 1]), kind="stable")]

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from d2_ops.host import rle_decode
+
 __all__ = [
     "BinaryMask",
     "InstanceMask",
@@ -52,7 +54,7 @@ def read_masks(masks: Any, height: int, width: int) -> list[InstanceMask]:
     if polygons is not None:
         return [PolygonMask([read_polygon(p) for p in instance]) for instance in polygons]
     tensor = getattr(masks, "tensor", masks)
-    if isinstance(tensor, (torch.Tensor, np.ndarray)) and tensor.ndim == 3:
+    if isinstance(tensor, (torch.Tensor, np.ndarray)):
         return _read_stack(_as_bool(tensor), height, width)
     if isinstance(masks, (str, bytes)) or not isinstance(masks, Iterable):
         raise TypeError(f"cannot draw masks of type {type(masks).__name__}")
@@ -68,7 +70,7 @@ def _read_stack(stack: NDArray[np.bool_], height: int, width: int) -> list[Insta
     if stack.shape[1:] != (height, width):
         raise ValueError(
             f"masks have shape {stack.shape}, the image needs (N, {height}, {width})"
-            + ("; paste them into the image first" if stack.shape[1] == 1 else "")
+            + ("; paste them into the image first" if stack.ndim == 4 else "")
         )
     occupied_columns = np.any(stack, axis=1, keepdims=True)[:, 0]
     return [_crop(mask, columns) for mask, columns in zip(stack, occupied_columns, strict=True)]
@@ -97,7 +99,9 @@ def _stop_row(mask: NDArray[np.bool_], first_row: int) -> int:
 
 def _read_one(mask: Any, height: int, width: int) -> InstanceMask:
     if isinstance(mask, dict):
-        mask = _decode_rle(mask, height, width)
+        if not {"size", "counts"} <= mask.keys():
+            raise ValueError(f"an RLE mask needs 'size' and 'counts', got keys {sorted(mask)}")
+        mask = rle_decode(mask)
     if isinstance(mask, (torch.Tensor, np.ndarray)) and mask.ndim == 2:
         if tuple(mask.shape) != (height, width):
             raise ValueError(f"a mask has shape {tuple(mask.shape)}, the image {height, width}")
@@ -125,16 +129,6 @@ def read_polygon(polygon: Any) -> NDArray[np.float64]:
     if not np.isfinite(flat).all():
         raise ValueError("a polygon holds NaN or infinite coordinates")
     return flat.reshape(-1, 2)
-
-
-def _decode_rle(rle: dict[str, Any], height: int, width: int) -> NDArray[np.bool_]:
-    from pycocotools import mask as coco_mask
-
-    if "size" not in rle or "counts" not in rle:
-        raise ValueError(f"an RLE mask needs 'size' and 'counts', got keys {sorted(rle)}")
-    if isinstance(rle["counts"], list):
-        rle = coco_mask.frPyObjects(rle, *rle["size"])
-    return coco_mask.decode(rle).astype(bool)
 
 
 def _as_bool(mask: torch.Tensor | NDArray[Any]) -> NDArray[np.bool_]:

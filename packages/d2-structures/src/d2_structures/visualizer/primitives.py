@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .array_input import as_array, read_boxes, read_keypoints
-from .colors import ColorLike, parse_color, shaded
+from .colors import ColorLike, lightened, parse_color
 from .components import find_components, without_small_components
 from .instance_layer import (
     draw_box_outline,
@@ -91,8 +91,7 @@ class PrimitiveDrawing:
             max(min(left, self.output.width - tag.width), 0),
             max(min(round(y), self.output.height - tag.height), 0),
         )
-        letters = parse_color(color)
-        letters = shaded(letters, max(0.0, 0.8 - max(letters[:3])) / 0.8)
+        letters = lightened(parse_color(color))
         paint_tag(self._canvas, tag, corner, letters, _TEXT_PLATE, 0.75)
         return self.output
 

@@ -21,8 +21,8 @@ def style_for(height: int, width: int) -> Style:
     """The style of a picture of this size in output pixels."""
     side = math.sqrt(height * width)
     return Style(
-        font_size=max(round(side / 68), 10),
-        line_width=max(round(side / 380), 1),
-        edge_width=max(side / 600, 1.0),
+        font_size=max(round(side / 65), 11),
+        line_width=max(round(side / 330), 1),
+        edge_width=max(side / 500, 1.0),
         point_radius=max(side / 250, 1.5),
     )

@@ -58,6 +58,8 @@ class VideoVisualizer:
             predictions: as for :meth:`Visualizer.draw_instance_predictions`.
         """
         visualizer = Visualizer(frame, self.metadata, instance_mode=self._instance_mode)
+        if not predictions.get_fields():
+            return visualizer.output
         colors = self._colors(predictions, *visualizer.img.shape[:2])
         return visualizer.draw_coloured_predictions(predictions, colors)
 
