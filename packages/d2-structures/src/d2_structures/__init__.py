@@ -1,5 +1,6 @@
 """Boxes, masks, keypoints, instances and images for object detection, and pictures of them."""
 
+from .bit_masks import BitMasks
 from .box_mode import BoxMode
 from .box_overlaps import (
     matched_boxlist_iou,
@@ -12,16 +13,22 @@ from .box_overlaps import (
 from .boxes import Boxes
 from .image_list import ImageList
 from .instances import Instances
+from .polygon_masks import PolygonMasks, polygons_to_bitmask
+from .roi_masks import ROIMasks
 
 __all__ = [
+    "BitMasks",
     "BoxMode",
     "Boxes",
     "ImageList",
     "Instances",
+    "PolygonMasks",
+    "ROIMasks",
     "matched_boxlist_iou",
     "matched_pairwise_iou",
     "pairwise_intersection",
     "pairwise_ioa",
     "pairwise_iou",
     "pairwise_point_box_distance",
+    "polygons_to_bitmask",
 ]
