@@ -4,8 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-from d2_ops import roi_align
-from d2_structures import Boxes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +12,8 @@ from d2_modeling.poolers import (
     assign_boxes_to_levels,
     convert_boxes_to_pooler_format,
 )
+from d2_ops import roi_align
+from d2_structures import Boxes
 
 SCALES = [1 / 4, 1 / 8, 1 / 16, 1 / 32]
 

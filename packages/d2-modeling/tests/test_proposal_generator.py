@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from d2_structures import Boxes, ImageList, Instances
 from torch import nn
 
 from d2_modeling.anchor_generator import DefaultAnchorGenerator
@@ -18,6 +17,7 @@ from d2_modeling.proposal_generator import (
     add_ground_truth_to_proposals,
     find_top_rpn_proposals,
 )
+from d2_structures import Boxes, ImageList, Instances
 
 SIZES = [(48, 64), (40, 60)]
 

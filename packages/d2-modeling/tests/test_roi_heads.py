@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from d2_structures import Boxes, ImageList, Instances
 
 from d2_modeling.box_regression import Box2BoxTransform
 from d2_modeling.events import EventStorage
@@ -19,6 +18,7 @@ from d2_modeling.roi_heads import (
     fast_rcnn_inference,
     select_foreground_proposals,
 )
+from d2_structures import Boxes, ImageList, Instances
 
 SIZE = (64, 64)
 NUM_CLASSES = 3
@@ -212,9 +212,7 @@ def test_box_losses_are_those_of_the_definition() -> None:
     image = labelled()
     losses = layers.losses((scores, deltas), [image])
     torch.testing.assert_close(losses["loss_cls"], F.cross_entropy(scores, image.gt_classes))
-    target = layers.box2box_transform.get_deltas(
-        image.proposal_boxes.tensor, image.gt_boxes.tensor
-    )
+    target = layers.box2box_transform.get_deltas(image.proposal_boxes.tensor, image.gt_boxes.tensor)
     wanted = sum(
         (deltas[i, 4 * c : 4 * c + 4] - target[i]).abs().sum()
         for i, c in enumerate(image.gt_classes.tolist())

@@ -20,7 +20,8 @@ class FrozenBatchNorm2d(nn.Module):
 
     ``weight``, ``bias``, ``running_mean`` and ``running_var`` are buffers; they start as
     the identity. A checkpoint that holds only ``weight`` and ``bias`` (already combined
-    with the statistics) loads too: the missing two stay the identity.
+    with the statistics) loads too: the missing two stay the identity. A layer converted
+    from a trained one keeps its ``num_batches_tracked``, so that names in state dicts stay.
 
     Args:
         num_features: number of channels C of the (N, C, H, W) input.
@@ -31,6 +32,7 @@ class FrozenBatchNorm2d(nn.Module):
     bias: Tensor
     running_mean: Tensor
     running_var: Tensor
+    num_batches_tracked: Tensor | None
 
     def __init__(self, num_features: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -40,6 +42,7 @@ class FrozenBatchNorm2d(nn.Module):
         self.register_buffer("bias", torch.zeros(num_features))
         self.register_buffer("running_mean", torch.zeros(num_features))
         self.register_buffer("running_var", torch.ones(num_features) - eps)
+        self.register_buffer("num_batches_tracked", None)
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         """The layer as one affine map per channel: (C,) scale and (C,) shift."""
@@ -76,6 +79,7 @@ class FrozenBatchNorm2d(nn.Module):
             if module.running_mean is not None and module.running_var is not None:
                 frozen.running_mean = module.running_mean.detach().clone()
                 frozen.running_var = module.running_var.detach().clone()
+            frozen.num_batches_tracked = module.num_batches_tracked
             return frozen
         for name, child in module.named_children():
             converted = cls.convert_frozen_batchnorm(child)
@@ -89,11 +93,13 @@ class FrozenBatchNorm2d(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        """Accept statistics-free checkpoints and the counter that trained layers save."""
-        for name in ("running_mean", "running_var"):
-            if prefix + name not in state_dict:
-                state_dict[prefix + name] = getattr(self, name)
-        state_dict.pop(prefix + "num_batches_tracked", None)
+        """Accept checkpoints without statistics, and with or without a batch counter."""
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            own = getattr(self, name)
+            if own is None:
+                state_dict.pop(prefix + name, None)
+            else:
+                state_dict.setdefault(prefix + name, own)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 

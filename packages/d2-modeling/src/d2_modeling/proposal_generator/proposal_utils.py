@@ -121,7 +121,7 @@ def filter_proposals(
 
 
 def add_ground_truth_to_proposals(
-    gt: Sequence[Instances] | Sequence[Boxes], proposals: Sequence[Instances]
+    gt: Sequence[Instances | Boxes], proposals: Sequence[Instances]
 ) -> list[Instances]:
     """Append the ground truth boxes to the proposals of each image, with full confidence.
 

@@ -1,0 +1,123 @@
+"""The public names: adding or removing one is a decision, written down here."""
+
+import d2_modeling
+from d2_modeling import backbone, layers, meta_arch, proposal_generator, roi_heads, weights
+
+PACKAGE = [
+    "ANCHOR_GENERATOR_REGISTRY",
+    "BACKBONE_REGISTRY",
+    "Backbone",
+    "BaseKeypointRCNNHead",
+    "BaseMaskRCNNHead",
+    "FPN",
+    "FastRCNNOutputLayers",
+    "GeneralizedRCNN",
+    "META_ARCH_REGISTRY",
+    "PROPOSAL_GENERATOR_REGISTRY",
+    "ProposalNetwork",
+    "ROIHeads",
+    "ROI_BOX_HEAD_REGISTRY",
+    "ROI_HEADS_REGISTRY",
+    "ROI_KEYPOINT_HEAD_REGISTRY",
+    "ROI_MASK_HEAD_REGISTRY",
+    "RPN_HEAD_REGISTRY",
+    "ResNet",
+    "ShapeSpec",
+    "StandardROIHeads",
+    "detector_postprocess",
+]
+LAYERS = [
+    "ASPP",
+    "BatchNorm2d",
+    "CNNBlockBase",
+    "Conv2d",
+    "ConvTranspose2d",
+    "DepthwiseSeparableConv2d",
+    "FrozenBatchNorm2d",
+    "Linear",
+    "NaiveSyncBatchNorm",
+    "ROIAlign",
+    "ShapeSpec",
+    "batched_nms",
+    "cat",
+    "cross_entropy",
+    "get_norm",
+    "interpolate",
+    "nms",
+    "nonzero_tuple",
+    "paste_masks_in_image",
+    "roi_align",
+]
+BACKBONE = [
+    "BACKBONE_REGISTRY",
+    "Backbone",
+    "BasicBlock",
+    "BasicStem",
+    "BottleneckBlock",
+    "FPN",
+    "LastLevelMaxPool",
+    "LastLevelP6P7",
+    "ResNet",
+]
+PROPOSALS = [
+    "PROPOSAL_GENERATOR_REGISTRY",
+    "RPN",
+    "RPN_HEAD_REGISTRY",
+    "StandardRPNHead",
+    "add_ground_truth_to_proposals",
+    "find_top_rpn_proposals",
+]
+ROI = [
+    "BaseKeypointRCNNHead",
+    "BaseMaskRCNNHead",
+    "FastRCNNConvFCHead",
+    "FastRCNNOutputLayers",
+    "KRCNNConvDeconvUpsampleHead",
+    "MaskRCNNConvUpsampleHead",
+    "ROIHeads",
+    "ROI_BOX_HEAD_REGISTRY",
+    "ROI_HEADS_REGISTRY",
+    "ROI_KEYPOINT_HEAD_REGISTRY",
+    "ROI_MASK_HEAD_REGISTRY",
+    "StandardROIHeads",
+    "fast_rcnn_inference",
+    "keypoint_rcnn_inference",
+    "keypoint_rcnn_loss",
+    "mask_rcnn_inference",
+    "mask_rcnn_loss",
+    "select_foreground_proposals",
+    "select_proposals_with_visible_keypoints",
+]
+WEIGHTS = [
+    "ShapeMismatch",
+    "WeightMatch",
+    "convert_caffe2_backbone",
+    "convert_torchvision_resnet",
+    "is_caffe2_backbone",
+    "is_torchvision_resnet",
+    "match_weights",
+]
+
+
+def test_public_names_are_the_listed_ones() -> None:
+    assert sorted(d2_modeling.__all__) == PACKAGE
+    assert sorted(layers.__all__) == LAYERS
+    assert sorted(backbone.__all__) == BACKBONE
+    assert sorted(proposal_generator.__all__) == PROPOSALS
+    assert sorted(roi_heads.__all__) == ROI
+    assert sorted(weights.__all__) == WEIGHTS
+    assert sorted(meta_arch.__all__) == ["GeneralizedRCNN", "META_ARCH_REGISTRY", "ProposalNetwork"]
+
+
+def test_registries_hold_what_the_package_defines() -> None:
+    assert d2_modeling.META_ARCH_REGISTRY.get("GeneralizedRCNN") is d2_modeling.GeneralizedRCNN
+    assert d2_modeling.ROI_HEADS_REGISTRY.get("StandardROIHeads") is d2_modeling.StandardROIHeads
+    for registry, name in (
+        (d2_modeling.ROI_BOX_HEAD_REGISTRY, "FastRCNNConvFCHead"),
+        (d2_modeling.ROI_MASK_HEAD_REGISTRY, "MaskRCNNConvUpsampleHead"),
+        (d2_modeling.ROI_KEYPOINT_HEAD_REGISTRY, "KRCNNConvDeconvUpsampleHead"),
+        (d2_modeling.RPN_HEAD_REGISTRY, "StandardRPNHead"),
+        (d2_modeling.PROPOSAL_GENERATOR_REGISTRY, "RPN"),
+        (d2_modeling.ANCHOR_GENERATOR_REGISTRY, "DefaultAnchorGenerator"),
+    ):
+        assert name in registry

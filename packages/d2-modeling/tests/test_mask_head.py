@@ -1,0 +1,122 @@
+"""The mask head."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from d2_modeling.events import EventStorage
+from d2_modeling.layers import ShapeSpec
+from d2_modeling.roi_heads import MaskRCNNConvUpsampleHead, mask_rcnn_inference, mask_rcnn_loss
+from d2_structures import Boxes, Instances, PolygonMasks
+
+SHAPE = ShapeSpec(channels=4, height=7, width=7)
+
+
+def rectangle(x1: float, y1: float, x2: float, y2: float) -> list[np.ndarray]:
+    return [np.array([x1, y1, x2, y1, x2, y2, x1, y2])]
+
+
+def regions() -> list[Instances]:
+    """Two regions in the first image, whose objects fill the left and upper half; none else."""
+    first = Instances(
+        (40, 40),
+        proposal_boxes=Boxes(torch.tensor([[0.0, 0, 20, 20], [10, 10, 30, 30]])),
+        gt_classes=torch.tensor([1, 0]),
+        gt_masks=PolygonMasks([rectangle(0, 0, 10, 20), rectangle(10, 10, 30, 20)]),
+    )
+    return [first, Instances((40, 40), proposal_boxes=Boxes(torch.zeros(0, 4)))]
+
+
+def expected_masks(size: int) -> torch.Tensor:
+    masks = torch.zeros(2, size, size)
+    masks[0, :, : size // 2] = 1
+    masks[1, : size // 2] = 1
+    return masks
+
+
+def test_the_loss_is_the_cross_entropy_of_the_own_class() -> None:
+    logits = torch.randn(2, 3, 8, 8)
+    wanted = F.binary_cross_entropy_with_logits(
+        torch.stack([logits[0, 1], logits[1, 0]]), expected_masks(8)
+    )
+    torch.testing.assert_close(mask_rcnn_loss(logits, regions()), wanted)
+
+
+def test_class_agnostic_masks_have_one_channel() -> None:
+    logits = torch.randn(2, 1, 8, 8)
+    wanted = F.binary_cross_entropy_with_logits(logits[:, 0], expected_masks(8))
+    torch.testing.assert_close(mask_rcnn_loss(logits, regions()), wanted)
+
+
+def test_no_region_gives_a_differentiable_zero() -> None:
+    logits = torch.zeros(0, 3, 8, 8, requires_grad=True)
+    loss = mask_rcnn_loss(logits, regions()[1:])
+    loss.backward()
+    assert loss == 0
+
+
+def test_masks_have_to_be_square() -> None:
+    with pytest.raises(ValueError, match="8 x 9"):
+        mask_rcnn_loss(torch.zeros(2, 3, 8, 9), regions())
+
+
+def test_accuracies_and_pictures_reach_the_storage() -> None:
+    logits = torch.full((2, 1, 8, 8), -1.0)
+    logits[0, 0, :, :4] = 1.0
+    with EventStorage(start_iter=10) as storage:
+        mask_rcnn_loss(logits, regions(), vis_period=5)
+        mask_rcnn_loss(logits, regions(), vis_period=7)
+    latest = {name: value for name, (value, _) in storage.latest().items()}
+    assert latest == {
+        "mask_rcnn/accuracy": 0.75,
+        "mask_rcnn/false_positive": 0.0,
+        "mask_rcnn/false_negative": 0.5,
+    }
+    assert len(storage.images) == 2
+    name, picture, iteration = storage.images[0]
+    assert "mask prediction" in name
+    assert (picture.shape, iteration) == ((3, 8, 16), 10)
+
+
+def test_inference_keeps_the_probability_of_the_predicted_class() -> None:
+    logits = torch.randn(3, 4, 8, 8)
+    images = [
+        Instances((40, 40), pred_classes=torch.tensor([2, 0])),
+        Instances((40, 40), pred_classes=torch.tensor([3])),
+    ]
+    mask_rcnn_inference(logits, images)
+    torch.testing.assert_close(images[0].pred_masks[0, 0], logits[0, 2].sigmoid())
+    torch.testing.assert_close(images[1].pred_masks[0, 0], logits[2, 3].sigmoid())
+    assert images[0].pred_masks.shape == (2, 1, 8, 8)
+
+
+@pytest.mark.parametrize("norm", ["", "GN", "BN"])
+def test_the_head_doubles_the_size(norm: str) -> None:
+    head = MaskRCNNConvUpsampleHead(SHAPE, num_classes=3, conv_dims=[8, 8, 16], conv_norm=norm)
+    assert head.layers(torch.randn(2, 4, 7, 7)).shape == (2, 3, 14, 14)
+    names = {name.split(".")[0] for name in head.state_dict()}
+    assert names == {"mask_fcn1", "mask_fcn2", "deconv", "predictor"}
+
+
+def test_a_head_of_the_deconvolution_alone_is_possible_and_of_nothing_is_not() -> None:
+    head = MaskRCNNConvUpsampleHead(SHAPE, num_classes=1, conv_dims=[6])
+    assert head.layers(torch.randn(2, 4, 7, 7)).shape == (2, 1, 14, 14)
+    with pytest.raises(ValueError, match="conv_dims"):
+        MaskRCNNConvUpsampleHead(SHAPE, num_classes=1, conv_dims=[])
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_training_returns_the_weighted_loss_and_inference_the_instances(count: int) -> None:
+    head = MaskRCNNConvUpsampleHead(SHAPE, num_classes=3, conv_dims=[8], loss_weight=2.0)
+    image: Any = regions()[0][torch.arange(count)]
+    x = torch.randn(count, 4, 7, 7)
+    losses = head.train()(x, [image])
+    torch.testing.assert_close(losses["loss_mask"], 2 * mask_rcnn_loss(head.layers(x), [image]))
+    losses["loss_mask"].backward()
+    assert head.predictor.weight.grad is not None
+    image.pred_classes = image.gt_classes
+    (result,) = head.eval()(x, [image])
+    assert result.pred_masks.shape == (count, 1, 14, 14)
