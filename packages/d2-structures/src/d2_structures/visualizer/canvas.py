@@ -56,11 +56,7 @@ class Canvas:
         if not weight or x0 >= x1 or y0 >= y1:
             return
         region = self._planes[:, y0:y1, x0:x1]
-        added = color.to_bytes() * np.uint16(weight) + np.uint16(128)
-        mixed = region * np.uint16(_OPAQUE - weight)
-        mixed += added[:, None, None]
-        mixed >>= 8
-        region[...] = mixed
+        region[...] = _mix_evenly(region, weight, color, (3, 1, 1))
 
     def blend(
         self, x0: int, y0: int, coverage: NDArray[np.uint8], color: Color, alpha: float = 1.0
@@ -96,18 +92,29 @@ class Canvas:
         weights = _pixel_weights(self._scratch[pixels], weight)
         self._scratch[pixels] = 0
         flat = self._planes.reshape(3, -1)
-        flat[:, pixels] = _mix(flat[:, pixels], weights, color, (3, 1)).astype(np.uint8)
+        flat[:, pixels] = _mix(flat[:, pixels], weights, color, (3, 1))
 
     def frame(self, rect: Rect, line_width: int, color: Color, alpha: float) -> None:
         """Draw the outline of a rectangle, ``line_width`` pixels inwards from its border."""
+        weight = _weight(color, alpha)
         x0, y0, x1, y1 = rect
         if x1 - x0 <= 2 * line_width or y1 - y0 <= 2 * line_width:
             self.fill(rect, color, alpha)
             return
-        self.fill(Rect(x0, y0, x1, y0 + line_width), color, alpha)
-        self.fill(Rect(x0, y1 - line_width, x1, y1), color, alpha)
-        self.fill(Rect(x0, y0 + line_width, x0 + line_width, y1 - line_width), color, alpha)
-        self.fill(Rect(x1 - line_width, y0 + line_width, x1, y1 - line_width), color, alpha)
+        strips = (
+            Rect(x0, y0, x1, y0 + line_width),
+            Rect(x0, y1 - line_width, x1, y1),
+            Rect(x0, y0 + line_width, x0 + line_width, y1 - line_width),
+            Rect(x1 - line_width, y0 + line_width, x1, y1 - line_width),
+        )
+        parts = []
+        for strip in strips:
+            left, top, right, bottom = strip.clipped(self.height, self.width)
+            rows = np.arange(top * self.width, bottom * self.width, self.width)
+            parts.append((rows[:, None] + np.arange(left, right)).reshape(-1))
+        pixels = np.concatenate(parts)
+        flat = self._planes.reshape(3, -1)
+        flat[:, pixels] = _mix_evenly(flat[:, pixels], weight, color, (3, 1))
 
     def desaturate(self, where: NDArray[np.bool_]) -> None:
         """Turn the pixels of an (H, W) bool map into shades of grey."""
@@ -128,11 +135,14 @@ def _weight(color: Color, alpha: float) -> int:
 
 
 def _pixel_weights(coverage: NDArray[np.uint8], weight: int) -> NDArray[np.uint16]:
-    weights = coverage.astype(np.uint16)
-    weights += coverage >> 7  # 255 becomes 256
-    if weight != _OPAQUE:
-        weights *= np.uint16(weight)
-        weights >>= 8
+    """Coverage 0..255 times a weight in 256ths, in 256ths; full coverage gives ``weight``."""
+    if weight == _OPAQUE:
+        weights = coverage.astype(np.uint16)
+        weights += coverage >> np.uint8(7)  # 255 becomes 256
+        return weights
+    weights = coverage * np.uint16(min(round(weight * 257 / 256), _OPAQUE))
+    weights += np.uint16(128)
+    weights >>= 8
     return weights
 
 
@@ -141,10 +151,21 @@ def _mix(
     weights: NDArray[np.uint16],
     color: Color,
     channel_shape: tuple[int, ...],
-) -> NDArray[np.uint16]:
+) -> NDArray[np.uint8]:
     """``pixels + (color - pixels) * weights / 256``, rounded; the sum stays below 2**16."""
     mixed = pixels * (np.uint16(_OPAQUE) - weights)
     mixed += color.to_bytes().reshape(channel_shape) * weights
     mixed += np.uint16(128)
     mixed >>= 8
-    return mixed
+    return mixed.astype(np.uint8)
+
+
+def _mix_evenly(
+    pixels: NDArray[np.uint8], weight: int, color: Color, channel_shape: tuple[int, ...]
+) -> NDArray[np.uint8]:
+    """As :func:`_mix`, with the same weight everywhere."""
+    added = color.to_bytes() * np.uint16(weight) + np.uint16(128)
+    mixed = pixels * np.uint16(_OPAQUE - weight)
+    mixed += added.reshape(channel_shape)
+    mixed >>= 8
+    return mixed.astype(np.uint8)

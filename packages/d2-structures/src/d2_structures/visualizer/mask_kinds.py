@@ -62,8 +62,18 @@ def read_masks(masks: Any, height: int, width: int) -> list[InstanceMask]:
 
 
 def crop_to_content(mask: NDArray[np.bool_]) -> BinaryMask:
-    """Cut an (H, W) mask down to the rectangle of its set pixels."""
-    return _crop(mask, np.any(mask, axis=0, keepdims=True)[0])
+    """Cut a contiguous (H, W) mask down to the rectangle of its set pixels.
+
+    Rows first, because whole rows lie together in memory and are tested at its full speed.
+    """
+    first = int(mask.argmax()) if mask.size else 0
+    if not mask.size or not mask.flat[first]:
+        return BinaryMask(0, 0, mask[:0, :0])
+    y0 = first // mask.shape[1]
+    rows = mask[y0 : _stop_row(mask, y0)]
+    columns = np.flatnonzero(rows.any(axis=0))
+    x0 = int(columns[0])
+    return BinaryMask(x0, y0, rows[:, x0 : int(columns[-1]) + 1])
 
 
 def _read_stack(stack: NDArray[np.bool_], height: int, width: int) -> list[InstanceMask]:
@@ -72,17 +82,7 @@ def _read_stack(stack: NDArray[np.bool_], height: int, width: int) -> list[Insta
             f"masks have shape {stack.shape}, the image needs (N, {height}, {width})"
             + ("; paste them into the image first" if stack.ndim == 4 else "")
         )
-    occupied_columns = np.any(stack, axis=1, keepdims=True)[:, 0]
-    return [_crop(mask, columns) for mask, columns in zip(stack, occupied_columns, strict=True)]
-
-
-def _crop(mask: NDArray[np.bool_], occupied_columns: NDArray[np.bool_]) -> BinaryMask:
-    columns = np.flatnonzero(occupied_columns)
-    if not columns.size:
-        return BinaryMask(0, 0, mask[:0, :0])
-    x0, x1 = int(columns[0]), int(columns[-1]) + 1
-    y0 = int(mask.reshape(-1).argmax()) // mask.shape[1]
-    return BinaryMask(x0, y0, mask[y0 : _stop_row(mask, y0), x0:x1])
+    return [crop_to_content(mask) for mask in stack]
 
 
 def _stop_row(mask: NDArray[np.bool_], first_row: int) -> int:

@@ -1,0 +1,138 @@
+"""Time one picture of 100 masks, boxes and labels on 800×1200 against other drawing tools.
+
+Each round draws the same instances once with every tool, so that a busy machine slows all of
+them. Peers that are not installed are reported as skipped.
+
+    python benchmarks/structures/visualizer.py [--rounds 15] [--json results.json]
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from d2_structures import Boxes, Instances
+from d2_structures.visualizer import Visualizer
+
+HEIGHT, WIDTH, COUNT = 800, 1200, 100
+NAMES = [f"class {index}" for index in range(80)]
+
+
+def build_scene() -> tuple[np.ndarray, Instances]:
+    """A noise image and ellipses of 40 to 220 pixels with their boxes."""
+    rng = np.random.default_rng(0)
+    ys, xs = np.mgrid[:HEIGHT, :WIDTH]
+    masks, boxes = np.zeros((COUNT, HEIGHT, WIDTH), bool), np.zeros((COUNT, 4))
+    for mask, box in zip(masks, boxes, strict=True):
+        cx, cy = rng.integers(0, WIDTH), rng.integers(0, HEIGHT)
+        rx, ry = rng.integers(20, 110, 2)
+        mask[:] = ((xs - cx) / rx) ** 2 + ((ys - cy) / ry) ** 2 < 1
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        box[:] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    instances = Instances(
+        (HEIGHT, WIDTH),
+        pred_boxes=Boxes(torch.from_numpy(boxes).float()),
+        pred_classes=torch.from_numpy(rng.integers(0, 80, COUNT)),
+        scores=torch.from_numpy(rng.random(COUNT)),
+        pred_masks=torch.from_numpy(masks),
+    )
+    return rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8), instances
+
+
+def d2_drawer(image: np.ndarray, instances: Instances) -> Callable[[], np.ndarray]:
+    metadata = SimpleNamespace(thing_classes=NAMES)
+    return lambda: Visualizer(image, metadata).draw_instance_predictions(instances).get_image()
+
+
+def supervision_drawer(image: np.ndarray, instances: Instances) -> Callable[[], np.ndarray]:
+    import supervision
+
+    detections = supervision.Detections(
+        xyxy=instances.pred_boxes.tensor.numpy(),
+        mask=instances.pred_masks.numpy(),
+        class_id=instances.pred_classes.numpy(),
+        confidence=instances.scores.numpy(),
+    )
+    labels = [
+        f"{NAMES[c]} {s * 100:.0f}%"
+        for c, s in zip(detections.class_id, detections.confidence, strict=True)
+    ]
+    tools = [supervision.MaskAnnotator(), supervision.BoxAnnotator()]
+    label_tool = supervision.LabelAnnotator()
+
+    def draw() -> np.ndarray:
+        picture = image.copy()
+        for tool in tools:
+            picture = tool.annotate(picture, detections)
+        return label_tool.annotate(picture, detections, labels=labels)
+
+    return draw
+
+
+def detectron2_drawer(image: np.ndarray, instances: Instances) -> Callable[[], np.ndarray]:
+    from detectron2.structures import Boxes as PeerBoxes
+    from detectron2.structures import Instances as PeerInstances
+    from detectron2.utils.visualizer import Visualizer as PeerVisualizer
+
+    fields = dict(instances.get_fields(), pred_boxes=PeerBoxes(instances.pred_boxes.tensor))
+    predictions = PeerInstances((HEIGHT, WIDTH), **fields)
+    metadata = SimpleNamespace(thing_classes=NAMES, get=lambda name, default=None: NAMES)
+    return lambda: (
+        PeerVisualizer(image, metadata).draw_instance_predictions(predictions).get_image()
+    )
+
+
+PEERS = {"supervision": supervision_drawer, "detectron2": detectron2_drawer}
+
+
+def measure(drawers: dict[str, Callable[[], np.ndarray]], rounds: int) -> dict[str, float]:
+    """Median milliseconds of each, drawn in turns."""
+    times: dict[str, list[float]] = {name: [] for name in drawers}
+    for draw in drawers.values():
+        draw()
+    for _ in range(rounds):
+        for name, draw in drawers.items():
+            start = time.perf_counter()
+            draw()
+            times[name].append((time.perf_counter() - start) * 1e3)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    arguments = parser.parse_args()
+
+    scene = build_scene()
+    drawers = {"d2_structures": d2_drawer(*scene)}
+    for name, build in PEERS.items():
+        if importlib.util.find_spec(name) is None:
+            print(f"{name:14} skipped: not installed")
+        else:
+            drawers[name] = build(*scene)
+    medians = measure(drawers, arguments.rounds)
+    for name, median in medians.items():
+        print(f"{name:14} {median:8.1f} ms   {median / medians['d2_structures']:6.2f} x ours")
+    if arguments.json:
+        record = {
+            "work": f"{COUNT} masks, boxes and labels on {HEIGHT}x{WIDTH}",
+            "median_ms": medians,
+            "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+            "versions": {"python": platform.python_version(), "numpy": np.__version__},
+            "date": time.strftime("%Y-%m-%d"),
+        }
+        arguments.json.write_text(json.dumps(record, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
