@@ -77,8 +77,8 @@ def generate_shapes(
     *,
     image_size: int | tuple[int, int] = (128, 128),
     seed: int = 0,
-    objects_per_image: tuple[int, int] = (1, 6),
-    object_size: tuple[float, float] = (0.16, 0.6),
+    objects_per_image: tuple[int, int] = (2, 6),
+    object_size: tuple[float, float] = (0.18, 0.6),
     num_workers: int = 0,
 ) -> ShapesDataset:
     """Write a dataset of pictures of ellipses, triangles, rectangles and stars, or find it there.

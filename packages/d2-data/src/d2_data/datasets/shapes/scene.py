@@ -24,9 +24,9 @@ from d2_data.datasets.shapes.geometry import (
 )
 
 _SUPERSAMPLING = 4
-_MIN_VISIBLE_FRACTION = 0.3
-_MIN_VISIBLE_PIXELS = 20
-_MIN_CONTRAST = 55.0
+_MIN_VISIBLE_FRACTION = 0.45
+_MIN_VISIBLE_PIXELS = 30
+_MIN_CONTRAST = 90.0
 """Smallest Euclidean distance in RGB between an object's colour and what it is drawn upon."""
 
 
@@ -42,8 +42,8 @@ class SceneRecipe:
     """
 
     image_size: tuple[int, int]
-    objects_per_image: tuple[int, int] = (1, 6)
-    object_size: tuple[float, float] = (0.16, 0.6)
+    objects_per_image: tuple[int, int] = (2, 6)
+    object_size: tuple[float, float] = (0.18, 0.6)
 
     def __attrs_post_init__(self) -> None:
         for name, pair in attrs.asdict(self).items():
@@ -182,7 +182,7 @@ def _paint(rng: np.random.Generator, canvas: np.ndarray, item: _Placed) -> np.nd
     below = canvas[y0:y1, x0:x1]
     mean_below = (below * alpha).sum(axis=(0, 1), dtype=np.float64) / alpha.sum(dtype=np.float64)
     colour = _contrasting_colour(rng, mean_below)
-    amplitude = np.float32(20 + 40 * rng.random())
+    amplitude = np.float32(10 + 30 * rng.random())
     pattern = amplitude * _draw_pattern(rng, height, width)
     slope = random_slope(rng, height, width)
     light = 1 + np.float32(0.45 * rng.random()) * slope
@@ -219,7 +219,7 @@ def _contrasting_colour(rng: np.random.Generator, below: np.ndarray) -> np.ndarr
 
 def _photograph(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
     """Sensor noise and, for half of the pictures, a slightly soft lens."""
-    strength = 3 + 9 * rng.random()
+    strength = 2 + 7 * rng.random()
     noise = (rng.random(canvas.shape, dtype=np.float32) - np.float32(0.5)) * np.float32(
         2 * strength
     )
