@@ -13,6 +13,8 @@ from .box_overlaps import (
 from .boxes import Boxes
 from .image_list import ImageList
 from .instances import Instances
+from .keypoint_heatmaps import heatmaps_to_keypoints
+from .keypoints import Keypoints
 from .polygon_masks import PolygonMasks, polygons_to_bitmask
 from .roi_masks import ROIMasks
 
@@ -22,8 +24,10 @@ __all__ = [
     "Boxes",
     "ImageList",
     "Instances",
+    "Keypoints",
     "PolygonMasks",
     "ROIMasks",
+    "heatmaps_to_keypoints",
     "matched_boxlist_iou",
     "matched_pairwise_iou",
     "pairwise_intersection",
