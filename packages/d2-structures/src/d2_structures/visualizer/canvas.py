@@ -56,7 +56,11 @@ class Canvas:
         if not weight or x0 >= x1 or y0 >= y1:
             return
         region = self._planes[:, y0:y1, x0:x1]
-        region[...] = _mix_evenly(region, weight, color, (3, 1, 1))
+        added = color.to_bytes() * np.uint16(weight) + np.uint16(128)
+        mixed = region * np.uint16(_OPAQUE - weight)
+        mixed += added[:, None, None]
+        mixed >>= 8
+        region[...] = mixed
 
     def blend(
         self, x0: int, y0: int, coverage: NDArray[np.uint8], color: Color, alpha: float = 1.0
@@ -92,29 +96,18 @@ class Canvas:
         weights = _pixel_weights(self._scratch[pixels], weight)
         self._scratch[pixels] = 0
         flat = self._planes.reshape(3, -1)
-        flat[:, pixels] = _mix(flat[:, pixels], weights, color, (3, 1))
+        flat[:, pixels] = _mix(flat.take(pixels, axis=1), weights, color, (3, 1))
 
     def frame(self, rect: Rect, line_width: int, color: Color, alpha: float) -> None:
         """Draw the outline of a rectangle, ``line_width`` pixels inwards from its border."""
-        weight = _weight(color, alpha)
         x0, y0, x1, y1 = rect
         if x1 - x0 <= 2 * line_width or y1 - y0 <= 2 * line_width:
             self.fill(rect, color, alpha)
             return
-        strips = (
-            Rect(x0, y0, x1, y0 + line_width),
-            Rect(x0, y1 - line_width, x1, y1),
-            Rect(x0, y0 + line_width, x0 + line_width, y1 - line_width),
-            Rect(x1 - line_width, y0 + line_width, x1, y1 - line_width),
-        )
-        parts = []
-        for strip in strips:
-            left, top, right, bottom = strip.clipped(self.height, self.width)
-            rows = np.arange(top * self.width, bottom * self.width, self.width)
-            parts.append((rows[:, None] + np.arange(left, right)).reshape(-1))
-        pixels = np.concatenate(parts)
-        flat = self._planes.reshape(3, -1)
-        flat[:, pixels] = _mix_evenly(flat[:, pixels], weight, color, (3, 1))
+        self.fill(Rect(x0, y0, x1, y0 + line_width), color, alpha)
+        self.fill(Rect(x0, y1 - line_width, x1, y1), color, alpha)
+        self.fill(Rect(x0, y0 + line_width, x0 + line_width, y1 - line_width), color, alpha)
+        self.fill(Rect(x1 - line_width, y0 + line_width, x1, y1 - line_width), color, alpha)
 
     def desaturate(self, where: NDArray[np.bool_]) -> None:
         """Turn the pixels of an (H, W) bool map into shades of grey."""
@@ -151,21 +144,10 @@ def _mix(
     weights: NDArray[np.uint16],
     color: Color,
     channel_shape: tuple[int, ...],
-) -> NDArray[np.uint8]:
+) -> NDArray[np.uint16]:
     """``pixels + (color - pixels) * weights / 256``, rounded; the sum stays below 2**16."""
     mixed = pixels * (np.uint16(_OPAQUE) - weights)
     mixed += color.to_bytes().reshape(channel_shape) * weights
     mixed += np.uint16(128)
     mixed >>= 8
-    return mixed.astype(np.uint8)
-
-
-def _mix_evenly(
-    pixels: NDArray[np.uint8], weight: int, color: Color, channel_shape: tuple[int, ...]
-) -> NDArray[np.uint8]:
-    """As :func:`_mix`, with the same weight everywhere."""
-    added = color.to_bytes() * np.uint16(weight) + np.uint16(128)
-    mixed = pixels * np.uint16(_OPAQUE - weight)
-    mixed += added.reshape(channel_shape)
-    mixed >>= 8
-    return mixed.astype(np.uint8)
+    return mixed
