@@ -40,7 +40,8 @@ def contact_sheet(
         path: the file to write; folders are made.
         records: dataset dicts with ``file_name`` and ``annotations``.
         predictions: of the same images, in the images' own size, on any device.
-        metadata: the dataset's metadata, for names and colours of the classes.
+        metadata: the dataset's metadata: names of the classes and, with ``thing_colors``, their
+            colours.
         score_threshold: predictions with a lower score are not drawn.
         pairs_per_row: how many pairs stand beside each other.
         tile_size: pixels of the longer side of each picture; smaller images are enlarged.
@@ -80,7 +81,7 @@ def _draw_pair(
     tile_size: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Two (h, w, 3) uint8 RGB pictures whose longer side is ``tile_size``."""
-    from d2_structures.visualizer import Visualizer
+    from d2_structures.visualizer import ColorMode, Visualizer
 
     image = read_image(record["file_name"], format="RGB")
     if tuple(instances.image_size) != image.shape[:2]:
@@ -92,8 +93,11 @@ def _draw_pair(
     confident = instances.to("cpu")
     confident = confident[confident.scores >= score_threshold]
     annotated = {key: record[key] for key in _DRAWN_KEYS if key in record}
-    truth = Visualizer(image, metadata, scale=scale).draw_dataset_dict(annotated)
-    found = Visualizer(image, metadata, scale=scale).draw_instance_predictions(confident)
+    # Colours that belong to the classes make the two pictures comparable at a glance.
+    has_colours = getattr(metadata, "thing_colors", None) is not None
+    mode = ColorMode.SEGMENTATION if has_colours else ColorMode.IMAGE
+    truth = Visualizer(image, metadata, scale, mode).draw_dataset_dict(annotated)
+    found = Visualizer(image, metadata, scale, mode).draw_instance_predictions(confident)
     return truth.get_image(), found.get_image()
 
 

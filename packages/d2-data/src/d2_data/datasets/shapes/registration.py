@@ -20,6 +20,7 @@ PanopticLayout = Literal["standard", "separated"]
 _BUILTIN_SPLITS = {"train": (2000, 0), "val": (200, 1)}
 """Number of pictures and seed of each split."""
 
+_CLASS_COLOURS = ((240, 228, 66), (0, 158, 115), (86, 180, 233), (213, 94, 0))
 _CONNECTION_COLOURS = ((230, 25, 75), (60, 180, 75), (0, 130, 200), (245, 130, 48))
 
 
@@ -126,6 +127,7 @@ def _vocabulary(panoptic: PanopticLayout | None) -> dict[str, Any]:
     things = {number: number - 1 for number in range(1, 1 + len(CLASSES))}
     vocabulary: dict[str, Any] = {
         "thing_classes": list(CLASSES),
+        "thing_colors": list(_CLASS_COLOURS),
         "thing_dataset_id_to_contiguous_id": things,
         "keypoint_names": list(KEYPOINTS),
         "keypoint_flip_map": [("left", "right")],
