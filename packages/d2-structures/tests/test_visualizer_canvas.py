@@ -38,6 +38,18 @@ def test_blending_matches_the_real_valued_formula(coverage, alpha, rgb):
 
 
 @small
+@given(hnp.arrays(np.uint8, (6, 7)), hnp.arrays(np.uint8, (6, 7)), st.floats(0, 1))
+def test_blending_two_maps_at_once_equals_blending_them_in_turn(lower, upper, alpha):
+    first, second = Color(1, 0.2, 0), Color(0, 0.5, 1, 0.9)
+    once, twice = Canvas(noise(6, 7)), Canvas(noise(6, 7))
+    once.blend_two((1, -1), (lower, first, alpha), (upper, second))
+    twice.blend(1, -1, lower, first, alpha)
+    twice.blend(1, -1, upper, second)
+    difference = once.to_image().astype(int) - twice.to_image()
+    assert np.abs(difference).max() <= 2
+
+
+@small
 @given(st.integers(-20, 50), st.integers(-20, 50), st.integers(0, 30), st.integers(0, 30))
 def test_fill_changes_exactly_its_rectangle(x0, y0, width, height):
     image = np.zeros((30, 40, 3), np.uint8)

@@ -1,5 +1,6 @@
 """The pixels under a picture and the few ways in which everything else changes them."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -51,29 +52,44 @@ class Canvas:
 
     def fill(self, rect: Rect, color: Color, alpha: float) -> None:
         """Blend one colour evenly over a rectangle."""
-        weight = _weight(color, alpha)
-        x0, y0, x1, y1 = rect.clipped(self.height, self.width)
-        if not weight or x0 >= x1 or y0 >= y1:
-            return
-        region = self._planes[:, y0:y1, x0:x1]
-        added = color.to_bytes() * np.uint16(weight) + np.uint16(128)
-        mixed = region * np.uint16(_OPAQUE - weight)
-        mixed += added[:, None, None]
-        mixed >>= 8
-        region[...] = mixed
+        self._fill_each((rect,), color, alpha)
 
     def blend(
         self, x0: int, y0: int, coverage: NDArray[np.uint8], color: Color, alpha: float = 1.0
     ) -> None:
         """Blend a colour through an (h, w) coverage map whose corner is at (x0, y0)."""
         weight = _weight(color, alpha)
-        height, width = coverage.shape
-        rect = Rect(x0, y0, x0 + width, y0 + height).clipped(self.height, self.width)
-        if not weight or rect.x0 >= rect.x1 or rect.y0 >= rect.y1:
+        place = self._overlap(x0, y0, coverage.shape)
+        if weight and place:
+            region, part = self._planes[place[0]], coverage[place[1]]
+            region[...] = _mix(region, _pixel_weights(part, weight), color, (3, 1, 1))
+
+    def blend_two(
+        self,
+        corner: tuple[int, int],
+        lower: tuple[NDArray[np.uint8], Color, float],
+        upper: tuple[NDArray[np.uint8], Color],
+    ) -> None:
+        """Blend two coverage maps of one shape in a single pass over the pixels.
+
+        The same as blending ``lower`` (coverage, colour, alpha) and then ``upper`` (coverage,
+        colour) with their corners at ``corner`` (x, y), up to rounding.
+        """
+        place = self._overlap(*corner, lower[0].shape)
+        if not place:
             return
-        inside = coverage[rect.y0 - y0 : rect.y1 - y0, rect.x0 - x0 : rect.x1 - x0]
-        region = self._planes[:, rect.y0 : rect.y1, rect.x0 : rect.x1]
-        region[...] = _mix(region, _pixel_weights(inside, weight), color, (3, 1, 1))
+        region, part = self._planes[place[0]], place[1]
+        above = _pixel_weights(upper[0][part], _weight(upper[1], 1.0))
+        below = _pixel_weights(lower[0][part], _weight(lower[1], lower[2]))
+        shown = np.multiply(below, _OPAQUE - above, dtype=np.uint32)
+        shown += np.uint32(128)
+        below = (shown >> np.uint32(8)).astype(np.uint16)
+        mixed = region * (np.uint16(_OPAQUE) - above - below)
+        mixed += lower[1].to_bytes().reshape(3, 1, 1) * below
+        mixed += upper[1].to_bytes().reshape(3, 1, 1) * above
+        mixed += np.uint16(128)
+        mixed >>= 8
+        region[...] = mixed
 
     def stroke(
         self,
@@ -104,10 +120,27 @@ class Canvas:
         if x1 - x0 <= 2 * line_width or y1 - y0 <= 2 * line_width:
             self.fill(rect, color, alpha)
             return
-        self.fill(Rect(x0, y0, x1, y0 + line_width), color, alpha)
-        self.fill(Rect(x0, y1 - line_width, x1, y1), color, alpha)
-        self.fill(Rect(x0, y0 + line_width, x0 + line_width, y1 - line_width), color, alpha)
-        self.fill(Rect(x1 - line_width, y0 + line_width, x1, y1 - line_width), color, alpha)
+        inner = Rect(x0 + line_width, y0 + line_width, x1 - line_width, y1 - line_width)
+        strips = (
+            Rect(x0, y0, x1, inner.y0),
+            Rect(x0, inner.y1, x1, y1),
+            Rect(x0, inner.y0, inner.x0, inner.y1),
+            Rect(inner.x1, inner.y0, x1, inner.y1),
+        )
+        self._fill_each(strips, color, alpha)
+
+    def _fill_each(self, rects: Iterable[Rect], color: Color, alpha: float) -> None:
+        """Blend one colour over rectangles that do not overlap."""
+        weight = _weight(color, alpha)
+        kept = np.uint16(_OPAQUE - weight)
+        added = (color.to_bytes() * np.uint16(weight) + np.uint16(128)).reshape(3, 1, 1)
+        for rect in rects:
+            x0, y0, x1, y1 = rect.clipped(self.height, self.width)
+            region = self._planes[:, y0:y1, x0:x1]
+            mixed = region * kept
+            mixed += added
+            mixed >>= 8
+            region[...] = mixed
 
     def desaturate(self, where: NDArray[np.bool_]) -> None:
         """Turn the pixels of an (H, W) bool map into shades of grey."""
@@ -116,6 +149,18 @@ class Canvas:
             for plane, part in zip(self._planes, _LUMA, strict=True)
         )
         np.copyto(self._planes, (grey >> 8).astype(np.uint8), where=where)
+
+    def _overlap(
+        self, x0: int, y0: int, shape: tuple[int, ...]
+    ) -> tuple[tuple[slice, slice, slice], tuple[slice, slice]] | None:
+        """Where a map at (x0, y0) meets the canvas: in the planes and in the map."""
+        left, top, right, bottom = Rect(x0, y0, x0 + shape[1], y0 + shape[0]).clipped(
+            self.height, self.width
+        )
+        if left >= right or top >= bottom:
+            return None
+        in_map = (slice(top - y0, bottom - y0), slice(left - x0, right - x0))
+        return (slice(None), slice(top, bottom), slice(left, right)), in_map
 
     def to_pillow(self) -> Image.Image:
         """The present state as a Pillow image."""

@@ -51,21 +51,19 @@ def paint(
     silhouette: Silhouette,
     fill: Color,
     alpha: float,
-    edge: Color | None,
+    edge: Color,
     edge_width: float,
 ) -> None:
-    """Blend a silhouette in one colour and trace its border in another (None: no border)."""
-    canvas.blend(silhouette.x0, silhouette.y0, silhouette.coverage, fill, alpha)
-    if edge is None:
+    """Blend a silhouette in one colour and trace its border in another."""
+    x0, y0, coverage, outline = silhouette
+    if outline is not None:
+        canvas.blend(x0, y0, coverage, fill, alpha)
+        canvas.stroke(outline, edge_width, edge)
         return
-    if silhouette.outline is not None:
-        canvas.stroke(silhouette.outline, edge_width, edge)
-        return
-    coverage = silhouette.coverage
     border = np.minimum(coverage, ~coverage)  # largest where a pixel is half inside
     np.minimum(border, 63, out=border)
     border <<= 2
-    canvas.blend(silhouette.x0, silhouette.y0, border, edge)
+    canvas.blend_two((x0, y0), (coverage, fill, alpha), (border, edge))
 
 
 def binary_silhouette(mask: BinaryMask, image_size: tuple[int, int], scale: float) -> Silhouette:

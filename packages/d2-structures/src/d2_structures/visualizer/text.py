@@ -52,8 +52,7 @@ def paint_tag(
     plate_alpha: float,
 ) -> None:
     """Put a tag on a canvas with its upper left corner at ``corner`` (x, y)."""
-    canvas.blend(*corner, tag.plate, plate_color, plate_alpha)
-    canvas.blend(*corner, tag.letters, text_color)
+    canvas.blend_two(corner, (tag.plate, plate_color, plate_alpha), (tag.letters, text_color))
 
 
 @functools.lru_cache(maxsize=4096)
