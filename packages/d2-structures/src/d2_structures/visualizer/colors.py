@@ -162,6 +162,7 @@ def lightened(color: Color, luma: float = 0.5) -> Color:
     return shaded(color, (luma - present) / (1 - present)) if present < luma else color
 
 
+@functools.lru_cache(maxsize=1024)
 def contrasting_text_color(background: Color) -> Color:
     """Near-black or white, whichever reads better on ``background``."""
     linear = np.power(background[:3], 2.2)

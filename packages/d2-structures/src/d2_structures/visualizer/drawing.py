@@ -158,7 +158,7 @@ class Visualizer(PrimitiveDrawing):
             self.draw_sem_seg(sem_seg, area_threshold=0, alpha=0.5)
         pan_seg = read_panoptic_map(dic)
         if pan_seg is not None:
-            self.draw_panoptic_seg(pan_seg, dic["segments_info"], area_threshold=0, alpha=0.5)
+            self.draw_panoptic_seg(pan_seg, dic.get("segments_info"), area_threshold=0, alpha=0.5)
         annotations = dic.get("annotations")
         if annotations:
             fields = read_annotations(annotations)
