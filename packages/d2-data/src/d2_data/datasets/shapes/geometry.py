@@ -31,7 +31,7 @@ def draw_outline(rng: np.random.Generator, class_id: int, diameter: float) -> np
     name = CLASSES[class_id]
     if name == "ellipse":
         angles = np.arange(40) * (2 * math.pi / 40)
-        aspect = 1 - 0.55 * rng.random()
+        aspect = 1 - 0.5 * rng.random()
         points = np.stack([np.cos(angles), aspect * np.sin(angles)], axis=1)
     elif name == "triangle":
         angles = (np.arange(3) + 0.22 * (rng.random(3) - 0.5) * 2) * (2 * math.pi / 3)
@@ -42,7 +42,7 @@ def draw_outline(rng: np.random.Generator, class_id: int, diameter: float) -> np
         points = half * [[1, 1], [-1, 1], [-1, -1], [1, -1]]
     else:
         angles = np.arange(10) * (2 * math.pi / 10)
-        inner = 0.38 + 0.14 * rng.random()
+        inner = 0.36 + 0.1 * rng.random()
         radii = np.where(np.arange(10) % 2 == 0, 1.0, inner)
         points = np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)
     turn = 2 * math.pi * rng.random()

@@ -132,7 +132,7 @@ def _place_objects(rng: np.random.Generator, recipe: SceneRecipe) -> list[_Place
         # The square prefers small objects.
         diameter = min(height, width) * (small + (large - small) * rng.random() ** 2)
         outline = draw_outline(rng, class_id, diameter)
-        centre = np.round((0.04 + 0.92 * rng.random(2)) * (width, height) * 64) / 64
+        centre = np.round((0.08 + 0.84 * rng.random(2)) * (width, height) * 64) / 64
         depth = diameter * (0.5 + rng.random())
         drawn.append((depth, class_id, outline + centre))
     drawn.sort(key=lambda entry: -entry[0])
