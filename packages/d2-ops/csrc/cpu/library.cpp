@@ -7,6 +7,10 @@ D2_OPS_LIBRARY(m) {
   m.def(
       "roi_align(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
       "int sampling_ratio, bool aligned) -> Tensor");
+  // The same without a derivative, cheaper to call.
+  m.def(
+      "roi_align_forward(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
+      "int sampling_ratio, bool aligned) -> Tensor");
   m.def(
       "roi_align_backward(Tensor grad, Tensor boxes, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
       "SymInt batch, SymInt channels, SymInt height, SymInt width, int sampling_ratio, bool aligned) -> Tensor");

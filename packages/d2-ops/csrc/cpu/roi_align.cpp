@@ -52,5 +52,6 @@ Tensor roi_align_backward_cpu(const Tensor& grad, const Tensor& boxes, double sp
 
 D2_OPS_LIBRARY_IMPL(CPU, m) {
   m.impl("roi_align", TORCH_BOX(&d2_ops::roi_align_cpu));
+  m.impl("roi_align_forward", TORCH_BOX(&d2_ops::roi_align_cpu));
   m.impl("roi_align_backward", TORCH_BOX(&d2_ops::roi_align_backward_cpu));
 }

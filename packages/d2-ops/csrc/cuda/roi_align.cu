@@ -56,5 +56,6 @@ Tensor roi_align_backward_cuda(const Tensor& grad, const Tensor& boxes, double s
 
 D2_OPS_LIBRARY_IMPL(CUDA, m) {
   m.impl("roi_align", TORCH_BOX(&d2_ops::roi_align_cuda));
+  m.impl("roi_align_forward", TORCH_BOX(&d2_ops::roi_align_cuda));
   m.impl("roi_align_backward", TORCH_BOX(&d2_ops::roi_align_backward_cuda));
 }

@@ -4,7 +4,11 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/vector.h>
 
-#include <cstring>
+#include <algorithm>
+#include <atomic>
+#include <stdexcept>
+#include <string>
+#include <vector>
 
 #include "d2_ops/polygon.h"
 #include "d2_ops/rle.h"
@@ -53,29 +57,45 @@ nb::bytes polygons_to_counts(Points points, Ends ends, int64_t height, int64_t w
   return encode(runs, height * width);
 }
 
+// Draws one instance's polygons in the frame of its box; false if that carries them out of range.
+bool draw_cropped(const double* xy, const int64_t* ends, int64_t first, int64_t last, const CropFrame& frame,
+                  int64_t size, uint8_t* mask) {
+  Runs runs;
+  std::vector<double> local;
+  for (int64_t p = first; p < last; ++p) {
+    local.assign(xy + (p == 0 ? 0 : ends[p - 1]), xy + ends[p]);
+    for (size_t i = 0; i < local.size(); i += 2) {
+      local[i] = (local[i] - frame.x) * frame.x_scale;
+      local[i + 1] = (local[i + 1] - frame.y) * frame.y_scale;
+    }
+    if (!std::all_of(local.begin(), local.end(), within_polygon_limit)) return false;
+    append_polygon(local.data(), local.size() / 2, size, size, &runs);
+  }
+  normalise(&runs);
+  mask_of_runs(runs, size, size, mask);
+  return true;
+}
+
 template <class T>
 void crop_polygons(Points points, Ends ends, Ends instance_ends, Array<const T, nb::shape<-1, 4>> boxes,
                    Array<uint8_t, nb::ndim<3>> masks, int64_t threads) {
-  nb::gil_scoped_release unlocked;
-  const int64_t size = masks.shape(1);
-  ThreadedFor{threads}(0, boxes.shape(0), 32, [&](int64_t from, int64_t to) {
-    std::vector<double> local;
-    for (int64_t n = from; n < to; ++n) {
-      const CropFrame frame = crop_frame(boxes.data() + 4 * n, size);
-      Runs runs;
-      for (int64_t p = n == 0 ? 0 : instance_ends.data()[n - 1]; p < instance_ends.data()[n]; ++p) {
-        const double* xy = points.data() + (p == 0 ? 0 : ends.data()[p - 1]);
-        local.assign(xy, points.data() + ends.data()[p]);
-        for (size_t i = 0; i < local.size(); i += 2) {
-          local[i] = (local[i] - frame.x) * frame.x_scale;
-          local[i + 1] = (local[i + 1] - frame.y) * frame.y_scale;
-        }
-        append_polygon(local.data(), local.size() / 2, size, size, &runs);
+  std::atomic<int64_t> bad{-1};
+  {
+    nb::gil_scoped_release unlocked;
+    const int64_t size = masks.shape(1);
+    const int64_t* last = instance_ends.data();
+    ThreadedFor{threads}(0, boxes.shape(0), 32, [&](int64_t from, int64_t to) {
+      for (int64_t n = from; n < to; ++n) {
+        const CropFrame frame = crop_frame(boxes.data() + 4 * n, size);
+        if (!draw_cropped(points.data(), ends.data(), n == 0 ? 0 : last[n - 1], last[n], frame, size,
+                          masks.data() + n * size * size))
+          bad = n;
       }
-      normalise(&runs);
-      mask_of_runs(runs, size, size, masks.data() + n * size * size);
-    }
-  });
+    });
+  }
+  if (bad >= 0)
+    throw std::invalid_argument("boxes[" + std::to_string(bad) + "] is not finite, or so small or far off that its " +
+                                "polygons scale out of range");
 }
 
 nb::bytes mask_to_counts(Array<const uint8_t, nb::ndim<2>> mask) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <vector>
@@ -12,8 +13,13 @@
 
 namespace d2_ops {
 
-// Coordinates must be finite and within this many pixels of the origin.
-constexpr double kPolygonLimit = 1 << 24;
+// Coordinates must be finite and within this many pixels of the origin, where COCO's own
+// arithmetic does not overflow.
+constexpr double kPolygonLimit = 1 << 28;
+
+inline bool within_polygon_limit(double coordinate) {  // false for NaN
+  return std::fabs(coordinate) <= kPolygonLimit;
+}
 
 namespace polygon_detail {
 

@@ -40,8 +40,7 @@ D2_OPS_HOST_DEVICE RoiAxis<T> roi_axis(T low, T high, T scale, int64_t pooled, i
   if (!aligned && size < T(1)) size = T(1);
   axis.bin = size / static_cast<T>(pooled);
   // Written so that NaN fails it.
-  axis.usable = axis.start > -kLongestBin && axis.start < kLongestBin && axis.bin > -kLongestBin &&
-                axis.bin < kLongestBin;
+  axis.usable = fabs(axis.start) <= kLongestBin && fabs(axis.bin) <= kLongestBin;
   axis.grid = 0;
   if (axis.usable) {
     axis.grid = sampling_ratio > 0 ? sampling_ratio : static_cast<int64_t>(ceil(axis.bin));

@@ -1,4 +1,4 @@
-"""Detection kernels for PyTorch and NumPy. Names are imported on first use: see ``_lazy``."""
+"""Detection kernels for PyTorch and NumPy. Names are imported when they are first used."""
 
 from typing import TYPE_CHECKING
 
@@ -27,12 +27,14 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "_build_info": ["build_info"],
-        "_library": ["load_library"],
-        "_nms": ["batched_nms", "nms"],
-        "_paste_masks": ["paste_masks_in_image"],
-        "_roi_align": ["ROIAlign", "roi_align"],
-        "host": [],
-        "memory": [],
+        "ROIAlign": "_roi_align",
+        "batched_nms": "_nms",
+        "build_info": "_build_info",
+        "host": None,
+        "load_library": "_library",
+        "memory": None,
+        "nms": "_nms",
+        "paste_masks_in_image": "_paste_masks",
+        "roi_align": "_roi_align",
     },
 )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from ._arguments import check_columns, check_floating, check_rows, describe
 from ._library import operators, qualified
 
 _ops = operators()
@@ -59,33 +58,19 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
     """
     _check(boxes, scores, iou_threshold)
     if not isinstance(idxs, Tensor) or idxs.is_floating_point() or idxs.is_complex():
-        raise TypeError(f"idxs must be an integer tensor, got {_describe(idxs)}")
-    if idxs.shape != scores.shape:
-        raise ValueError(
-            f"idxs must have shape ({scores.shape[0]},), one per box, got {_describe(idxs)}"
-        )
+        raise TypeError(f"idxs must be an integer tensor, got {describe(idxs)}")
+    check_rows("idxs", idxs, boxes)
     kept: Tensor = _ops.batched_nms(boxes, scores, idxs.long(), iou_threshold)
     return kept
 
 
 def _check(boxes: Tensor, scores: Tensor, iou_threshold: float) -> None:
-    for name, value in (("boxes", boxes), ("scores", scores)):
-        if not isinstance(value, Tensor) or not value.is_floating_point():
-            raise TypeError(f"{name} must be a floating tensor, got {_describe(value)}")
-    if boxes.dim() != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"boxes must have shape (N, 4), got {_describe(boxes)}")
-    if scores.dim() != 1 or scores.shape[0] != boxes.shape[0]:
-        raise ValueError(
-            f"scores must have shape ({boxes.shape[0]},), one per box, got {_describe(scores)}"
-        )
-    if math.isnan(iou_threshold):
+    check_floating("boxes", boxes)
+    check_floating("scores", scores)
+    check_columns("boxes", boxes, 4)
+    check_rows("scores", scores, boxes)
+    if iou_threshold != iou_threshold:  # NaN; math.isnan cannot be traced
         raise ValueError("iou_threshold is NaN")
-
-
-def _describe(value: object) -> str:
-    if isinstance(value, Tensor):
-        return f"{tuple(value.shape)} {value.dtype} on {value.device}"
-    return repr(type(value))
 
 
 @torch.library.register_fake(qualified("nms"))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from ._arguments import check_columns, check_device, check_floating, describe
 from ._library import operators, qualified
 
 _ops = operators()
@@ -48,7 +48,7 @@ def paste_masks_in_image(
 
     Source: He et al., "Mask R-CNN", 2017, section 3.1.
     """
-    corners = boxes if isinstance(boxes, Tensor) else boxes.tensor
+    corners = getattr(boxes, "tensor", boxes)
     height, width = image_shape
     _check(masks, corners, height, width, threshold)
     pasted: Tensor = _ops.paste_masks_in_image(masks, corners, height, width, threshold)
@@ -56,20 +56,17 @@ def paste_masks_in_image(
 
 
 def _check(masks: Tensor, boxes: Tensor, height: int, width: int, threshold: float) -> None:
-    for name, value in (("masks", masks), ("boxes", boxes)):
-        if not isinstance(value, Tensor) or not value.is_floating_point():
-            raise TypeError(f"{name} must be a floating tensor, got {type(value)}")
+    check_floating("masks", masks)
+    check_floating("boxes", boxes)
     if masks.dim() != 3:
-        raise ValueError(f"masks must have shape (N, H, W), got {tuple(masks.shape)}")
-    if boxes.dim() != 2 or boxes.shape[1] != 4 or boxes.shape[0] != masks.shape[0]:
-        raise ValueError(
-            f"boxes must have shape ({masks.shape[0]}, 4), one per mask, got {tuple(boxes.shape)}"
-        )
-    if boxes.device != masks.device:
-        raise ValueError(f"boxes are on {boxes.device}, masks are on {masks.device}")
+        raise ValueError(f"masks must have shape (N, H, W), got {describe(masks)}")
+    check_columns("boxes", boxes, 4)
+    if boxes.shape[0] != masks.shape[0]:
+        raise ValueError(f"{masks.shape[0]} masks but {boxes.shape[0]} boxes")
+    check_device("boxes", boxes, "masks", masks)
     if height < 0 or width < 0:
         raise ValueError(f"image_shape must not be negative, got {height} x {width}")
-    if math.isnan(threshold):
+    if threshold != threshold:  # NaN; math.isnan cannot be traced
         raise ValueError("threshold is NaN")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ._arguments import check_columns, check_device, check_floating, describe
 from ._library import operators, qualified
 
 _ops = operators()
@@ -44,15 +46,19 @@ def roi_align(
         TypeError: if ``input`` or ``boxes`` are not floating tensors.
         ValueError: if a shape or device does not fit, ``output_size`` is not positive, or (on the
             CPU) an image index is out of range.
+        RuntimeError: from the backward on CUDA under ``torch.use_deterministic_algorithms(True)``.
 
     Source: He et al., "Mask R-CNN", 2017, section 3.
     """
     rois = boxes if isinstance(boxes, Tensor) else _with_image_index(boxes, input)
     height, width = (output_size, output_size) if isinstance(output_size, int) else output_size
     _check(input, rois, height, width)
-    pooled: Tensor = _ops.roi_align(
-        input, rois, spatial_scale, height, width, sampling_ratio, aligned
+    differentiable = torch.compiler.is_compiling() or (
+        input.requires_grad and torch.is_grad_enabled()
     )
+    # Passing through autograd costs more than a small call: do it where it matters.
+    operator = _ops.roi_align if differentiable else _ops.roi_align_forward
+    pooled: Tensor = operator(input, rois, spatial_scale, height, width, sampling_ratio, aligned)
     return pooled
 
 
@@ -93,8 +99,7 @@ class ROIAlign(nn.Module):
 
 def _with_image_index(boxes: Sequence[Tensor], input: Tensor) -> Tensor:
     for i, per_image in enumerate(boxes):
-        if per_image.dim() != 2 or per_image.shape[1] != 4:
-            raise ValueError(f"boxes[{i}] must have shape (L, 4), got {tuple(per_image.shape)}")
+        check_columns(f"boxes[{i}]", per_image, 4)
     if not boxes:
         return input.new_zeros((0, 5))
     rows = [nn.functional.pad(per_image, (1, 0), value=i) for i, per_image in enumerate(boxes)]
@@ -102,21 +107,18 @@ def _with_image_index(boxes: Sequence[Tensor], input: Tensor) -> Tensor:
 
 
 def _check(input: Tensor, rois: Tensor, height: int, width: int) -> None:
-    if not isinstance(input, Tensor) or not input.is_floating_point():
-        raise TypeError(f"input must be a floating tensor, got {type(input)}")
-    if not rois.is_floating_point():
-        raise TypeError(f"boxes must be floating, got {rois.dtype}")
+    check_floating("input", input)
+    check_floating("boxes", rois)
     if input.dim() != 4:
-        raise ValueError(f"input must have shape (B, C, H, W), got {tuple(input.shape)}")
-    if rois.dim() != 2 or rois.shape[1] != 5:
-        raise ValueError(f"boxes must have shape (K, 5), got {tuple(rois.shape)}")
-    if rois.device != input.device:
-        raise ValueError(f"boxes are on {rois.device}, input is on {input.device}")
+        raise ValueError(f"input must have shape (B, C, H, W), got {describe(input)}")
+    check_columns("boxes", rois, 5)
+    check_device("boxes", rois, "input", input)
     if height <= 0 or width <= 0:
         raise ValueError(f"output_size must be positive, got {height} x {width}")
 
 
 @torch.library.register_fake(qualified("roi_align"))
+@torch.library.register_fake(qualified("roi_align_forward"))
 def _(
     input: Tensor,
     boxes: Tensor,
@@ -147,12 +149,14 @@ def _(
 
 
 def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    input, boxes, *ctx.settings = inputs
+    features, boxes, *ctx.settings = inputs
     ctx.save_for_backward(boxes)
-    ctx.input_shape = input.shape
+    ctx.input_shape = features.shape
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    if grad.is_cuda:
+        _warn_or_raise_if_deterministic()
     (boxes,) = ctx.saved_tensors
     spatial_scale, height, width, sampling_ratio, aligned = ctx.settings
     grad_input = _ops.roi_align_backward(
@@ -161,6 +165,17 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return grad_input, None, None, None, None, None, None
 
 
-torch.library.register_autograd(
-    qualified("roi_align"), _backward, setup_context=_save_for_backward
-)
+def _warn_or_raise_if_deterministic() -> None:
+    # torch's own alert is not part of the stable ABI.
+    if not torch.are_deterministic_algorithms_enabled():
+        return
+    message = (
+        "the CUDA backward of roi_align adds gradients in varying order and has no deterministic "
+        "implementation, but torch.use_deterministic_algorithms(True) is set"
+    )
+    if not torch.is_deterministic_algorithms_warn_only_enabled():
+        raise RuntimeError(message)
+    warnings.warn(message, stacklevel=2)
+
+
+torch.library.register_autograd(qualified("roi_align"), _backward, setup_context=_save_for_backward)

@@ -8,7 +8,7 @@ Coordinates are continuous pixels, (0, 0) the corner of the first one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict, overload
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,7 +23,9 @@ class RLE(TypedDict):
     counts: bytes
 
 
-def polygons_to_bitmask(polygons: Sequence[ArrayLike], height: int, width: int) -> NDArray[np.bool_]:
+def polygons_to_bitmask(
+    polygons: Sequence[ArrayLike], height: int, width: int
+) -> NDArray[np.bool_]:
     """Draw the union of polygons.
 
     Args:
@@ -37,7 +39,7 @@ def polygons_to_bitmask(polygons: Sequence[ArrayLike], height: int, width: int) 
 
     Raises:
         ValueError: for a polygon of fewer than three points or an odd number of coordinates, a
-            coordinate that is not finite or beyond 2**24, or a negative image size.
+            coordinate that is not finite or beyond 2**28, or a negative image size.
     """
     points, ends = _flatten(polygons, "polygons")
     mask = np.empty(_image_shape(height, width), np.uint8)
@@ -76,7 +78,8 @@ def crop_and_resize_polygons(
         (N, mask_size, mask_size) bool.
 
     Raises:
-        ValueError: as ``polygons_to_bitmask``, or if there is not one box per instance.
+        ValueError: as ``polygons_to_bitmask``, if there is not one box per instance, or if a box
+            is not finite or scales its polygons beyond 2**28.
     """
     boxes_array = np.asarray(boxes)
     if boxes_array.dtype != np.float32:
@@ -92,10 +95,6 @@ def crop_and_resize_polygons(
     return masks.view(np.bool_)
 
 
-@overload
-def rle_encode(mask: NDArray[Any]) -> Any: ...
-@overload
-def rle_encode(mask: ArrayLike) -> Any: ...
 def rle_encode(mask: ArrayLike) -> Any:
     """Encode a mask, or a stack of masks.
 
@@ -120,7 +119,7 @@ def rle_decode(rle: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> NDArray[
         mask = np.empty(_size_of(rle), np.uint8)
         _host.counts_to_mask(_counts_of(rle), mask)
         return mask.view(np.bool_)
-    return np.stack([rle_decode(one) for one in rle])
+    return np.stack([rle_decode(one) for one in rle]) if rle else np.empty((0, 0, 0), np.bool_)
 
 
 def rle_area(rle: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Any:

@@ -1,0 +1,39 @@
+"""Checks of operator arguments, with errors that name the argument and what came."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def check_floating(name: str, value: object) -> None:
+    """Raise TypeError unless this is a floating tensor."""
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        raise TypeError(f"{name} must be a floating tensor, got {describe(value)}")
+
+
+def check_columns(name: str, value: Tensor, columns: int) -> None:
+    """Raise ValueError unless this has shape (N, columns)."""
+    if value.dim() != 2 or value.shape[1] != columns:
+        raise ValueError(f"{name} must have shape (N, {columns}), got {describe(value)}")
+
+
+def check_rows(name: str, value: Tensor, boxes: Tensor) -> None:
+    """Raise ValueError unless this has shape (N,) for N boxes, on their device."""
+    if value.dim() != 1 or value.shape[0] != boxes.shape[0]:
+        raise ValueError(
+            f"{name} must have shape ({boxes.shape[0]},), one per box, got {describe(value)}"
+        )
+    check_device(name, value, "boxes", boxes)
+
+
+def check_device(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
+    """Raise ValueError unless both are on one device."""
+    if value.device != other.device:
+        raise ValueError(f"{name} is on {value.device} but {other_name} on {other.device}")
+
+
+def describe(value: object) -> str:
+    """What an argument is, for error messages."""
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)} {value.dtype} on {value.device}"
+    return f"{value!r} ({type(value).__name__})"

@@ -1,0 +1,36 @@
+import inspect
+
+import d2_ops
+
+
+def test_public_names_are_exactly_these() -> None:
+    assert sorted(d2_ops.__all__) == [
+        "ROIAlign",
+        "batched_nms",
+        "build_info",
+        "host",
+        "load_library",
+        "memory",
+        "nms",
+        "paste_masks_in_image",
+        "roi_align",
+    ]
+
+
+def test_every_public_name_resolves_and_is_listed() -> None:
+    for name in d2_ops.__all__:
+        assert getattr(d2_ops, name) is not None
+        assert name in dir(d2_ops)
+
+
+def test_documented_parameters_are_kept() -> None:
+    def parameters(callable_: object) -> list[str]:
+        return list(inspect.signature(callable_).parameters)  # type: ignore[arg-type]  # all are callable
+
+    assert parameters(d2_ops.nms) == ["boxes", "scores", "iou_threshold"]
+    assert parameters(d2_ops.batched_nms) == ["boxes", "scores", "idxs", "iou_threshold"]
+    assert parameters(d2_ops.paste_masks_in_image) == ["masks", "boxes", "image_shape", "threshold"]
+    settings = ["output_size", "spatial_scale", "sampling_ratio", "aligned"]
+    assert parameters(d2_ops.roi_align) == ["input", "boxes", *settings]
+    assert parameters(d2_ops.ROIAlign) == settings
+    assert parameters(d2_ops.memory.retry_if_cuda_oom) == ["func"]

@@ -1,0 +1,55 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import d2_ops
+
+
+def run_python(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_importing_the_package_and_its_host_kernels_does_not_import_torch() -> None:
+    code = "import sys, d2_ops, d2_ops.host; print('torch' in sys.modules)"
+    assert run_python(code).strip() == "False"
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'nmss'"):
+        _ = d2_ops.nmss  # type: ignore[attr-defined]  # that is the point
+
+
+def test_load_library_registers_the_operators_without_naming_one() -> None:
+    code = "import torch, d2_ops; d2_ops.load_library(); print(torch.ops.d2_ops.nms.default)"
+    assert run_python(code).strip() == "d2_ops.nms.default"
+
+
+def test_build_info_says_what_was_loaded_and_why_the_rest_was_not() -> None:
+    info = d2_ops.build_info()
+    assert info["version"] == "0.1.0"
+    assert info["namespace"] == "d2_ops"
+    assert info["torch"] == torch.__version__
+    assert str(info["cpu_library"]).endswith(".so")
+    assert (info["cuda_library"] is None) == isinstance(info["cuda_missing_because"], str)
+    if torch.version.cuda is None:
+        assert info["cuda_library"] is None
+
+
+def test_cuda_operators_load_wherever_torch_and_the_wheel_have_cuda() -> None:
+    info = d2_ops.build_info()
+    if torch.version.cuda is None or info["cuda_architectures"] is None:
+        pytest.skip("torch or this wheel is built without CUDA")
+    assert info["cuda_library"] is not None, info["cuda_missing_because"]
+    for name in ("nms", "batched_nms", "roi_align", "roi_align_backward", "paste_masks_in_image"):
+        assert torch._C._dispatch_has_kernel_for_dispatch_key(f"d2_ops::{name}", "CUDA")
+
+
+def test_running_the_package_prints_the_build_info() -> None:
+    command = [sys.executable, "-m", "d2_ops"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for key in d2_ops.build_info():
+        assert f"{key}:" in printed
