@@ -12,7 +12,7 @@ from d2_ops import host
 from .boxes import Boxes
 from .mask_cropping import crop_and_resize_bitmaps
 from .polygon_masks import PolygonMasks, check_crop_arguments
-from .tensor_input import Index, check_same_type, host_array, select_rows
+from .tensor_input import Index, check_same_type, host_array, is_recording, select_rows
 
 if TYPE_CHECKING:
     from .roi_masks import ROIMasks
@@ -201,8 +201,7 @@ class BitMasks:
 
 def _on_host(tensor: Tensor) -> bool:
     """Whether the values can be looked at: in CPU memory, and no graph is being recorded."""
-    recorded = torch.jit.is_tracing() or torch.compiler.is_compiling()
-    return tensor.device.type == "cpu" and not recorded
+    return tensor.device.type == "cpu" and not is_recording()
 
 
 def _is_moderate(boxes: Tensor, image_size: tuple[int, int]) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .tensor_input import Index, check_same_type
+from .tensor_input import Index, check_same_type, is_recording, selected_positions
 
 __all__ = ["Instances"]
 
@@ -144,7 +144,7 @@ class Instances:
         if len(instance_lists) == 1:
             return first
         for position, other in enumerate(instance_lists[1:], start=1):
-            if not _tracing() and other.image_size != first.image_size:
+            if not is_recording() and other.image_size != first.image_size:
                 raise ValueError(
                     f"Instances.cat joins instances of one image: image_size is "
                     f"{first.image_size} at position 0 and {other.image_size} at {position}"
@@ -254,11 +254,6 @@ class Instances:
         return f"no field {name!r} in these Instances, which have {sorted(self._fields)}{hint}"
 
 
-def _tracing() -> bool:
-    """Whether lengths are symbolic, so that comparing them would freeze or break a graph."""
-    return torch.jit.is_tracing() or torch.compiler.is_compiling()
-
-
 def _checked_image_size(image_size: Any) -> tuple[int, int]:
     try:
         height, width = image_size
@@ -272,7 +267,7 @@ def _checked_image_size(image_size: Any) -> tuple[int, int]:
 
 def _length(value: Any, name: str) -> int | None:
     """The length of a field; None where it is symbolic."""
-    if _tracing():
+    if is_recording():
         return None
     try:
         return len(value)
@@ -284,10 +279,11 @@ def _length(value: Any, name: str) -> int | None:
 
 
 def _indexed(value: Any, item: Index) -> Any:
-    if not isinstance(value, (list, tuple)) or isinstance(item, slice):
-        return value[item]
-    positions = torch.arange(len(value))[torch.as_tensor(item, device="cpu")]
-    return type(value)(value[i] for i in positions.tolist())
+    if isinstance(value, (list, tuple)) and not isinstance(item, slice):
+        return type(value)(value[i] for i in selected_positions(item, len(value)))
+    if isinstance(value, np.ndarray) and isinstance(item, Tensor):
+        item = item.cpu().numpy()  # NumPy would take a tensor of one element for a number
+    return value[item]
 
 
 def _joined(values: list[Any], name: str) -> Any:

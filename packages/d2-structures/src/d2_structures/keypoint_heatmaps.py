@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .tensor_input import is_recording
+
 __all__ = ["heatmaps_to_keypoints"]
 
 # Keys' cubic convolution parameter, as in torch's bicubic interpolation.
@@ -42,15 +44,10 @@ def heatmaps_to_keypoints(maps: Tensor, rois: Tensor) -> Tensor:
     Source: He et al., "Mask R-CNN", 2017, section 5; Heckbert, "What are the coordinates of a
     pixel?", 1990; Keys, "Cubic convolution interpolation", 1981.
     """
-    if maps.dim() != 4 or rois.dim() != 2 or rois.shape[1] != 4:
-        raise ValueError(
-            "heatmaps_to_keypoints needs maps (N, K, H, W) and rois (N, 4), got "
-            f"{list(maps.shape)} and {list(rois.shape)}"
-        )
-    if maps.shape[0] != rois.shape[0]:
-        raise ValueError(f"got {maps.shape[0]} maps but {rois.shape[0]} rois")
+    if not is_recording():
+        _check_shapes(maps, rois)
     num_rois, num_keypoints = maps.shape[:2]
-    if maps.numel() == 0:
+    if not is_recording() and maps.numel() == 0:
         return rois.new_zeros((num_rois, num_keypoints, 4), dtype=torch.float32)
     rois, maps = rois.to(torch.float32), maps.to(torch.float32)
     size_xy = (rois[:, 2:] - rois[:, :2]).clamp(min=1)
@@ -60,6 +57,16 @@ def heatmaps_to_keypoints(maps: Tensor, rois: Tensor) -> Tensor:
     scores = 1 / (maps - logits[:, :, None, None]).exp().sum(dim=(2, 3))
     points = (peak_xy + 0.5) * (size_xy / pixels_xy)[:, None] + rois[:, None, :2]
     return torch.cat((points, torch.stack((logits, scores), dim=2)), dim=2)
+
+
+def _check_shapes(maps: Tensor, rois: Tensor) -> None:
+    if maps.dim() != 4 or rois.dim() != 2 or rois.shape[1] != 4:
+        raise ValueError(
+            "heatmaps_to_keypoints needs maps (N, K, H, W) and rois (N, 4), got "
+            f"{list(maps.shape)} and {list(rois.shape)}"
+        )
+    if maps.shape[0] != rois.shape[0]:
+        raise ValueError(f"got {maps.shape[0]} maps but {rois.shape[0]} rois")
 
 
 def _enlarged_maxima(maps: Tensor, pixels_xy: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,7 +79,7 @@ def _enlarged_maxima(maps: Tensor, pixels_xy: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         (N, K) values and (N, K, 2) int64 positions (column, row).
     """
-    if torch.jit.is_tracing() or torch.compiler.is_compiling():
+    if is_recording():
         return _padded_maxima(maps, pixels_xy)
     areas, order = pixels_xy.prod(dim=1).sort()
     batch = areas.cumsum(0) // _PIXELS_AT_A_TIME

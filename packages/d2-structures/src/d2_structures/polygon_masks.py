@@ -10,7 +10,7 @@ from torch import Tensor
 from d2_ops import host
 
 from .boxes import Boxes
-from .tensor_input import Index, check_same_type
+from .tensor_input import Index, check_same_type, selected_positions
 
 __all__ = ["PolygonMasks", "polygons_to_bitmask"]
 
@@ -121,13 +121,7 @@ class PolygonMasks:
             return self._pick(self.polygons[item])
         if isinstance(item, (int, np.integer)):
             return self._pick([self.polygons[item]])
-        index = torch.as_tensor(item, device="cpu")
-        if index.numel() == 0:
-            index = index.to(torch.int64) if len(self) else index.new_zeros(0, dtype=torch.int64)
-        positions = torch.arange(len(self))[index]
-        if positions.dim() != 1:
-            raise ValueError(f"PolygonMasks take a vector as index, got shape {list(index.shape)}")
-        return self._pick([self.polygons[i] for i in positions.tolist()])
+        return self._pick([self.polygons[i] for i in selected_positions(item, len(self))])
 
     def __len__(self) -> int:
         return len(self.polygons)

@@ -29,7 +29,9 @@ __all__ = [
     "check_finite",
     "check_same_type",
     "host_array",
+    "is_recording",
     "select_rows",
+    "selected_positions",
     "tensor_from_host",
 ]
 
@@ -87,7 +89,7 @@ def check_finite(tensor: Tensor, name: str) -> None:
     if torch.jit.is_scripting():
         if not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"{name} holds NaN or infinity")
-    elif not (torch.jit.is_tracing() or torch.compiler.is_compiling()):
+    elif not is_recording():
         finite = torch.isfinite(tensor)
         if not bool(finite.all()):
             row = int((~finite).nonzero()[0, 0])
@@ -110,6 +112,27 @@ def select_rows(tensor: Tensor, item: Index, name: str) -> Tensor:
             f"length; this index gave shape {list(rows.shape)} out of {list(tensor.shape)}"
         )
     return rows
+
+
+def selected_positions(item: Any, length: int) -> list[int]:
+    """Which elements an int vector or a bool vector selects of a list of ``length``.
+
+    Raises:
+        IndexError: for an element that is not there, or a bool vector of another length.
+        ValueError: if ``item`` is not a vector.
+    """
+    index = torch.as_tensor(item, device="cpu")
+    if index.numel() == 0 and index.dtype != torch.bool:
+        index = index.to(torch.int64)  # an empty list says nothing about its dtype
+    positions = torch.arange(length)[index]
+    if positions.dim() != 1:
+        raise ValueError(f"a list takes a vector as index, got shape {list(index.shape)}")
+    return positions.tolist()
+
+
+def is_recording() -> bool:
+    """Whether a trace or an export is being made, which must not depend on sizes and values."""
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()
 
 
 def check_same_type(parts: Sequence[Any], wanted: type, name: str) -> None:

@@ -1,0 +1,29 @@
+import d2_structures
+
+PUBLIC = [
+    "BitMasks",
+    "BoxMode",
+    "Boxes",
+    "ImageList",
+    "Instances",
+    "Keypoints",
+    "PolygonMasks",
+    "ROIMasks",
+    "heatmaps_to_keypoints",
+    "matched_boxlist_iou",
+    "matched_pairwise_iou",
+    "pairwise_intersection",
+    "pairwise_ioa",
+    "pairwise_iou",
+    "pairwise_point_box_distance",
+    "polygons_to_bitmask",
+]
+
+
+def test_the_public_names_are_these():
+    assert sorted(d2_structures.__all__) == PUBLIC
+
+
+def test_every_public_name_exists_and_says_what_it_is():
+    for name in PUBLIC:
+        assert getattr(d2_structures, name).__doc__
