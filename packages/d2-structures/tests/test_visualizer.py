@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from d2_ops.host import rle_encode
-from d2_structures import Boxes, Instances
+from d2_structures import BitMasks, Boxes, Instances, PolygonMasks
 from d2_structures.visualizer import ColorMode, VisImage, Visualizer
 
 HEIGHT, WIDTH = 60, 90
@@ -107,10 +107,10 @@ def mask_kinds():
         "uint8": square[None].astype(np.uint8),
         "probabilities": torch.from_numpy(square[None] * 0.9),
         "list of arrays": [square.astype(np.uint8)],
-        "bit masks": SimpleNamespace(tensor=torch.from_numpy(square[None])),
+        "bit masks": BitMasks(torch.from_numpy(square[None])),
         "polygon list": [[polygon]],
         "polygon arrays": [[np.array(polygon, float)]],
-        "polygon masks": SimpleNamespace(polygons=[[np.array(polygon, float)]]),
+        "polygon masks": PolygonMasks([[np.array(polygon, float)]]),
         "compressed RLE": [compressed],
         "uncompressed RLE": [{"size": [HEIGHT, WIDTH], "counts": counts}],
     }
