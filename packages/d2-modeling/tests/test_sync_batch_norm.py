@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from d2_modeling.layers import NaiveSyncBatchNorm
 
 WORLD_SIZE = 2
+CASES: list[tuple[str, tuple[int, ...]]] = [("", (2, 2)), ("N", (3, 1))]
 
 
 def _batches(sizes: tuple[int, ...]) -> list[Tensor]:
@@ -20,17 +21,21 @@ def _batches(sizes: tuple[int, ...]) -> list[Tensor]:
     return [torch.randn(size, 3, 4, 4, generator=generator) for size in sizes]
 
 
-def _run(rank: int, port: int, sizes: tuple[int, ...], mode: str, results: Any) -> None:
+def _run(rank: int, port: int, results: Any) -> None:
+    """Normalise this process's part of every case."""
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     dist.init_process_group("gloo", rank=rank, world_size=WORLD_SIZE)
     torch.set_num_threads(1)
-    norm = NaiveSyncBatchNorm(3, stats_mode=mode)
-    x = _batches(sizes)[rank].requires_grad_()
-    y = norm(x)
-    (y.square().sum() + y.sum()).backward()
-    assert x.grad is not None
-    assert norm.running_mean is not None
-    results.put((rank, y.detach().tolist(), x.grad.tolist(), norm.running_mean.tolist()))
+    outcome = []
+    for mode, sizes in CASES:
+        norm = NaiveSyncBatchNorm(3, stats_mode=mode)
+        x = _batches(sizes)[rank].requires_grad_()
+        y = norm(x)
+        (y.square().sum() + y.sum()).backward()
+        assert x.grad is not None
+        assert norm.running_mean is not None
+        outcome.append((y.tolist(), x.grad.tolist(), norm.running_mean.tolist()))
+    results.put((rank, outcome))
     dist.destroy_process_group()
 
 
@@ -41,30 +46,35 @@ def _free_port() -> int:
         return port
 
 
-@pytest.mark.parametrize(("mode", "sizes"), [("", (2, 2)), ("N", (3, 1))])
-def test_two_processes_give_what_one_gives_on_the_joined_batch(
-    mode: str, sizes: tuple[int, ...]
-) -> None:
+@pytest.fixture(scope="module")
+def outcomes() -> list[list[Any]]:
+    """For each process, its outputs, gradients and running means of every case."""
     context = multiprocessing.get_context("spawn")
     results, port = context.SimpleQueue(), _free_port()
     workers = [
-        context.Process(target=_run, args=(rank, port, sizes, mode, results))
-        for rank in range(WORLD_SIZE)
+        context.Process(target=_run, args=(rank, port, results)) for rank in range(WORLD_SIZE)
     ]
     for worker in workers:
         worker.start()
-    by_rank = {rank: rest for rank, *rest in (results.get() for _ in workers)}
+    by_rank = dict(results.get() for _ in workers)
     for worker in workers:
         worker.join()
         assert worker.exitcode == 0
+    return [by_rank[rank] for rank in range(WORLD_SIZE)]
 
-    joined = torch.cat(_batches(sizes)).requires_grad_()
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_two_processes_give_what_one_gives_on_the_joined_batch(
+    case: int, outcomes: list[list[Any]]
+) -> None:
+    joined = torch.cat(_batches(CASES[case][1])).requires_grad_()
     reference = nn.BatchNorm2d(3)
     y = reference(joined)
     (y.square().sum() + y.sum()).backward()
     assert joined.grad is not None
-    outputs = torch.cat([torch.tensor(by_rank[rank][0]) for rank in range(WORLD_SIZE)])
-    gradients = torch.cat([torch.tensor(by_rank[rank][1]) for rank in range(WORLD_SIZE)])
+    outputs = torch.cat([torch.tensor(mine[case][0]) for mine in outcomes])
+    gradients = torch.cat([torch.tensor(mine[case][1]) for mine in outcomes])
     torch.testing.assert_close(outputs, y.detach(), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(gradients, joined.grad, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(torch.tensor(by_rank[0][2]), reference.running_mean)
+    for mine in outcomes:
+        torch.testing.assert_close(torch.tensor(mine[case][2]), reference.running_mean)

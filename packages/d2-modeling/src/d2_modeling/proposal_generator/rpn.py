@@ -56,7 +56,7 @@ class StandardRPNHead(nn.Module):
         for out_width in conv_dims:
             out_width = width if out_width == -1 else out_width
             convolutions.append(
-                Conv2d(width, out_width, kernel_size=3, padding=1, activation=nn.ReLU())
+                Conv2d(width, out_width, kernel_size=3, padding=1, activation=nn.ReLU(inplace=True))
             )
             width = out_width
         self.conv: nn.Module

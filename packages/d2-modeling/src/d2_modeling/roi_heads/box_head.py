@@ -49,7 +49,7 @@ class FastRCNNConvFCHead(nn.Sequential):
                 padding=1,
                 bias=not conv_norm,
                 norm=get_norm(conv_norm, width_out),
-                activation=nn.ReLU(),
+                activation=nn.ReLU(inplace=True),
             )
             msra_fill(layer)
             self.add_module(f"conv{number}", layer)
@@ -62,7 +62,7 @@ class FastRCNNConvFCHead(nn.Sequential):
             linear = nn.Linear(size, width_out)
             xavier_fill(linear)
             self.add_module(f"fc{number}", linear)
-            self.add_module(f"fc_relu{number}", nn.ReLU())
+            self.add_module(f"fc_relu{number}", nn.ReLU(inplace=True))
             size = width_out
             self._output_shape = ShapeSpec(channels=width_out)
 

@@ -179,7 +179,7 @@ class KRCNNConvDeconvUpsampleHead(BaseKeypointRCNNHead):
     def layers(self, x: Tensor) -> Tensor:
         """Map (B, C, S, S) to (B, num_keypoints, 4S, 4S)."""
         for name in self._conv_names:
-            x = F.relu(self.get_submodule(name)(x))
+            x = F.relu_(self.get_submodule(name)(x))
         return interpolate(
             self.score_lowres(x), scale_factor=self.up_scale, mode="bilinear", align_corners=False
         )

@@ -178,7 +178,7 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
                 padding=1,
                 bias=not conv_norm,
                 norm=get_norm(conv_norm, out_width),
-                activation=nn.ReLU(),
+                activation=nn.ReLU(inplace=True),
             )
             msra_fill(layer)
             network.add_module(f"mask_fcn{number}", layer)
@@ -188,7 +188,7 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
         msra_fill(deconv)
         normal_fill(predictor, std=0.001)
         network.add_module("deconv", deconv)
-        network.add_module("deconv_relu", nn.ReLU())
+        network.add_module("deconv_relu", nn.ReLU(inplace=True))
         network.add_module("predictor", predictor)
         # The layers are children of this module itself: their names are those of
         # published checkpoints.
