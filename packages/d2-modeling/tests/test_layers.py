@@ -188,7 +188,7 @@ def test_cross_entropy_of_something_is_torchs() -> None:
 
 
 def test_shape_spec_fields_are_unknown_by_default() -> None:
-    assert ShapeSpec(channels=3) == (3, None, None, None)
+    assert ShapeSpec(channels=3) == ShapeSpec(3, None, None, None)
 
 
 def test_a_frozen_block_has_no_gradients_and_frozen_norms() -> None:

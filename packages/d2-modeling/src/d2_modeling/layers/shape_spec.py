@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
-class ShapeSpec(NamedTuple):
+@dataclass
+class ShapeSpec:
     """Channels, size and stride of a feature map; None where unknown.
 
-    ``stride`` is the number of input pixels per feature map pixel.
+    ``stride`` is the number of input pixels per feature map pixel. A dataclass, so that lazy
+    configs can hold it and change its fields.
     """
 
     channels: int | None = None
