@@ -18,7 +18,7 @@ __all__ = ["heatmaps_to_keypoints"]
 # Keys' cubic convolution parameter, as in torch's bicubic interpolation.
 _CUBIC = -0.75
 # Pixels of enlarged maps that are held at a time, of one keypoint.
-_PIXELS_AT_A_TIME = 200_000
+_PIXELS_AT_A_TIME = 20_000
 
 
 @torch.no_grad()
@@ -91,13 +91,16 @@ def _enlarged_maxima(maps: Tensor, pixels_xy: Tensor) -> tuple[Tensor, Tensor]:
 
 def _padded_maxima(maps: Tensor, pixels_xy: Tensor) -> tuple[Tensor, Tensor]:
     """`_enlarged_maxima` with all maps enlarged in one shape, the last pixels repeated."""
-    columns = _cubic_weights(pixels_xy[:, 0], maps.shape[3])
-    rows = _cubic_weights(pixels_xy[:, 1], maps.shape[2])
-    wide = maps.flatten(1, 2) @ columns.transpose(1, 2)
-    enlarged = rows[:, None] @ wide.unflatten(1, maps.shape[1:3])
-    values, position = enlarged.flatten(2).max(dim=2)
-    length = columns.shape[1]
-    position_xy = torch.stack((position % length, position // length), dim=2)
+    num_keypoints, height, width = maps.shape[1:]
+    columns = _cubic_weights(pixels_xy[:, 0], width)
+    rows = _cubic_weights(pixels_xy[:, 1], height)
+    # With the map's rows first, both products are plain ones, of (H * K, W) and (H, K * L).
+    wide = maps.transpose(1, 2).flatten(1, 2) @ columns.transpose(1, 2)
+    enlarged = rows @ wide.unflatten(1, (height, num_keypoints)).flatten(2)
+    in_line, column = enlarged.unflatten(2, (num_keypoints, columns.shape[1])).max(dim=3)
+    values, row = in_line.max(dim=1)
+    column = column.gather(1, row[:, None]).squeeze(1)
+    position_xy = torch.stack((column, row), dim=2)
     # The first of equals is never a repeated pixel, unless rounding differs between them.
     return values, torch.minimum(position_xy, pixels_xy[:, None] - 1)
 
