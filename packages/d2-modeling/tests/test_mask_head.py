@@ -101,6 +101,19 @@ def test_the_head_doubles_the_size(norm: str) -> None:
     assert names == {"mask_fcn1", "mask_fcn2", "deconv", "predictor"}
 
 
+def test_doubling_and_prediction_are_those_of_the_convolutions() -> None:
+    head = MaskRCNNConvUpsampleHead(SHAPE, num_classes=3, conv_dims=[8, 5]).double()
+    torch.nn.init.normal_(head.deconv.bias)
+    x = torch.randn(4, 4, 7, 7, dtype=torch.float64)
+    plain = head.predictor(F.relu(head.deconv(head.mask_fcn1(x))))
+    torch.testing.assert_close(head.layers(x), plain)
+    parameters = list(head.parameters())
+    weights = torch.randn_like(plain)
+    got = torch.autograd.grad((head.layers(x) * weights).sum(), parameters)
+    wanted = torch.autograd.grad((plain * weights).sum(), parameters)
+    torch.testing.assert_close(got, wanted)
+
+
 def test_a_head_of_the_deconvolution_alone_is_possible_and_of_nothing_is_not() -> None:
     head = MaskRCNNConvUpsampleHead(SHAPE, num_classes=1, conv_dims=[6])
     assert head.layers(torch.randn(2, 4, 7, 7)).shape == (2, 1, 14, 14)
