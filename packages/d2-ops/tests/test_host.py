@@ -57,6 +57,7 @@ def test_encode_decode_and_area_equal_pycocotools(
 ) -> None:
     mask = np.random.default_rng(seed).random((height, width)) < density
     rle = host.rle_encode(mask)
+    assert host.rle_encode(np.asfortranarray(mask)) == rle
     if mask.size:
         assert rle == coco.encode(np.asfortranarray(mask.view(np.uint8)))
     assert np.array_equal(host.rle_decode(rle), mask)
@@ -160,22 +161,25 @@ TRIANGLE = [0.0, 0, 4, 0, 4, 4]
     [
         ([0.0, 0, 4, 4], r"polygons\[1\] has 4 coordinates"),
         ([0.0, 0, 4, 4, 1, 1, 2], r"polygons\[1\] has 7 coordinates"),
-        ([0.0, 0, 4, 4, 1, np.nan], "polygons has a coordinate that is NaN or beyond 268435456"),
-        ([0.0, 0, 4, 4, 1, np.inf], "NaN or beyond"),
-        ([0.0, 0, 4, 4, 1, -1e9], "NaN or beyond"),
+        (
+            [0.0, 0, 4, 4, 1, np.nan],
+            r"polygons\[1\] has a coordinate that is NaN or beyond 2\*\*28",
+        ),
+        ([0.0, 0, 4, 4, 1, np.inf], r"polygons\[1\] has .* NaN or beyond"),
+        ([0.0, 0, 4, 4, 1, -1e9], r"polygons\[1\] has .* NaN or beyond"),
     ],
 )
 def test_a_bad_polygon_is_named(polygon: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         host.polygons_to_bitmask([TRIANGLE, polygon], 5, 5)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message.partition(" has")[0]):
         host.crop_and_resize_polygons([[TRIANGLE], [polygon]], np.ones((2, 4)), 28)
 
 
 @pytest.mark.parametrize("box", [[0, 0, 1e-30, 1], [0, 0, np.nan, 4], [np.inf, 0, np.inf, 4]])
 def test_a_box_cannot_carry_a_polygon_out_of_range(box: list[float]) -> None:
     polygon = np.array(TRIANGLE) * 1e6
-    with pytest.raises(ValueError, match=r"boxes\[0\]"):
+    with pytest.raises(ValueError, match=r"polygons\[0\] in the frame of boxes\[0\]"):
         host.crop_and_resize_polygons([[polygon]], np.array([box]), 28)
 
 
@@ -201,6 +205,9 @@ def test_a_broken_rle_is_an_error(rle: dict[str, Any], message: str) -> None:
 def test_other_bad_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="mask must have 2 or 3 dimensions"):
         host.rle_encode(np.zeros(4))
+    rles = [host.rle_encode(np.ones((2, 3))), host.rle_encode(np.ones((3, 2)))]
+    with pytest.raises(ValueError, match=r"one size, got \[\(2, 3\), \(3, 2\)\]"):
+        host.rle_decode(rles)
     with pytest.raises(ValueError, match="image size must not be negative, got -1 x 5"):
         host.polygons_to_rle([TRIANGLE], -1, 5)
     with pytest.raises(ValueError, match="1 instances in polygons but 2 boxes"):

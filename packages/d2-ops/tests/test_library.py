@@ -20,12 +20,20 @@ def test_importing_the_package_and_its_host_kernels_does_not_import_torch() -> N
 
 def test_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'nmss'"):
-        _ = d2_ops.nmss  # type: ignore[attr-defined]  # that is the point
+        _ = d2_ops.nmss
 
 
-def test_load_library_registers_the_operators_without_naming_one() -> None:
-    code = "import torch, d2_ops; d2_ops.load_library(); print(torch.ops.d2_ops.nms.default)"
-    assert run_python(code).strip() == "d2_ops.nms.default"
+def test_load_library_registers_shapes_and_derivatives_without_naming_an_operator() -> None:
+    code = """
+import torch, d2_ops
+d2_ops.load_library()
+ops = torch.ops.d2_ops
+features = torch.zeros(1, 2, 8, 8, requires_grad=True)
+ops.roi_align(features, torch.zeros(3, 5), 1.0, 2, 2, 0, True).sum().backward()
+on_meta = torch.zeros(3, 4, 4, device="meta"), torch.zeros(3, 4, device="meta")
+print(features.grad.shape, ops.paste_masks_in_image(*on_meta, 5, 6, 0.5).shape)
+"""
+    assert run_python(code).strip() == "torch.Size([1, 2, 8, 8]) torch.Size([3, 5, 6])"
 
 
 def test_build_info_says_what_was_loaded_and_why_the_rest_was_not() -> None:

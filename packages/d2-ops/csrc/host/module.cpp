@@ -30,6 +30,8 @@ Runs runs_of_polygons(const double* xy, const int64_t* ends, int64_t first, int6
   Runs runs;
   for (int64_t p = first; p < last; ++p) {
     const int64_t begin = p == 0 ? 0 : ends[p - 1];
+    if (!std::all_of(xy + begin, xy + ends[p], within_polygon_limit))
+      throw std::invalid_argument("polygons[" + std::to_string(p) + "] has a coordinate that is NaN or beyond 2**28");
     append_polygon(xy + begin, (ends[p] - begin) / 2, height, width, &runs);
   }
   normalise(&runs);
@@ -94,8 +96,8 @@ void crop_polygons(Points points, Ends ends, Ends instance_ends, Array<const T, 
     });
   }
   if (bad >= 0)
-    throw std::invalid_argument("boxes[" + std::to_string(bad) + "] is not finite, or so small or far off that its " +
-                                "polygons scale out of range");
+    throw std::invalid_argument("polygons[" + std::to_string(bad) + "] in the frame of boxes[" + std::to_string(bad) +
+                                "] has a coordinate that is NaN or beyond 2**28");
 }
 
 nb::bytes mask_to_counts(Array<const uint8_t, nb::ndim<2>> mask) {
@@ -104,21 +106,31 @@ nb::bytes mask_to_counts(Array<const uint8_t, nb::ndim<2>> mask) {
     nb::gil_scoped_release unlocked;
     runs = runs_of_mask(mask.data(), mask.shape(0), mask.shape(1));
   }
-  return encode(runs, static_cast<int64_t>(mask.shape(0) * mask.shape(1)));
+  return encode(runs, static_cast<int64_t>(mask.size()));
 }
 
-Runs decode(nb::bytes counts, int64_t pixels) {
-  return runs_of_lengths(lengths_of_text({counts.c_str(), counts.size()}), pixels);
+// Of a mask's transpose: its columns one after the other.
+nb::bytes columns_to_counts(Array<const uint8_t, nb::ndim<2>> columns) {
+  Runs runs;
+  {
+    nb::gil_scoped_release unlocked;
+    runs = runs_of_columns(columns.data(), static_cast<int64_t>(columns.size()));
+  }
+  return encode(runs, static_cast<int64_t>(columns.size()));
 }
+
+std::vector<int64_t> lengths_of(const nb::bytes& counts) { return lengths_of_text({counts.c_str(), counts.size()}); }
 
 void counts_to_mask(nb::bytes counts, Array<uint8_t, nb::ndim<2>> mask) {
   const int64_t height = mask.shape(0), width = mask.shape(1);
-  const Runs runs = decode(counts, height * width);
+  const Runs runs = runs_of_lengths(lengths_of(counts), height * width);
   nb::gil_scoped_release unlocked;
   mask_of_runs(runs, height, width, mask.data());
 }
 
-int64_t counts_area(nb::bytes counts, int64_t height, int64_t width) { return area(decode(counts, height * width)); }
+int64_t counts_area(nb::bytes counts, int64_t height, int64_t width) {
+  return area_of_lengths(lengths_of(counts), height * width);
+}
 
 nb::bytes lengths_to_counts(const std::vector<int64_t>& lengths, int64_t height, int64_t width) {
   return encode(runs_of_lengths(lengths, height * width), height * width);
@@ -127,7 +139,6 @@ nb::bytes lengths_to_counts(const std::vector<int64_t>& lengths, int64_t height,
 }  // namespace
 
 NB_MODULE(_host, m) {
-  m.attr("POLYGON_LIMIT") = kPolygonLimit;
   m.def("fill_polygons", &fill_polygons, nb::arg("points"), nb::arg("ends"), nb::arg("mask"));
   m.def("polygons_to_counts", &polygons_to_counts, nb::arg("points"), nb::arg("ends"), nb::arg("height"),
         nb::arg("width"));
@@ -136,6 +147,7 @@ NB_MODULE(_host, m) {
   m.def("crop_polygons", &crop_polygons<double>, nb::arg("points"), nb::arg("ends"), nb::arg("instance_ends"),
         nb::arg("boxes"), nb::arg("masks"), nb::arg("threads"));
   m.def("mask_to_counts", &mask_to_counts, nb::arg("mask"));
+  m.def("columns_to_counts", &columns_to_counts, nb::arg("columns"));
   m.def("counts_to_mask", &counts_to_mask, nb::arg("counts"), nb::arg("mask"));
   m.def("counts_area", &counts_area, nb::arg("counts"), nb::arg("height"), nb::arg("width"));
   m.def("lengths_to_counts", &lengths_to_counts, nb::arg("lengths"), nb::arg("height"), nb::arg("width"));

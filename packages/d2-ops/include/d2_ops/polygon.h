@@ -49,29 +49,40 @@ inline int64_t along(int64_t start, double slope, int64_t t) {
   return static_cast<int64_t>(static_cast<double>(start) + slope * static_cast<double>(t) + 0.5);
 }
 
-// An edge that is at least as wide as it is high: y is a function of x, and only the two steps
-// around the middle of each column matter.
-inline void cross_columns_of_wide_edge(FinePoint left, FinePoint right, Toggles* toggles) {
-  const double slope = static_cast<double>(right.y - left.y) / static_cast<double>(right.x - left.x);
-  int64_t column = left.x <= kMiddle ? 0 : (left.x - kMiddle + kFine - 1) / kFine;
-  for (; column < toggles->width; ++column) {
-    const int64_t middle = kFine * column + kMiddle;
-    if (middle + 1 > right.x) break;
-    toggles->add(column, std::min(along(left.y, slope, middle - left.x), along(left.y, slope, middle + 1 - left.x)));
-  }
+// Calls visit(column) for the columns of the image whose middle lies between two fine x.
+template <class Visit>
+void for_each_middle(int64_t low, int64_t high, int64_t width, const Visit& visit) {
+  int64_t column = low <= kMiddle ? 0 : (low - kMiddle + kFine - 1) / kFine;
+  for (; column < width && kFine * column + kMiddle < high; ++column) visit(column);
 }
 
-// An edge higher than it is wide: x is a function of y, looked at step by step.
+// An edge that is at least as wide as it is high: y is a function of x.
+inline void cross_columns_of_wide_edge(FinePoint left, FinePoint right, Toggles* toggles) {
+  const double slope = static_cast<double>(right.y - left.y) / static_cast<double>(right.x - left.x);
+  for_each_middle(left.x, right.x, toggles->width, [&](int64_t column) {
+    const int64_t t = kFine * column + kMiddle - left.x;
+    toggles->add(column, std::min(along(left.y, slope, t), along(left.y, slope, t + 1)));
+  });
+}
+
+// An edge higher than it is wide: x is a function of y, and takes every value in between. The step
+// that crosses a middle is computed from the inverse and corrected by the function itself.
 inline void cross_columns_of_high_edge(FinePoint top, FinePoint bottom, Toggles* toggles) {
-  const double slope = static_cast<double>(bottom.x - top.x) / static_cast<double>(bottom.y - top.y);
-  int64_t x = along(top.x, slope, 0);
-  for (int64_t y = top.y; y < bottom.y; ++y) {
-    const int64_t next_x = along(top.x, slope, y + 1 - top.y);
-    const int64_t step = std::min(x, next_x);
-    if (x != next_x && step >= 0 && step % kFine == kMiddle && step / kFine < toggles->width)
-      toggles->add(step / kFine, y);
-    x = next_x;
-  }
+  const int64_t length = bottom.y - top.y;
+  const double slope = static_cast<double>(bottom.x - top.x) / static_cast<double>(length);
+  const int64_t begin = along(top.x, slope, 0), end = along(top.x, slope, length);
+  for_each_middle(std::min(begin, end), std::max(begin, end), toggles->width, [&](int64_t column) {
+    const int64_t middle = kFine * column + kMiddle;
+    const auto crossed = [&](int64_t t) {
+      const int64_t x = along(top.x, slope, t);
+      return slope > 0 ? x > middle : x <= middle;
+    };
+    int64_t t = static_cast<int64_t>((static_cast<double>(middle - top.x) + 0.5) / slope);
+    t = std::clamp<int64_t>(t, 1, length);
+    while (t > 1 && crossed(t - 1)) --t;
+    while (!crossed(t)) ++t;
+    toggles->add(column, top.y + t - 1);
+  });
 }
 
 }  // namespace polygon_detail

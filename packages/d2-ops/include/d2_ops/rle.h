@@ -27,16 +27,25 @@ inline std::vector<int64_t> lengths_of_runs(const Runs& runs, int64_t pixels) {
   return lengths;
 }
 
-inline Runs runs_of_lengths(const std::vector<int64_t>& lengths, int64_t pixels) {
-  Runs runs;
-  int64_t position = 0;
+// Checks lengths and sums those of ones.
+inline int64_t area_of_lengths(const std::vector<int64_t>& lengths, int64_t pixels) {
+  int64_t position = 0, ones = 0;
   for (size_t i = 0; i < lengths.size(); ++i) {
-    if (lengths[i] < 0 || lengths[i] > pixels - position)
-      throw std::invalid_argument("run lengths do not add up to height * width");
-    if (i % 2 == 1 && lengths[i] > 0) runs.push_back({position, position + lengths[i]});
+    if (lengths[i] < 0 || lengths[i] > pixels - position) break;
     position += lengths[i];
+    if (i % 2 == 1) ones += lengths[i];
+    if (i + 1 == lengths.size() && position == pixels) return ones;
   }
-  if (position != pixels) throw std::invalid_argument("run lengths do not add up to height * width");
+  throw std::invalid_argument("run lengths do not add up to height * width");
+}
+
+inline Runs runs_of_lengths(const std::vector<int64_t>& lengths, int64_t pixels) {
+  area_of_lengths(lengths, pixels);
+  Runs runs;
+  runs.reserve(lengths.size() / 2);
+  int64_t position = 0;
+  for (size_t i = 0; i < lengths.size(); position += lengths[i++])
+    if (i % 2 == 1 && lengths[i] > 0) runs.push_back({position, position + lengths[i]});
   return runs;
 }
 

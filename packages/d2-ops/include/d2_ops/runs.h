@@ -28,29 +28,71 @@ inline void normalise(Runs* runs) {
   runs->resize(kept);
 }
 
-// Runs of a row-major mask; any byte other than 0 is set.
-inline Runs runs_of_mask(const uint8_t* mask, int64_t height, int64_t width) {
-  constexpr int64_t kStrip = 64;  // columns transposed together, one cache line
-  Runs runs;
-  std::vector<uint8_t> strip(kStrip * height);
-  bool inside = false;
-  for (int64_t first = 0; first < width; first += kStrip) {
-    const int64_t count = std::min(kStrip, width - first);
-    for (int64_t y = 0; y < height; ++y)
-      for (int64_t x = 0; x < count; ++x) strip[x * height + y] = mask[y * width + first + x];
-    const int64_t origin = first * height;
-    for (int64_t i = 0; i < count * height; ++i) {
-      const bool set = strip[i] != 0;
-      if (set == inside) continue;
-      if (set)
-        runs.push_back({origin + i, 0});
-      else
-        runs.back().end = origin + i;
-      inside = set;
-    }
+namespace runs_detail {
+
+inline uint64_t load_word(const uint8_t* bytes) {
+  uint64_t word;
+  std::memcpy(&word, bytes, sizeof word);
+  return word;
+}
+
+// Calls visit(i) for every i in [0, count) at which two rows of bytes differ.
+template <class Visit>
+void for_each_difference(const uint8_t* a, const uint8_t* b, int64_t count, const Visit& visit) {
+  int64_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    if (load_word(a + i) == load_word(b + i)) continue;
+    for (int64_t k = i; k < i + 8; ++k)
+      if (a[k] != b[k]) visit(k);
   }
-  if (inside) runs.back().end = height * width;
+  for (; i < count; ++i)
+    if (a[i] != b[i]) visit(i);
+}
+
+// Every second change begins a run, every other one ends it.
+inline Runs runs_between(const std::vector<int64_t>& changes, int64_t pixels) {
+  Runs runs;
+  runs.reserve(changes.size() / 2 + 1);
+  for (size_t i = 0; i < changes.size(); i += 2)
+    runs.push_back({changes[i], i + 1 < changes.size() ? changes[i + 1] : pixels});
   return runs;
+}
+
+}  // namespace runs_detail
+
+// Runs of a row-major mask of 0 and 1: rows are compared with the row above, a word at a time, and
+// the few places where a column changes are then dealt out to their columns.
+inline Runs runs_of_mask(const uint8_t* mask, int64_t height, int64_t width) {
+  if (height == 0 || width == 0) return {};
+  struct Change {
+    int64_t x, y;
+  };
+  std::vector<Change> found;
+  std::vector<int64_t> ends(width + 1, 0);  // first counts per column, then where each column's changes end
+  const auto add = [&](int64_t x, int64_t y) {
+    found.push_back({x, y});
+    ++ends[x + 1];
+  };
+  const uint8_t* last_row = mask + (height - 1) * width;
+  if (mask[0]) add(0, 0);  // above the first pixel there is nothing, above other columns the one before
+  for (int64_t x = 1; x < width; ++x)
+    if (mask[x] != last_row[x - 1]) add(x, 0);
+  for (int64_t y = 1; y < height; ++y)
+    runs_detail::for_each_difference(mask + y * width, mask + (y - 1) * width, width,
+                                     [&](int64_t x) { add(x, y); });
+  for (int64_t x = 0; x < width; ++x) ends[x + 1] += ends[x];
+  std::vector<int64_t> changes(found.size());
+  for (const Change& change : found) changes[ends[change.x]++] = change.x * height + change.y;
+  return runs_detail::runs_between(changes, height * width);
+}
+
+// The same of a mask stored column after column.
+inline Runs runs_of_columns(const uint8_t* mask, int64_t pixels) {
+  std::vector<int64_t> changes;
+  if (pixels > 0 && mask[0]) changes.push_back(0);
+  if (pixels > 1)
+    runs_detail::for_each_difference(mask + 1, mask, pixels - 1, [&](int64_t i) { changes.push_back(i + 1); });
+  return runs_detail::runs_between(changes, pixels);
 }
 
 // Writes runs as a row-major mask of 0 and 1.
@@ -70,13 +112,14 @@ inline void mask_of_runs(const Runs& runs, int64_t height, int64_t width, uint8_
       begin += length;
     }
   }
+  const int64_t left = runs.front().begin / height, right = (runs.back().end - 1) / height + 1;
   for (int64_t y = top + 1; y < bottom; ++y) {
     const uint8_t* above = mask + (y - 1) * width;
     uint8_t* row = mask + y * width;
-    for (int64_t x = 0; x < width; ++x) row[x] ^= above[x];
+    for (int64_t x = left; x < right; ++x) row[x] ^= above[x];
   }
   // A column's last mark, if at `bottom`, has done its work.
-  if (bottom < height) std::memset(mask + bottom * width, 0, width);
+  if (bottom < height) std::memset(mask + bottom * width + left, 0, right - left);
 }
 
 inline int64_t area(const Runs& runs) {

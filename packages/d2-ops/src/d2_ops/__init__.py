@@ -7,8 +7,8 @@ from ._lazy import lazy_names
 if TYPE_CHECKING:
     from . import host, memory
     from ._build_info import build_info
-    from ._library import load_library
     from ._nms import batched_nms, nms
+    from ._operators import load_library
     from ._paste_masks import paste_masks_in_image
     from ._roi_align import ROIAlign, roi_align
 
@@ -31,7 +31,7 @@ __getattr__, __dir__ = lazy_names(
         "batched_nms": "_nms",
         "build_info": "_build_info",
         "host": None,
-        "load_library": "_library",
+        "load_library": "_operators",
         "memory": None,
         "nms": "_nms",
         "paste_masks_in_image": "_paste_masks",

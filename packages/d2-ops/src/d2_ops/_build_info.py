@@ -30,9 +30,9 @@ def build_info() -> dict[str, object]:
         import torch
     except ImportError as error:
         return info | {"torch": None, "torch_missing_because": str(error)}
-    from ._library import load_library
+    from ._library import load
 
-    loaded = load_library()
+    loaded = load()
     return info | {
         "torch": torch.__version__,
         "torch_cuda": torch.version.cuda,

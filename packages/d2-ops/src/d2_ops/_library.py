@@ -12,7 +12,7 @@ from ._build import NAMESPACE
 
 
 class LoadedLibraries(NamedTuple):
-    """What ``load_library`` found."""
+    """What was found and loaded."""
 
     cpu: str  # path of the library
     cuda: str | None
@@ -20,18 +20,8 @@ class LoadedLibraries(NamedTuple):
 
 
 @cache
-def load_library() -> LoadedLibraries:
-    """Register the operators with torch, once.
-
-    Importing any operator from the package does this. Call it yourself only to run a saved
-    program (``torch.export``, AOTInductor) that names ``torch.ops.d2_ops`` without importing one.
-
-    Returns:
-        The libraries' paths, and why CUDA operators are missing where they are.
-
-    Raises:
-        ImportError: if the CPU library cannot be loaded.
-    """
+def load() -> LoadedLibraries:
+    """Load the libraries, once: schemas and kernels. The modules of the operators add the rest."""
     cpu = _path_of("_cpu_ops")
     if cpu is None:
         raise ImportError(f"{__package__} has no compiled operators: build and install it first")
@@ -50,7 +40,7 @@ def load_library() -> LoadedLibraries:
 
 def operators() -> Any:
     """The loaded operators, ``torch.ops.<namespace>``."""
-    load_library()
+    load()
     return getattr(torch.ops, NAMESPACE)
 
 

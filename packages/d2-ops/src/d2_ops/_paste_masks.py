@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -48,7 +48,7 @@ def paste_masks_in_image(
 
     Source: He et al., "Mask R-CNN", 2017, section 3.1.
     """
-    corners = getattr(boxes, "tensor", boxes)
+    corners: Any = getattr(boxes, "tensor", boxes)
     height, width = image_shape
     _check(masks, corners, height, width, threshold)
     pasted: Tensor = _ops.paste_masks_in_image(masks, corners, height, width, threshold)

@@ -8,6 +8,7 @@ Coordinates are continuous pixels, (0, 0) the corner of the first one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, TypedDict
 
 import numpy as np
@@ -41,7 +42,7 @@ def polygons_to_bitmask(
         ValueError: for a polygon of fewer than three points or an odd number of coordinates, a
             coordinate that is not finite or beyond 2**28, or a negative image size.
     """
-    points, ends = _flatten(polygons, "polygons")
+    points, ends = _flatten(polygons)
     mask = np.empty(_image_shape(height, width), np.uint8)
     _host.fill_polygons(points, ends, mask)
     return mask.view(np.bool_)
@@ -49,7 +50,7 @@ def polygons_to_bitmask(
 
 def polygons_to_rle(polygons: Sequence[ArrayLike], height: int, width: int) -> RLE:
     """Encode the union of polygons without drawing it. Arguments as ``polygons_to_bitmask``."""
-    points, ends = _flatten(polygons, "polygons")
+    points, ends = _flatten(polygons)
     height, width = _image_shape(height, width)
     counts = _host.polygons_to_counts(points, ends, height, width)
     return {"size": [height, width], "counts": counts}
@@ -88,7 +89,7 @@ def crop_and_resize_polygons(
     if len(boxes_array) != len(polygons):
         raise ValueError(f"{len(polygons)} instances in polygons but {len(boxes_array)} boxes")
     flat = [polygon for instance in polygons for polygon in instance]
-    points, ends = _flatten(flat, "polygons")
+    points, ends = _flatten(flat)
     instance_ends = np.cumsum([len(instance) for instance in polygons], dtype=np.int64)
     masks = np.empty((len(polygons), *_image_shape(mask_size, mask_size)), np.uint8)
     _host.crop_polygons(points, ends, instance_ends, boxes_array, masks, num_threads)
@@ -109,8 +110,12 @@ def rle_encode(mask: ArrayLike) -> Any:
         return [rle_encode(one) for one in array]
     if array.ndim != 2:
         raise ValueError(f"mask must have 2 or 3 dimensions, got shape {array.shape}")
-    set_pixels = np.ascontiguousarray(array if array.dtype == np.bool_ else array != 0)
-    return {"size": [*array.shape], "counts": _host.mask_to_counts(set_pixels.view(np.uint8))}
+    set_pixels = array if array.dtype == np.bool_ else array != 0
+    if set_pixels.flags.f_contiguous:
+        counts = _host.columns_to_counts(set_pixels.T.view(np.uint8))
+    else:
+        counts = _host.mask_to_counts(np.ascontiguousarray(set_pixels).view(np.uint8))
+    return {"size": [*array.shape], "counts": counts}
 
 
 def rle_decode(rle: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> NDArray[np.bool_]:
@@ -119,7 +124,13 @@ def rle_decode(rle: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> NDArray[
         mask = np.empty(_size_of(rle), np.uint8)
         _host.counts_to_mask(_counts_of(rle), mask)
         return mask.view(np.bool_)
-    return np.stack([rle_decode(one) for one in rle]) if rle else np.empty((0, 0, 0), np.bool_)
+    sizes = {_size_of(one) for one in rle}
+    if len(sizes) > 1:
+        raise ValueError(f"masks of one list must have one size, got {sorted(sizes)}")
+    masks = np.empty((len(rle), *(sizes.pop() if sizes else (0, 0))), np.uint8)
+    for one, mask in zip(rle, masks, strict=True):
+        _host.counts_to_mask(_counts_of(one), mask)
+    return masks.view(np.bool_)
 
 
 def rle_area(rle: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Any:
@@ -129,17 +140,13 @@ def rle_area(rle: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Any:
     return np.array([rle_area(one) for one in rle], np.int64)
 
 
-def _flatten(
-    polygons: Sequence[ArrayLike], name: str
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _flatten(polygons: Sequence[ArrayLike]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     arrays = [np.asarray(polygon, np.float64).ravel() for polygon in polygons]
     for i, array in enumerate(arrays):
         if array.size < 6 or array.size % 2:
-            raise ValueError(f"{name}[{i}] has {array.size} coordinates: wanted 6, 8, 10, …")
-    points = np.concatenate(arrays) if arrays else np.empty(0)
-    if not np.all(np.abs(points) <= _host.POLYGON_LIMIT):
-        raise ValueError(f"{name} has a coordinate that is NaN or beyond {_host.POLYGON_LIMIT:.0f}")
-    return points, np.cumsum([array.size for array in arrays], dtype=np.int64)
+            raise ValueError(f"polygons[{i}] has {array.size} coordinates: wanted 6, 8, 10, …")
+    points = arrays[0] if len(arrays) == 1 else np.concatenate([np.empty(0), *arrays])
+    return points, np.array([*accumulate(array.size for array in arrays)], np.int64)
 
 
 def _image_shape(height: int, width: int) -> tuple[int, int]:

@@ -1,0 +1,23 @@
+"""All operators at once."""
+
+from __future__ import annotations
+
+# Importing these registers shape functions and derivatives.
+from . import _nms, _paste_masks, _roi_align  # noqa: F401 - imported for that effect
+from ._library import LoadedLibraries, load
+
+
+def load_library() -> LoadedLibraries:
+    """Register every operator with torch, once, with its shape function and derivative.
+
+    Using any function of the package registers what it needs. Call this yourself only to run a
+    saved program (``torch.export``, AOTInductor) that names ``torch.ops.d2_ops``.
+
+    Returns:
+        The libraries' paths, and why CUDA operators are missing where they are.
+
+    Raises:
+        ImportError: if this package was not built.
+        OSError: if the CPU library cannot be loaded.
+    """
+    return load()
