@@ -105,12 +105,46 @@ def test_leaving_blocks_in_another_order_is_an_error() -> None:
     outer.__exit__(None, None, None)
 
 
-def test_scalars_on_a_device_are_fetched_when_read() -> None:
-    meta_free = EventStorage()
-    value = torch.tensor(1.5)
-    meta_free.put_scalar("loss", value)
-    value.zero_()
-    assert meta_free.latest()["loss"][0] == 1.5
+class OnAccelerator(torch.Tensor):
+    """A tensor that claims to live on a device where reading a value means waiting."""
+
+    device = torch.device("cuda")  # type: ignore[assignment]  # a stand-in for the property
+
+    def tolist(self) -> list[float]:
+        return self.as_subclass(torch.Tensor).tolist()
+
+
+def on_accelerator(value: float) -> torch.Tensor:
+    return torch.tensor(value).as_subclass(OnAccelerator)
+
+
+def test_a_recorded_tensor_may_change_afterwards() -> None:
+    storage = EventStorage()
+    for name, value in (("host", torch.tensor(1.5)), ("device", on_accelerator(1.5))):
+        storage.put_scalar(name, value)
+        value.zero_()
+        assert storage.latest()[name][0] == 1.5
+
+
+def test_scalars_of_an_accelerator_are_fetched_only_when_read_and_stay_in_order() -> None:
+    storage = EventStorage()
+    storage.put_scalar("loss", on_accelerator(1.0))
+    storage.put_scalar("count", on_accelerator(3))
+    storage.put_scalar("other", 7.0)
+    assert len(storage._pending) == 2
+    storage.step()
+    storage.put_scalar("loss", 2.0)
+    assert storage._pending == []
+    assert storage.history("loss").values() == [(1.0, 0), (2.0, 1)]
+    assert storage.latest()["count"] == (3.0, 0)
+
+
+def test_scalars_of_an_accelerator_do_not_pile_up() -> None:
+    storage = EventStorage()
+    for iteration in range(1000):
+        storage.put_scalar("loss", on_accelerator(float(iteration)), cur_iter=iteration)
+    assert len(storage._pending) < 600
+    assert len(storage.history("loss").values()) == 1000
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.integers(1, 40))

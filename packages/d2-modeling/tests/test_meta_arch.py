@@ -56,6 +56,21 @@ def test_every_trainable_parameter_gets_a_gradient(build_rcnn: Build, norm: str)
     assert without == []
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_mixed_precision_trains_and_detects(model: GeneralizedRCNN, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    wanted = model.train()([image_input()])
+    torch.manual_seed(0)
+    with torch.autocast("cpu", dtype=dtype):
+        losses = model([image_input()])
+    for name, loss in losses.items():
+        assert loss.dtype == torch.float32
+        torch.testing.assert_close(loss, wanted[name], rtol=0.1, atol=0.1)
+    with torch.no_grad(), torch.autocast("cpu", dtype=dtype):
+        (output,) = model.eval()([image_input()])
+    assert output["instances"].pred_boxes.tensor.dtype == torch.float32
+
+
 def test_images_without_objects_train_too(model: GeneralizedRCNN) -> None:
     losses = model.train()([image_input(objects=0), image_input(objects=0)])
     total = sum(losses.values())

@@ -101,8 +101,8 @@ class EventStorage:
             if len(self._pending) >= _MAX_PENDING:
                 self._fetch_pending()
         else:
-            if self._pending:
-                self._fetch_pending(name)
+            if any(entry.name == name for entry in self._pending):
+                self._fetch_pending()
             self._record(name, float(value), iteration)
 
     def put_scalars(
@@ -260,18 +260,15 @@ class EventStorage:
         self._histories.setdefault(name, HistoryBuffer()).update(value, iteration)
         self._latest[name] = (value, iteration)
 
-    def _fetch_pending(self, only: str | None = None) -> None:
-        """Bring waiting scalars to the host; with ``only``, unless that series waits not."""
-        if not self._pending or (only and all(entry.name != only for entry in self._pending)):
+    def _fetch_pending(self) -> None:
+        """Bring the waiting scalars to the host, those of one device in one go."""
+        if not self._pending:
             return
-        by_device: dict[torch.device, list[int]] = {}
-        for position, entry in enumerate(self._pending):
-            by_device.setdefault(entry.value.device, []).append(position)
-        fetched = [0.0] * len(self._pending)
-        for positions in by_device.values():
-            stacked = torch.stack([self._pending[i].value.double().reshape(()) for i in positions])
-            for position, value in zip(positions, stacked.tolist(), strict=True):
-                fetched[position] = value
-        for entry, value in zip(self._pending, fetched, strict=True):
-            self._record(entry.name, value, entry.iteration)
-        self._pending.clear()
+        pending, self._pending = self._pending, []
+        values = [entry.value.reshape(()) for entry in pending]
+        if len({value.device for value in values}) == 1:
+            numbers = torch.stack(values).tolist()
+        else:
+            numbers = [value.item() for value in values]
+        for entry, number in zip(pending, numbers, strict=True):
+            self._record(entry.name, float(number), entry.iteration)
