@@ -158,15 +158,16 @@ def test_diverged_weights_stop_training_with_a_clear_error(model: GeneralizedRCN
         model.train()([image_input()])
 
 
-def test_pictures_are_made_every_so_many_iterations(model: GeneralizedRCNN) -> None:
+@pytest.mark.parametrize("objects", [0, 2])
+def test_pictures_are_made_every_so_many_iterations(model: GeneralizedRCNN, objects: int) -> None:
     pytest.importorskip("d2_structures.visualizer", reason="d2-structures has no visualizer")
     model.vis_period = 2
     model.train()
     with EventStorage(start_iter=3) as storage:
-        model([image_input()])
+        model([image_input(objects=objects)])
         assert storage.images == ()
         storage.step()
-        model([image_input()])
+        model([image_input(objects=objects)])
     ((name, picture, _),) = storage.images
     assert "proposals" in name
     assert picture.shape == (3, 60, 144)
@@ -193,6 +194,8 @@ def test_training_without_ground_truth_and_inference_in_training_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match="'instances'"):
         model.train()([{"image": torch.zeros(3, 32, 32)}])
+    with pytest.raises(ValueError, match=r"inputs \[1\] have no 'instances'"):
+        model([image_input(), {"image": torch.zeros(3, 32, 32)}])
     with pytest.raises(ValueError, match="eval"):
         model.inference([image_input()])
 

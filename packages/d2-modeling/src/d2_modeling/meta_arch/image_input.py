@@ -76,10 +76,16 @@ class ImageInput(nn.Module):
         """The instances that the inputs hold under ``name``, on the model's device.
 
         Returns:
-            None if the first input has none.
+            None if no input has any.
+
+        Raises:
+            ValueError: if some inputs have them and some have not.
         """
-        if not batched_inputs or name not in batched_inputs[0]:
+        without = [index for index, entry in enumerate(batched_inputs) if name not in entry]
+        if len(without) == len(batched_inputs):
             return None
+        if without:
+            raise ValueError(f"inputs {without} have no {name!r}, the others of the batch do")
         return [entry[name].to(self.device) for entry in batched_inputs]
 
 
