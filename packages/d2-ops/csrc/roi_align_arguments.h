@@ -6,10 +6,14 @@
 
 namespace d2_ops {
 
+constexpr int64_t kLongestAxis = int64_t(1) << 31;  // pixels are numbered in 32 bits
+
 inline void check_roi_align_arguments(const Tensor& features, const char* features_name, const Tensor& boxes,
                                       const RoiAlignOptions& options, const char* op) {
   require(features.dim() == 4, op, ": ", features_name, " must have 4 dimensions, got ", features.dim());
   require_floating(features, op, features_name);
+  require(features.size(2) < kLongestAxis && features.size(3) < kLongestAxis, op, ": ", features_name,
+          " is 2^31 pixels long or more");
   require_matrix(boxes, 5, op, "boxes");
   require_floating(boxes, op, "boxes");
   require(boxes.get_device_index() == features.get_device_index(), op, ": boxes must be on the device of ",

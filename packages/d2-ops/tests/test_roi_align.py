@@ -111,13 +111,16 @@ def test_half_precision_features_keep_exact_boxes() -> None:
     assert half.equal(exact.half())
 
 
-def test_gradcheck() -> None:
+def test_gradients_of_both_orders() -> None:
     features, boxes = random_case(3, rois=3)
     features = features[:, :1, :6, :7].clone().requires_grad_()
     for ratio in (0, 2):
-        assert torch.autograd.gradcheck(
-            lambda x, ratio=ratio: d2_ops.roi_align(x, boxes, (2, 3), 0.2, ratio, True), features
-        )
+
+        def pool(x: Tensor, ratio: int = ratio) -> Tensor:
+            return d2_ops.roi_align(x, boxes, (2, 3), 0.2, ratio, True)
+
+        assert torch.autograd.gradcheck(pool, features)
+        assert torch.autograd.gradgradcheck(pool, features)
 
 
 def test_reference_values(golden: dict[str, Any]) -> None:

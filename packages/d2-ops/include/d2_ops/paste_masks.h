@@ -67,6 +67,7 @@ template <class T, class ParallelFor>
 void paste_masks(const T* masks, const T* boxes, int64_t count, int64_t mask_height, int64_t mask_width,
                  int64_t height, int64_t width, double threshold, uint8_t* out, const ParallelFor& parallel_for) {
   using namespace paste_masks_detail;
+  if (height == 0 || width == 0) return;
   parallel_for(0, count, 1, [&](int64_t from, int64_t to) {
     std::vector<T> stretched;
     for (int64_t n = from; n < to; ++n) {

@@ -97,6 +97,7 @@ inline Runs runs_of_columns(const uint8_t* mask, int64_t pixels) {
 
 // Writes runs as a row-major mask of 0 and 1.
 inline void mask_of_runs(const Runs& runs, int64_t height, int64_t width, uint8_t* mask) {
+  if (height == 0 || width == 0) return;
   std::memset(mask, 0, height * width);
   if (runs.empty()) return;
   // Mark where a column changes, then sum down the columns, a whole row at a time.

@@ -178,4 +178,19 @@ def _warn_or_raise_if_deterministic() -> None:
     warnings.warn(message, stacklevel=2)
 
 
+def _save_for_double_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    _, boxes, spatial_scale, height, width, *_, sampling_ratio, aligned = inputs
+    ctx.save_for_backward(boxes)
+    ctx.settings = spatial_scale, height, width, sampling_ratio, aligned
+
+
+def _double_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    # Pooling is linear: the derivative of its transpose is pooling again.
+    (boxes,) = ctx.saved_tensors
+    return _ops.roi_align(grad, boxes, *ctx.settings), *[None] * 10
+
+
 torch.library.register_autograd(qualified("roi_align"), _backward, setup_context=_save_for_backward)
+torch.library.register_autograd(
+    qualified("roi_align_backward"), _double_backward, setup_context=_save_for_double_backward
+)
