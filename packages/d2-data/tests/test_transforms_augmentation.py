@@ -37,9 +37,7 @@ def test_missing_attribute_is_named():
     class Input:
         image = IMAGE
 
-    with pytest.raises(
-        AttributeError, match=r"NeedsLabels.get_transform needs 'sem_seg', which .*I"
-    ):
+    with pytest.raises(AttributeError, match=r"NeedsLabels.get_transform needs 'sem_seg'"):
         NeedsLabels()(Input())
 
 
@@ -75,9 +73,8 @@ def test_policies_print_their_settings():
 
 def test_list_applies_each_to_what_the_ones_before_left():
     data = T.AugInput(IMAGE, boxes=np.array([[0.0, 0, 60, 40]]))
-    applied = T.AugmentationList([T.Resize((20, 30)), T.RandomFlip(1.0), T.HFlipTransform(30)])(
-        data
-    )
+    policies = [T.Resize((20, 30)), T.RandomFlip(1.0), T.HFlipTransform(30)]
+    applied = T.AugmentationList(policies)(data)
     assert isinstance(applied, T.TransformList)
     assert [type(t).__name__ for t in applied.transforms] == [
         "ResizeTransform",

@@ -15,7 +15,7 @@ class Shift(T.Transform):
         return np.roll(img, self.dx, axis=1)
 
     def apply_coords(self, coords):
-        return coords + [self.dx, 0]
+        return coords + np.array([self.dx, 0])
 
     def inverse(self):
         return Shift(-self.dx)
@@ -48,7 +48,7 @@ def test_empty_boxes_stay_empty():
 def test_polygons_go_through_coords_and_segmentations_through_image():
     polygon = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]])
     (moved,) = Shift(2).apply_polygons([polygon])
-    np.testing.assert_array_equal(moved, polygon + [2, 0])
+    np.testing.assert_array_equal(moved, polygon + np.array([2, 0]))
     labels = np.eye(3, dtype=np.uint8)
     np.testing.assert_array_equal(Shift(1).apply_segmentation(labels), Shift(1).apply_image(labels))
 

@@ -1,5 +1,28 @@
 """Datasets, augmentations, samplers and loaders for object detection."""
 
+from d2_data.aspect_ratio_grouping import AspectRatioGroupedDataset
 from d2_data.catalog import DatasetCatalog, Metadata, MetadataCatalog
+from d2_data.dataset_dicts import (
+    get_detection_dataset_dicts,
+    print_instances_class_histogram,
+)
+from d2_data.dataset_mapper import DatasetMapper
+from d2_data.list_dataset import DatasetFromList
+from d2_data.loaders import build_detection_test_loader, build_detection_train_loader
+from d2_data.mapped_dataset import MapDataset
+from d2_data.proposal_file import load_proposals_into_dataset
 
-__all__ = ["DatasetCatalog", "Metadata", "MetadataCatalog"]
+__all__ = [
+    "AspectRatioGroupedDataset",
+    "DatasetCatalog",
+    "DatasetFromList",
+    "DatasetMapper",
+    "MapDataset",
+    "Metadata",
+    "MetadataCatalog",
+    "build_detection_test_loader",
+    "build_detection_train_loader",
+    "get_detection_dataset_dicts",
+    "load_proposals_into_dataset",
+    "print_instances_class_histogram",
+]

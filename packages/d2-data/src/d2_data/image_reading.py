@@ -39,7 +39,7 @@ def read_image(file_name: str | os.PathLike[str], format: str | None = None) -> 
 
     Returns:
         (H, W, C) uint8 in [0, 255], C == 1 for "L"; float64 for YUV; (H, W) for
-        single-channel Pillow modes and None. The array may be read-only.
+        single-channel Pillow modes and None. Contiguous and writable.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -70,8 +70,8 @@ def read_image(file_name: str | os.PathLike[str], format: str | None = None) -> 
 def _upright(picture: Image.Image) -> Image.Image:
     # A damaged EXIF block says nothing about the pixels, which have been read.
     try:
-        orientation = picture.getexif().get(_EXIF_ORIENTATION)
-    except (SyntaxError, ValueError, KeyError, OSError):
+        orientation = int(picture.getexif().get(_EXIF_ORIENTATION, 1))
+    except (SyntaxError, TypeError, ValueError, KeyError, OSError):
         return picture
     transposition = _TRANSPOSITIONS.get(orientation)
     return picture if transposition is None else picture.transpose(transposition)
@@ -80,15 +80,17 @@ def _upright(picture: Image.Image) -> Image.Image:
 def convert_PIL_to_numpy(image: Image.Image, format: str | None) -> np.ndarray:
     """A Pillow image as an array in a format that :func:`read_image` names."""
     if format is None:
-        return np.asarray(image)
+        return np.array(image)
     if format not in _FORMATS and format not in Image.MODES:
         raise ValueError(f"unknown image format {format!r}; known: {', '.join(_FORMATS)}")
     mode = "RGB" if format in ("BGR", _YUV) else format
-    array = np.asarray(image if image.mode == mode else image.convert(mode))
+    image = image if image.mode == mode else image.convert(mode)
+    if format == "BGR":
+        packed = bytearray(image.tobytes("raw", "BGR"))
+        return np.frombuffer(packed, np.uint8).reshape(image.height, image.width, 3)
+    array = np.array(image)
     if format == "L":
         return array[..., np.newaxis]
-    if format == "BGR":
-        return array[:, :, ::-1]
     if format == _YUV:
         return np.dot(array / 255.0, _RGB_TO_YUV.T)
     return array
@@ -124,7 +126,7 @@ def image_to_tensor(image: np.ndarray) -> torch.Tensor:
     Copies at most once, and never shares memory with a read-only array.
     """
     planes = image.transpose(2, 0, 1) if image.ndim == 3 else image[np.newaxis]
-    mirrored = [axis for axis, stride in enumerate(planes.strides) if stride < 0]
+    mirrored = tuple(axis for axis, stride in enumerate(planes.strides) if stride < 0)
     if mirrored:
         # torch mirrors much faster than NumPy copies backward.
         planes = np.flip(planes, mirrored)

@@ -8,11 +8,18 @@ import torch
 
 from d2_data.transforms import HFlipTransform, Transform, TransformList
 from d2_ops.host import rle_decode
-from d2_structures import BitMasks, Boxes, BoxMode, Instances, PolygonMasks, polygons_to_bitmask
+from d2_structures import (
+    BitMasks,
+    Boxes,
+    BoxMode,
+    Instances,
+    Keypoints,
+    PolygonMasks,
+    polygons_to_bitmask,
+)
 
 __all__ = [
     "annotations_to_instances",
-    "annotations_to_instances_rotated",
     "filter_empty_instances",
     "transform_instance_annotations",
     "transform_keypoint_annotations",
@@ -70,9 +77,7 @@ def _transform_segmentation(
     segmentation: Any, transforms: Transform, image_size: ImageSize
 ) -> list[np.ndarray] | np.ndarray:
     if isinstance(segmentation, list):
-        polygons = [
-            np.asarray(polygon, dtype=np.float64).reshape(-1, 2) for polygon in segmentation
-        ]
+        polygons = [np.asarray(points, dtype=np.float64).reshape(-1, 2) for points in segmentation]
         return [polygon.reshape(-1) for polygon in transforms.apply_polygons(polygons)]
     if isinstance(segmentation, dict):
         mask = transforms.apply_segmentation(rle_decode(segmentation).astype(np.uint8))
@@ -157,8 +162,6 @@ def annotations_to_instances(
         segmentations = [a["segmentation"] for a in annos]
         target.gt_masks = _masks(segmentations, image_size, mask_format)
     if annos and "keypoints" in annos[0]:
-        from d2_structures import Keypoints
-
         keypoints = np.stack([np.asarray(a["keypoints"]).reshape(-1, 3) for a in annos])
         target.gt_keypoints = Keypoints(keypoints)
     return target
@@ -191,28 +194,6 @@ def _bitmask(segmentation: Any, image_size: ImageSize) -> np.ndarray:
             f"a segmentation mask has shape {mask.shape}, its image has {tuple(image_size)}"
         )
     return mask.astype(bool, copy=False)
-
-
-def annotations_to_instances_rotated(
-    annos: Sequence[dict[str, Any]], image_size: ImageSize
-) -> Instances:
-    """Batch annotations whose boxes are rotated.
-
-    Args:
-        annos: with ``bbox`` (x centre, y centre, width, height, angle in degrees).
-        image_size: (height, width) of the image.
-
-    Returns:
-        ``Instances`` with ``gt_boxes`` (``RotatedBoxes``, clipped) and ``gt_classes``.
-    """
-    from d2_structures import RotatedBoxes
-
-    target = Instances(image_size)
-    boxes = RotatedBoxes(np.asarray([a["bbox"] for a in annos], dtype=np.float32).reshape(-1, 5))
-    boxes.clip(image_size)
-    target.gt_boxes = boxes
-    target.gt_classes = torch.tensor([int(a["category_id"]) for a in annos], dtype=torch.int64)
-    return target
 
 
 def filter_empty_instances(

@@ -65,4 +65,4 @@ class _SerializedElements:
         index %= length
         begin = int(self._ends[index - 1]) if index else 0
         end = int(self._ends[index])
-        return pickle.loads(memoryview(self._bytes[begin:end].numpy()))
+        return pickle.loads(self._bytes[begin:end].numpy().data)

@@ -108,13 +108,16 @@ def build_detection_test_loader(
     """
     if isinstance(dataset, list):
         dataset = DatasetFromList(dataset, copy=False)
-    iterable = isinstance(dataset, IterableDataset)
-    if iterable and sampler is not None:
-        raise ValueError("an iterable dataset has an order of its own: sampler must be None")
-    if mapper is not None:
-        dataset = _MappedStream(dataset, mapper) if iterable else MapDataset(dataset, mapper)
-    if sampler is None and not iterable:
-        sampler = InferenceSampler(len(dataset))  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
+    if isinstance(dataset, IterableDataset):
+        if sampler is not None:
+            raise ValueError("an iterable dataset has an order of its own: sampler must be None")
+        if mapper is not None:
+            dataset = _MappedStream(dataset, mapper)
+    else:
+        if mapper is not None:
+            dataset = MapDataset(dataset, mapper)
+        if sampler is None:
+            sampler = InferenceSampler(len(dataset))  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
     return DataLoader(
         dataset,  # type: ignore[arg-type]  # sequences are datasets in all but name
         batch_size=batch_size,

@@ -1,0 +1,48 @@
+"""The public names: removing one is a decision, not an accident."""
+
+import subprocess
+import sys
+
+import pytest
+
+import d2_data
+import d2_data.datasets
+import d2_data.samplers
+import d2_data.transforms
+
+PUBLIC = {
+    d2_data: """
+        AspectRatioGroupedDataset DatasetCatalog DatasetFromList DatasetMapper MapDataset
+        Metadata MetadataCatalog build_detection_test_loader build_detection_train_loader
+        get_detection_dataset_dicts load_proposals_into_dataset print_instances_class_histogram
+    """,
+    d2_data.samplers: "InferenceSampler RepeatFactorTrainingSampler TrainingSampler",
+    d2_data.transforms: """
+        AugInput Augmentation AugmentationList BlendTransform ColorTransform CropTransform
+        ExtentTransform FixedSizeCrop GridSampleTransform HFlipTransform NoOpTransform
+        PILColorTransform PadTransform RandomApply RandomBrightness RandomContrast RandomCrop
+        RandomCrop_CategoryAreaConstraint RandomExtent RandomFlip RandomLighting RandomRotation
+        RandomSaturation Resize ResizeScale ResizeShortestEdge ResizeTransform
+        RotationTransform ScaleTransform Transform TransformList VFlipTransform
+    """,
+}
+
+
+@pytest.mark.parametrize("package", PUBLIC, ids=lambda package: package.__name__)
+def test_public_names_are_as_listed(package):
+    assert sorted(package.__all__) == sorted(PUBLIC[package].split())
+    assert all(hasattr(package, name) for name in package.__all__)
+
+
+def test_dataset_readers_are_public():
+    assert {"load_coco_json", "register_coco_instances"} <= set(d2_data.datasets.__all__)
+
+
+def test_import_registers_nothing_and_loads_no_dataset():
+    program = (
+        "import sys, d2_data\n"
+        "assert not d2_data.DatasetCatalog.data and not d2_data.MetadataCatalog.data\n"
+        "assert 'd2_data.datasets.shapes' not in sys.modules\n"
+        "assert 'matplotlib' not in sys.modules and 'torchvision' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

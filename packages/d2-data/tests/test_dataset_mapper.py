@@ -1,0 +1,163 @@
+import copy
+import os
+import pathlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from d2_data import DatasetMapper
+from d2_data import transforms as T
+from d2_data.detection_utils import SizeMismatchError
+from d2_structures import BoxMode
+
+SHARED = pathlib.Path(
+    os.environ.get("D2_SHARED", pathlib.Path(__file__).resolve().parents[3].parent / "shared")
+)
+GOLDEN = SHARED / "golden" / "data_transforms.pt"
+H, W = 24, 36
+
+
+def mapper(is_train=True, augmentations=(), **settings):
+    return DatasetMapper(is_train, augmentations=augmentations, image_format="RGB", **settings)
+
+
+@pytest.fixture
+def record(tmp_path):
+    """One image with a rectangle, a crowd, and a semantic label map."""
+    pixels = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    labels = np.zeros((H, W), np.uint8)
+    labels[:, : W // 2] = 3
+    Image.fromarray(labels).save(tmp_path / "labels.png")
+    rectangle = {
+        "bbox": [2.0, 3.0, 10.0, 8.0],
+        "bbox_mode": BoxMode.XYWH_ABS,
+        "category_id": 1,
+        "segmentation": [[2, 3, 12, 3, 12, 11, 2, 11]],
+        "keypoints": [4.0, 5.0, 2, 9.0, 5.0, 1],
+        "iscrowd": 0,
+    }
+    return {
+        "file_name": str(tmp_path / "image.png"),
+        "sem_seg_file_name": str(tmp_path / "labels.png"),
+        "height": H,
+        "width": W,
+        "image_id": 5,
+        "annotations": [rectangle, {**rectangle, "iscrowd": 1}],
+        "pixels": pixels,
+    }
+
+
+def test_training_gives_image_instances_and_labels(record):
+    mapped = mapper(augmentations=[T.HFlipTransform(W)], use_instance_mask=True)(record)
+    expected = record["pixels"][:, ::-1].transpose(2, 0, 1)
+    np.testing.assert_array_equal(mapped["image"].numpy(), expected)
+    assert mapped["image"].is_contiguous()
+    instances = mapped["instances"]
+    assert len(instances) == 1
+    assert instances.gt_boxes.tensor.tolist() == [[24, 3, 34, 11]]
+    assert instances.gt_classes.tolist() == [1]
+    assert instances.has("gt_masks")
+    assert not instances.has("gt_keypoints")
+    assert mapped["sem_seg"].dtype == torch.int64
+    assert mapped["sem_seg"][0, 0] == 0
+    assert mapped["sem_seg"][0, -1] == 3
+    assert mapped["image_id"] == 5
+    assert "annotations" not in mapped
+
+
+def test_inference_gives_the_image_only(record):
+    mapped = mapper(False, [T.Resize((12, 18))])(record)
+    assert mapped["image"].shape == (3, 12, 18)
+    assert (mapped["height"], mapped["width"]) == (H, W)
+    assert not {"annotations", "instances", "sem_seg", "sem_seg_file_name"} & set(mapped)
+
+
+def test_record_stays_as_it_is(record):
+    before = copy.deepcopy({k: v for k, v in record.items() if k != "pixels"})
+    mapper(augmentations=[T.HFlipTransform(W), T.Resize((48, 72))], use_instance_mask=True)(record)
+    del record["pixels"]
+    assert record == before
+
+
+def test_masks_are_left_out_unless_wanted(record):
+    assert not mapper()(record)["instances"].has("gt_masks")
+
+
+@pytest.mark.parametrize("mask_format", ["polygon", "bitmask"])
+def test_recomputed_boxes_are_those_of_the_cropped_masks(record, mask_format):
+    # The box reaches further than the rectangle that is drawn.
+    record["annotations"][0]["bbox"] = [0.0, 0.0, 30.0, 20.0]
+    settings = {"use_instance_mask": True, "instance_mask_format": mask_format}
+    crop = [T.CropTransform(0, 0, 8, H)]
+    kept = mapper(augmentations=crop, **settings)(record)["instances"]
+    assert kept.gt_boxes.tensor.tolist() == [[0, 0, 8, 20]]
+    tight = mapper(augmentations=crop, recompute_boxes=True, **settings)(record)["instances"]
+    assert tight.gt_boxes.tensor.tolist() == [[2, 3, 8, 11]]
+
+
+def test_instances_that_are_cropped_away_disappear(record):
+    away = mapper(augmentations=[T.CropTransform(20, 12, 10, 10)], use_instance_mask=True)
+    assert len(away(record)["instances"]) == 0
+
+
+def test_keypoints_exchange_sides_when_mirrored(record):
+    settings = {"use_keypoint": True, "keypoint_hflip_indices": [1, 0]}
+    mapped = mapper(augmentations=[T.HFlipTransform(W)], **settings)(record)
+    keypoints = mapped["instances"].gt_keypoints.tensor[0]
+    assert keypoints.tolist() == [[27, 5, 1], [32, 5, 2]]
+
+
+def test_proposals_are_loaded_when_wanted(record):
+    record["proposal_boxes"] = np.array([[0.0, 0, 5, 5], [1, 1, 6, 6]])
+    record["proposal_objectness_logits"] = np.array([2.0, 1.0])
+    mapped = mapper(False, [T.HFlipTransform(W)], precomputed_proposal_topk=1)(record)
+    assert mapped["proposals"].proposal_boxes.tensor.tolist() == [[31, 0, 36, 5]]
+
+
+def test_image_of_another_size_is_refused(record):
+    record["width"] += 1
+    with pytest.raises(SizeMismatchError, match=r"image\.png' is 36x24 .* says 37x24"):
+        mapper()(record)
+
+
+def test_settings_that_contradict_are_refused():
+    with pytest.raises(ValueError, match="recompute_boxes=True needs use_instance_mask=True"):
+        mapper(recompute_boxes=True)
+    with pytest.raises(ValueError, match="'polygon' or 'bitmask', got 'rle'"):
+        mapper(instance_mask_format="rle")
+
+
+@pytest.mark.skipif(
+    not GOLDEN.is_file(), reason="needs the folder of reference values ($D2_SHARED)"
+)
+@pytest.mark.parametrize("case", range(6))
+def test_mapped_dicts_equal_the_original(case):
+    golden = torch.load(GOLDEN, weights_only=True)
+    expected, settings = golden["mapper"][case], golden["mapper_cfg"]
+    record = copy.deepcopy(expected["input"])
+    record["file_name"] = str(SHARED / "data" / record["file_name"])
+    resize = T.ResizeShortestEdge(settings["MIN_SIZE_TRAIN"], settings["MAX_SIZE_TRAIN"], "choice")
+    map_record = DatasetMapper(
+        True,
+        augmentations=[resize, T.RandomFlip()],
+        image_format="BGR",
+        use_instance_mask=True,
+        instance_mask_format=expected["fmt"],
+    )
+    np.random.seed(settings["seed"])
+    mapped = map_record(record)
+    instances = mapped["instances"]
+    assert instances.image_size == expected["size"]
+    difference = (mapped["image"].int() - expected["image"].int()).abs()
+    assert difference.max() <= 1
+    torch.testing.assert_close(instances.gt_boxes.tensor, expected["boxes"])
+    assert torch.equal(instances.gt_classes, expected["classes"])
+    if expected["fmt"] == "bitmask":
+        assert torch.equal(instances.gt_masks.tensor, expected["masks"])
+        return
+    for ours, theirs in zip(instances.gt_masks.polygons, expected["masks"], strict=True):
+        for polygon, reference in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(polygon, reference.numpy())

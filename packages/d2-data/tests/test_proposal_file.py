@@ -1,0 +1,66 @@
+import pickle
+
+import numpy as np
+import pytest
+
+from d2_data import load_proposals_into_dataset
+from d2_structures import BoxMode
+
+
+class Malicious:
+    def __reduce__(self):
+        return print, ("executed",)
+
+
+def write(path, content, protocol=2):
+    path.write_bytes(pickle.dumps(content, protocol=protocol))
+    return path
+
+
+def content(**changes):
+    return {
+        "ids": [7, 3],
+        "boxes": [np.ones((1, 4)), np.arange(8.0, dtype=np.float32).reshape(2, 4)],
+        "objectness_logits": [np.ones(1), np.array([0.5, 2.0])],
+        "bbox_mode": BoxMode.XYWH_ABS,
+        **changes,
+    }
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_proposals_are_matched_by_image_and_sorted(tmp_path, protocol):
+    (record,) = load_proposals_into_dataset(
+        [{"image_id": 3}], write(tmp_path / "p.pkl", content(), protocol)
+    )
+    assert record["proposal_objectness_logits"].tolist() == [2.0, 0.5]
+    assert record["proposal_boxes"].tolist() == [[4, 5, 6, 7], [0, 1, 2, 3]]
+    assert record["proposal_bbox_mode"] == BoxMode.XYWH_ABS
+
+
+def test_older_key_names_are_read(tmp_path):
+    old = content()
+    old["indexes"], old["scores"] = old.pop("ids"), old.pop("objectness_logits")
+    del old["bbox_mode"]
+    (record,) = load_proposals_into_dataset([{"image_id": 7}], write(tmp_path / "p.pkl", old))
+    assert record["proposal_bbox_mode"] == BoxMode.XYXY_ABS
+
+
+def test_file_that_would_execute_code_is_refused(tmp_path, capsys):
+    path = write(tmp_path / "p.pkl", content(extra=Malicious()))
+    with pytest.raises(ValueError, match=r"p\.pkl' is refused: .*\.print, which is not plain"):
+        load_proposals_into_dataset([], path)
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_unsuitable_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.pkl"):
+        load_proposals_into_dataset([], tmp_path / "none.pkl")
+    with pytest.raises(ValueError, match="must hold a dict, got list"):
+        load_proposals_into_dataset([], write(tmp_path / "list.pkl", [1]))
+    with pytest.raises(ValueError, match=r"must have 'ids'.*it has \['boxes'\]"):
+        load_proposals_into_dataset([], write(tmp_path / "less.pkl", {"boxes": []}))
+    with pytest.raises(ValueError, match="no proposals for image_id 9"):
+        load_proposals_into_dataset([{"image_id": 9}], write(tmp_path / "p.pkl", content()))
+    (tmp_path / "empty.pkl").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"empty\.pkl' is refused"):
+        load_proposals_into_dataset([], tmp_path / "empty.pkl")
