@@ -41,8 +41,10 @@ struct BoxColumns {
 
 namespace nms_detail {
 
-constexpr int64_t kBlock = 64;   // boxes whose fate is settled together
+constexpr int64_t kBlock = 512;  // boxes settled by one thread before all threads visit the rest
+constexpr int64_t kGroup = 64;   // boxes of a block settled together
 constexpr int64_t kTile = 1024;  // later boxes visited at once: 20 KB of float columns, fits L1
+constexpr int64_t kPairs = 1 << 22;  // comparisons worth a thread, a millisecond: a busy machine makes us wait for it
 
 // Marks those of boxes [begin, end) that a box of `by` suppresses.
 template <class T>
@@ -77,6 +79,23 @@ D2_OPS_INLINE void suppress(const BoxColumns<T>& boxes, const int64_t* by, int64
   suppress(boxes, by, by_count, begin, end, threshold, dead);
 }
 
+// Settles boxes [begin, end) by themselves and lists those kept.
+template <class T>
+int64_t settle_block(const BoxColumns<T>& boxes, int64_t begin, int64_t end, T threshold, uint8_t* dead,
+                     int64_t* kept) {
+  int64_t count = 0;
+  for (int64_t group = begin; group < end; group += kGroup) {
+    const int64_t group_end = std::min(group + kGroup, end), first = count;
+    for (int64_t i = group; i < group_end; ++i) {
+      if (dead[i]) continue;
+      kept[count++] = i;
+      suppress_by(boxes, &i, 1, i + 1, group_end, threshold, dead);
+    }
+    suppress_by(boxes, kept + first, count - first, group_end, end, threshold, dead);
+  }
+  return count;
+}
+
 // Settles boxes [begin, end) of one class, best first.
 template <class T, class ParallelFor>
 void settle(const BoxColumns<T>& boxes, int64_t begin, int64_t end, T threshold, uint8_t* dead,
@@ -84,14 +103,9 @@ void settle(const BoxColumns<T>& boxes, int64_t begin, int64_t end, T threshold,
   int64_t kept[kBlock];
   for (int64_t block = begin; block < end; block += kBlock) {
     const int64_t block_end = std::min(block + kBlock, end);
-    int64_t count = 0;
-    for (int64_t i = block; i < block_end; ++i) {
-      if (dead[i]) continue;
-      kept[count++] = i;
-      suppress_by(boxes, &i, 1, i + 1, block_end, threshold, dead);
-    }
+    const int64_t count = settle_block(boxes, block, block_end, threshold, dead, kept);
     if (count == 0) continue;
-    parallel_for(block_end, end, 2 * kTile, [&](int64_t from, int64_t to) {
+    parallel_for(block_end, end, std::max(kTile, kPairs / count), [&](int64_t from, int64_t to) {
       for (int64_t tile = from; tile < to; tile += kTile)
         suppress_by(boxes, kept, count, tile, std::min(tile + kTile, to), threshold, dead);
     });
