@@ -61,7 +61,9 @@ def test_the_last_checkpoint_is_the_newest_and_all_are_listed(tmp_path):
     checkpointer.save("b")
     checkpointer.save("a")
     assert checkpointer.get_checkpoint_file() == str(tmp_path / "a.pth")
-    assert checkpointer.get_all_checkpoint_files() == [str(tmp_path / n) for n in ("a.pth", "b.pth")]
+    assert checkpointer.get_all_checkpoint_files() == [
+        str(tmp_path / n) for n in ("a.pth", "b.pth")
+    ]
     assert (tmp_path / "last_checkpoint").read_text() == "a.pth"
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from d2_engine.train_loop import HookBase
+from d2_eval import flatten_results
 from d2_structures import comm
 
 
@@ -51,27 +52,18 @@ class EvalHook(HookBase):
                 raise TypeError(
                     f"an evaluation function returns a dict of metrics, got {type(results)}"
                 )
-            for name, value in flatten_results(results).items():
+            for name, value in _numbers(results).items():
                 self.trainer.storage.put_scalar(name, value, smoothing_hint=False)
         # An evaluation may take very different times on different processes.
         comm.synchronize()
 
 
-def flatten_results(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Flatten nested metrics: ``{"bbox": {"AP": 1.0}}`` becomes ``{"bbox/AP": 1.0}``.
-
-    Raises:
-        TypeError: if a value is not a number; names its key.
-    """
-    flat: dict[str, float] = {}
-    for key, value in results.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten_results(value, f"{prefix}{key}/"))
-            continue
+def _numbers(results: Mapping[str, Any]) -> dict[str, float]:
+    """Flatten nested metrics and check that they are numbers."""
+    numbers = {}
+    for name, value in flatten_results(results).items():
         try:
-            flat[f"{prefix}{key}"] = float(value)
+            numbers[name] = float(value)
         except (TypeError, ValueError):
-            raise TypeError(
-                f"evaluation result {prefix}{key!s} must be a number, got {value!r}"
-            ) from None
-    return flat
+            raise TypeError(f"evaluation result {name} must be a number, got {value!r}") from None
+    return numbers

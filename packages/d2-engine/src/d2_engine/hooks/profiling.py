@@ -1,6 +1,7 @@
 """Profiles of chosen iterations."""
 
 import logging
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -56,26 +57,18 @@ class TorchProfiler(HookBase):
         profiler, self._profiler = self._profiler, None
         profiler.__exit__(None, None, None)
         trace = self._output_dir / f"profiler-trace-iter{self.trainer.iter}.json"
-        # With a trace handler the trace exists already, in the folder of the handler.
-        if not self._save_tensorboard:
-            profiler.export_chrome_trace(str(trace))
+        profiler.export_chrome_trace(str(trace))
+        if self._save_tensorboard:
+            log_dir = self._output_dir / "log"
+            log_dir.mkdir(exist_ok=True)
+            # The plug-in looks for this ending.
+            shutil.copyfile(trace, log_dir / f"iter{self.trainer.iter}.pt.trace.json")
         table = profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=30)
         logger.info("Profile of iteration %d:\n%s", self.trainer.iter, table)
 
     def _make_profiler(self) -> Any:
-        def save(profiler: Any) -> None:
-            name = f"profiler-trace-iter{self.trainer.iter}.json"
-            profiler.export_chrome_trace(str(self._output_dir / name))
-            log_dir = self._output_dir / "log"
-            log_dir.mkdir(exist_ok=True)
-            profiler.export_chrome_trace(str(log_dir / f"iter{self.trainer.iter}.pt.trace.json"))
-
         return torch.profiler.profile(
-            activities=self._activities,
-            on_trace_ready=save if self._save_tensorboard else None,
-            record_shapes=True,
-            profile_memory=True,
-            with_flops=True,
+            activities=self._activities, record_shapes=True, profile_memory=True, with_flops=True
         )
 
 

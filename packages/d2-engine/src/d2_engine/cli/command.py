@@ -1,0 +1,59 @@
+"""Arguments, errors and exit codes of the ``d2`` command."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from d2_engine.cli import environment, evaluate, predict, train
+
+_FAILURES = (ArithmeticError, ImportError, LookupError, OSError, TypeError, ValueError)
+"""What bad input raises; anything else is a bug and shows its traceback."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: the arguments; by default those of the process.
+
+    Returns:
+        The exit code: 0, 1 if the work failed, 2 for a wrong command line, and 128 plus the
+        number of the signal that ended training.
+    """
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    # argparse fills the last positional argument before it meets an option and takes what
+    # comes behind the option for unknown.
+    more = getattr(args, "more", None)
+    if rest and (more is None or any(argument.startswith("-") for argument in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if more is not None:
+        getattr(args, more).extend(rest)
+    try:
+        code: int = args.run(args)
+    except KeyboardInterrupt:
+        return 130
+    except _FAILURES as error:
+        if args.debug:
+            raise
+        print(f"d2 {args.command}: error: {_message(error)}", file=sys.stderr)
+        return 1
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="d2", description="Train, evaluate and use object detectors."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (train, evaluate, predict, environment):
+        command = module.add_parser(commands)
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _message(error: BaseException) -> str:
+    """What happened, and where in the config it did."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    notes = getattr(error, "__notes__", [])
+    return "\n  ".join([text or type(error).__name__, *notes])

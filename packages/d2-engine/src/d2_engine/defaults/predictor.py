@@ -1,0 +1,87 @@
+"""One image in, its predictions out."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from omegaconf import DictConfig
+
+from d2_config import instantiate
+from d2_data import Metadata, MetadataCatalog
+from d2_data.transforms import AugInput, AugmentationList
+from d2_engine.checkpoint import DetectionCheckpointer
+from d2_engine.devices import choose_device
+
+
+class DefaultPredictor:
+    """Run a trained model on single images.
+
+    It loads the weights of ``cfg.train.init_checkpoint``, takes images in BGR order,
+    converts them to the model's channel order, and resizes them as for testing. For
+    anything else (batches, other preprocessing) use the model directly.
+
+    Args:
+        cfg: a lazy config with ``model``, ``dataloader.test`` and ``train``. It is not changed.
+
+    Attributes:
+        metadata (Metadata): of the test dataset, where the config names one.
+        model: the model, in evaluation mode.
+
+    Raises:
+        TypeError: if ``cfg`` is no lazy config.
+
+    Example:
+        >>> predictor = DefaultPredictor(cfg)
+        >>> outputs = predictor(image_bgr)
+        >>> outputs["instances"].pred_boxes
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        if not isinstance(cfg, DictConfig) or "model" not in cfg:
+            raise TypeError(
+                "DefaultPredictor wants a lazy config with model, dataloader and train, "
+                f"got {type(cfg).__name__}"
+            )
+        self.cfg = cfg.copy()
+        self.model: Any = instantiate(cfg.model).to(choose_device(cfg.train.device)).eval()
+        DetectionCheckpointer(self.model).load(cfg.train.init_checkpoint)
+        self.metadata = _metadata_of(cfg.dataloader.test)
+        mapper = cfg.dataloader.test.mapper
+        self.aug = AugmentationList(instantiate(mapper.augmentations))
+        self.input_format = mapper.image_format
+        if self.input_format not in ("RGB", "BGR"):
+            raise ValueError(
+                f"DefaultPredictor takes colour images; image_format is {self.input_format!r}"
+            )
+
+    def __call__(self, original_image: npt.NDArray[np.uint8]) -> dict[str, Any]:
+        """Predict on one image.
+
+        Args:
+            original_image: (H, W, 3), BGR.
+
+        Returns:
+            The model's output for this image, e.g. ``"instances"`` in the size (H, W).
+
+        Raises:
+            ValueError: if the image has another shape.
+        """
+        if original_image.ndim != 3 or original_image.shape[2] != 3:
+            raise ValueError(f"the image must be (H, W, 3), got {original_image.shape}")
+        height, width = original_image.shape[:2]
+        image = original_image[:, :, ::-1] if self.input_format == "RGB" else original_image
+        augmented = AugInput(np.ascontiguousarray(image))
+        self.aug(augmented)
+        tensor = torch.from_numpy(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
+        inputs = {"image": tensor, "height": height, "width": width}
+        with torch.inference_mode():
+            outputs: dict[str, Any] = self.model([inputs])[0]
+        return outputs
+
+
+def _metadata_of(loader: DictConfig) -> Metadata:
+    names = loader.get("dataset", {}).get("names")
+    if not isinstance(names, str):
+        names = names[0] if names and not isinstance(names, DictConfig) else None
+    return Metadata() if names is None else MetadataCatalog.get(names)

@@ -1,0 +1,166 @@
+"""Train and evaluate the detector that a lazy config describes.
+
+The config has ``model``, ``dataloader`` (``train``, ``test``, ``evaluator``), ``optimizer``,
+``lr_multiplier`` and ``train``; ``model_zoo/configs/common/train.py`` lists the options.
+"""
+
+import argparse
+import logging
+import os
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from d2_config import LazyConfig, instantiate
+from d2_data import Metadata, MetadataCatalog
+from d2_engine import hooks
+from d2_engine.checkpoint import DetectionCheckpointer
+from d2_engine.data_position import starting_at
+from d2_engine.defaults import create_ddp_model, default_setup, default_writers
+from d2_engine.defaults.setup import run_seed
+from d2_engine.devices import choose_device
+from d2_engine.interruption import Interruption, StopOnInterruption, TrainingInterrupted
+from d2_engine.run_folder import CONFIG, save_metadata
+from d2_engine.run_report import write_report
+from d2_engine.trainers import AMPTrainer, SimpleTrainer
+from d2_eval import inference_on_dataset, print_csv_format
+from d2_structures import comm
+
+logger = logging.getLogger(__name__)
+
+Results = dict[str, Any]
+
+
+def train_detector(cfg: DictConfig, *, resume: bool = False) -> Results:
+    """Train, evaluate, and leave the run's folder (see ``run_folder``) behind.
+
+    On SIGINT or SIGTERM the iteration in progress is completed and a checkpoint saved.
+
+    Args:
+        cfg: the config; its folder is ``train.output_dir``.
+        resume: continue from the folder's last checkpoint, if it has one.
+
+    Returns:
+        The evaluator's results on the main process, else an empty dict.
+
+    Raises:
+        TrainingInterrupted: on a signal, after the checkpoint was saved.
+        FloatingPointError: if a loss is not finite.
+        ValueError: if the number of classes does not fit the data, or a checkpoint the model.
+    """
+    with Interruption() as interruption:
+        default_setup(cfg, argparse.Namespace(resume=resume))
+        seed = run_seed(cfg)
+        loader = instantiate(OmegaConf.merge(cfg.dataloader.train, {"seed": seed}))
+        metadata = _training_metadata(cfg)
+        _settle_num_classes(cfg, metadata)
+        if comm.is_main_process():
+            LazyConfig.save(cfg, os.path.join(cfg.train.output_dir, CONFIG))
+            save_metadata(cfg.train.output_dir, metadata)
+
+        model = build_detector(cfg)
+        cfg.optimizer.params.model = model
+        optimizer = instantiate(cfg.optimizer)
+        trainer_class = AMPTrainer if cfg.train.amp.enabled else SimpleTrainer
+        trainer = trainer_class(create_ddp_model(model, **cfg.train.ddp), loader, optimizer)
+        checkpointer = DetectionCheckpointer(model, cfg.train.output_dir, trainer=trainer)
+        checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
+        start_iter = trainer.iter + 1 if resume and checkpointer.has_checkpoint() else 0
+        trainer.data_loader = starting_at(loader, start_iter)
+
+        results: Results = {}
+
+        def evaluate() -> Results:
+            with interruption.immediate():
+                report = trainer.iter >= trainer.max_iter
+                results.clear()
+                results.update(evaluate_detector(cfg, model, report=report))
+            return results
+
+        writers = default_writers(cfg.train.output_dir, cfg.train.max_iter)
+        trainer.register_hooks(
+            [
+                hooks.IterationSeed(seed),
+                hooks.IterationTimer(),
+                hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
+                hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer),
+                hooks.EvalHook(cfg.train.eval_period, evaluate),
+                hooks.PeriodicWriter(writers, cfg.train.log_period)
+                if comm.is_main_process()
+                else None,
+                StopOnInterruption(interruption),
+            ]
+        )
+        try:
+            trainer.train(start_iter, cfg.train.max_iter)
+        except TrainingInterrupted:
+            if trainer.iter < trainer.max_iter:
+                checkpointer.save(f"model_{trainer.iter:07d}", iteration=trainer.iter)
+            raise
+    return results
+
+
+def build_detector(cfg: DictConfig) -> nn.Module:
+    """Build the model on its device, in the memory format that its convolutions like best."""
+    model: nn.Module = instantiate(cfg.model).to(choose_device(cfg.train.device))
+    if cfg.train.get("channels_last", False):
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs want a dtype as well
+    total = sum(p.numel() for p in model.parameters())
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    logger.info(
+        "%s: %s parameters, %s trainable", type(model).__name__, f"{total:,}", f"{trainable:,}"
+    )
+    return model
+
+
+def evaluate_detector(cfg: DictConfig, model: nn.Module, *, report: bool = False) -> Results:
+    """Evaluate a model on ``dataloader.test``.
+
+    Args:
+        cfg: the config; files go to the folder ``inference`` in ``train.output_dir``.
+        model: the model; its mode is kept.
+        report: also write pictures of the result into ``train.output_dir``.
+
+    Returns:
+        The evaluator's results on the main process, else an empty dict.
+    """
+    loader = instantiate(cfg.dataloader.test)
+    evaluator = instantiate(
+        OmegaConf.merge(
+            cfg.dataloader.evaluator,
+            {"output_dir": os.path.join(cfg.train.output_dir, "inference")},
+        )
+    )
+    results: Results = inference_on_dataset(model, loader, evaluator)
+    if not comm.is_main_process():
+        return {}
+    print_csv_format(results)
+    if report:
+        write_report(cfg, model, evaluator)
+    return results
+
+
+def _training_metadata(cfg: DictConfig) -> Metadata:
+    """Metadata of the training dataset; it has been loaded, so that its classes are known."""
+    names = instantiate(cfg.dataloader.train.dataset.names)
+    return MetadataCatalog.get(names if isinstance(names, str) else names[0])
+
+
+def _settle_num_classes(cfg: DictConfig, metadata: Metadata) -> None:
+    """Take the number of classes from the data where it is null, else compare it."""
+    key = "model.roi_heads.num_classes"
+    classes = metadata.get("thing_classes")
+    if classes is None or "num_classes" not in cfg.model.get("roi_heads", {}):
+        return
+    wanted = cfg.model.roi_heads.num_classes
+    if wanted is None:
+        cfg.model.roi_heads.num_classes = len(classes)
+        logger.info("%s=%d: %s", key, len(classes), ", ".join(classes))
+    elif wanted != len(classes):
+        raise ValueError(
+            f"{key} is {wanted}, but the training data {metadata.name!r} has {len(classes)} "
+            f"classes ({', '.join(classes[:10])}{', …' if len(classes) > 10 else ''}): set "
+            f"{key}={len(classes)}, or null to take it from the data"
+        )

@@ -1,0 +1,76 @@
+"""Mask R-CNN R50-FPN on your own photographs, annotated in COCO's format.
+
+    d2 train finetune/mask_rcnn_r50_fpn.py --output output/mine \
+        data.train.json=train.json data.train.images=train/ \
+        data.val.json=val.json data.val.images=val/ \
+        train.init_checkpoint=resnet50_caffe.pth
+
+The classes are those of the training annotations. The checkpoint is an ImageNet ResNet-50 of
+the Caffe kind (BGR, stride in the 1x1 convolution), or a detector to go on from.
+"""
+
+from d2_config import LazyCall as L
+from d2_data.transforms import RandomFlip, ResizeShortestEdge
+from d2_engine.coco_folder import coco_folder
+from d2_engine.solver import CosineParamScheduler, WarmupParamScheduler
+
+from ..common.data.coco import dataloader
+from ..common.models.mask_rcnn_fpn import model
+from ..common.optim import SGD as optimizer
+from ..common.train import train
+
+# The recipe.
+train_sizes = (384, 416, 448, 480, 512)
+test_size = 448
+max_size = 640
+batch_size = 2
+max_iter = 300
+base_lr = 0.005
+warmup_iter = 50
+freeze_at = 2
+
+data = {
+    "train": {"json": None, "images": None},
+    "val": {"json": None, "images": None},
+}
+
+train.update(
+    output_dir="output/finetune",
+    max_iter=max_iter,
+    eval_period=0,
+    log_period=10,
+    device="auto",
+    channels_last=True,
+    seed=1,
+    checkpointer={"period": 100, "max_to_keep": 2},
+)
+
+for split, part in (("train", dataloader.train), ("val", dataloader.test)):
+    part.dataset.names = L(coco_folder)(
+        json_file=f"${{data.{split}.json}}",
+        image_root=f"${{data.{split}.images}}",
+        option=f"data.{split}",
+    )
+dataloader.train.mapper.augmentations = [
+    L(ResizeShortestEdge)(short_edge_length=train_sizes, sample_style="choice", max_size=max_size),
+    L(RandomFlip)(horizontal=True),
+]
+dataloader.train.total_batch_size = batch_size
+dataloader.train.num_workers = 2
+dataloader.test.mapper.augmentations = [
+    L(ResizeShortestEdge)(short_edge_length=test_size, max_size=max_size)
+]
+dataloader.test.num_workers = 2
+
+model.backbone.bottom_up.freeze_at = freeze_at
+model.roi_heads.num_classes = None  # taken from the training annotations
+model.pixel_mean = [103.939, 116.779, 123.68]
+
+optimizer.lr = base_lr
+lr_multiplier = L(WarmupParamScheduler)(
+    scheduler=L(CosineParamScheduler)(start_value=1.0, end_value=0.01),
+    warmup_factor=0.01,
+    warmup_length=warmup_iter / max_iter,
+)
+
+del split, part
