@@ -20,7 +20,7 @@ from d2_engine.checkpoint import DetectionCheckpointer
 from d2_engine.data_position import starting_at
 from d2_engine.defaults import create_ddp_model, default_setup, default_writers
 from d2_engine.defaults.setup import run_seed
-from d2_engine.devices import choose_device
+from d2_engine.devices import choose_device, use_mixed_precision
 from d2_engine.interruption import Interruption, StopOnInterruption, TrainingInterrupted
 from d2_engine.run_folder import CONFIG, save_metadata
 from d2_engine.run_report import write_report
@@ -63,7 +63,9 @@ def train_detector(cfg: DictConfig, *, resume: bool = False) -> Results:
         model = build_detector(cfg)
         cfg.optimizer.params.model = model
         optimizer = instantiate(cfg.optimizer)
-        trainer_class = AMPTrainer if cfg.train.amp.enabled else SimpleTrainer
+        device = choose_device(cfg.train.device)
+        amp = use_mixed_precision(cfg.train.amp.enabled, device)
+        trainer_class = AMPTrainer if amp else SimpleTrainer
         trainer = trainer_class(create_ddp_model(model, **cfg.train.ddp), loader, optimizer)
         checkpointer = DetectionCheckpointer(model, cfg.train.output_dir, trainer=trainer)
         checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)

@@ -1,4 +1,4 @@
-"""Where a model runs."""
+"""Where a model runs, and in which precision."""
 
 import torch
 
@@ -23,3 +23,21 @@ def choose_device(name: str) -> torch.device:
             f"train.device={name!r}, but torch finds no CUDA device: set train.device=cpu or auto"
         )
     return device
+
+
+def use_mixed_precision(enabled: bool | str, device: torch.device) -> bool:
+    """Return whether to train in mixed precision; ``"auto"`` does where it is faster.
+
+    That is on CUDA, and on CPUs that multiply bfloat16 (as far as torch can tell).
+
+    Raises:
+        ValueError: if ``enabled`` is neither a boolean nor ``"auto"``.
+    """
+    if isinstance(enabled, bool):
+        return enabled
+    if enabled != "auto":
+        raise ValueError(f"train.amp.enabled is true, false or auto, got {enabled!r}")
+    if device.type == "cuda":
+        return True
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.13 and later
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))

@@ -4,6 +4,7 @@ train = {
     "output_dir": "./output",
     "init_checkpoint": "",
     "max_iter": 90000,
+    # Mixed precision: true, false, or "auto" for where it is faster.
     "amp": {"enabled": False},
     "ddp": {
         "broadcast_buffers": False,

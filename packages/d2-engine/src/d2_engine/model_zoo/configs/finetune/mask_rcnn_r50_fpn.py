@@ -16,18 +16,20 @@ from d2_engine.solver import CosineParamScheduler, WarmupParamScheduler
 
 from ..common.data.coco import dataloader
 from ..common.models.mask_rcnn_fpn import model
-from ..common.optim import SGD as optimizer
+from ..common.optim import AdamW as optimizer
 from ..common.train import train
 
-# The recipe.
-train_sizes = (384, 416, 448, 480, 512)
-test_size = 448
+# The recipe: few photographs, a backbone that has seen many.
+train_sizes = (352, 384, 416, 448)
+test_size = 416
 max_size = 640
 batch_size = 2
-max_iter = 300
-base_lr = 0.005
+max_iter = 500
+base_lr = 2e-4
+weight_decay = 0.05
 warmup_iter = 50
 freeze_at = 2
+roi_samples = 128
 
 data = {
     "train": {"json": None, "images": None},
@@ -41,6 +43,7 @@ train.update(
     log_period=10,
     device="auto",
     channels_last=True,
+    amp={"enabled": "auto"},
     seed=1,
     checkpointer={"period": 100, "max_to_keep": 2},
 )
@@ -66,7 +69,10 @@ model.backbone.bottom_up.freeze_at = freeze_at
 model.roi_heads.num_classes = None  # taken from the training annotations
 model.pixel_mean = [103.939, 116.779, 123.68]
 
+model.roi_heads.batch_size_per_image = roi_samples
+
 optimizer.lr = base_lr
+optimizer.weight_decay = weight_decay
 lr_multiplier = L(WarmupParamScheduler)(
     scheduler=L(CosineParamScheduler)(start_value=1.0, end_value=0.01),
     warmup_factor=0.01,
