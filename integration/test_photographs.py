@@ -1,4 +1,4 @@
-"""Fine-tuning on real photographs, from an ImageNet backbone: a short version of ``nox -s real``."""
+"""Fine-tuning on real photographs from an ImageNet backbone, a short `nox -s real`."""
 
 import json
 import shutil
