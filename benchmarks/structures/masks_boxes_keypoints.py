@@ -1,22 +1,14 @@
 """Time masks, boxes and keypoints against the straightforward way of doing the same.
 
 The other way is written with torch and pycocotools, one instance after the other, as existing
-detection libraries do it. Each round runs both once, so that a busy machine slows both.
-
-    python benchmarks/structures/masks_boxes_keypoints.py [--rounds 9] [--json results.json]
+detection libraries do it.
 """
 
-import argparse
-import json
-import os
-import platform
-import statistics
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
+from _paired import measure_pairs, report
 from pycocotools import mask as coco
 from torch.nn import functional as F
 
@@ -154,37 +146,9 @@ def joining() -> Pair:
     )
 
 
-def measure(pair: Pair, rounds: int) -> tuple[float, float]:
-    """Median milliseconds of both, run in turns."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds + 1):
-        for run, taken in zip(pair, times, strict=True):
-            start = time.perf_counter()
-            run()
-            taken.append((time.perf_counter() - start) * 1e3)
-    return statistics.median(times[0][1:]), statistics.median(times[1][1:])
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    arguments = parser.parse_args()
-
-    figures = {}
-    print(f"{'work':42} {'d2_structures':>14} {'other way':>11} {'ratio':>8}")
-    for name, pair in work().items():
-        ours, other = measure(pair, arguments.rounds)
-        figures[name] = {"d2_structures_ms": ours, "other_ms": other, "ratio": other / ours}
-        print(f"{name:42} {ours:11.2f} ms {other:8.2f} ms {other / ours:7.1f}x")
-    if arguments.json:
-        record = {
-            "figures": figures,
-            "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-            "versions": {"torch": torch.__version__, "numpy": np.__version__},
-            "date": time.strftime("%Y-%m-%d"),
-        }
-        arguments.json.write_text(json.dumps(record, indent=2) + "\n")
+    rows = {name: measure_pairs(ours, other) for name, (ours, other) in work().items()}
+    report("structures-masks-boxes-keypoints", rows, "plain torch")
 
 
 if __name__ == "__main__":

@@ -1,24 +1,15 @@
 """Time one picture of 100 masks, boxes and labels on 800×1200 against other drawing tools.
 
-Each round draws the same instances once with every tool, so that a busy machine slows all of
-them. Peers that are not installed are reported as skipped.
-
-    python benchmarks/structures/visualizer.py [--rounds 15] [--json results.json]
+Peers that are not installed are left out.
 """
 
-import argparse
 import importlib.util
-import json
-import os
-import platform
-import statistics
-import time
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import torch
+from _paired import measure_pairs, report
 
 from d2_structures import Boxes, Instances
 from d2_structures.visualizer import Visualizer
@@ -94,44 +85,21 @@ def detectron2_drawer(image: np.ndarray, instances: Instances) -> Callable[[], n
 PEERS = {"supervision": supervision_drawer, "detectron2": detectron2_drawer}
 
 
-def measure(drawers: dict[str, Callable[[], np.ndarray]], rounds: int) -> dict[str, float]:
-    """Median milliseconds of each, drawn in turns."""
-    times: dict[str, list[float]] = {name: [] for name in drawers}
-    for draw in drawers.values():
-        draw()
-    for _ in range(rounds):
-        for name, draw in drawers.items():
-            start = time.perf_counter()
-            draw()
-            times[name].append((time.perf_counter() - start) * 1e3)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    arguments = parser.parse_args()
-
     scene = build_scene()
-    drawers = {"d2_structures": d2_drawer(*scene)}
+    ours = d2_drawer(*scene)
+    rows = {}
     for name, build in PEERS.items():
         if importlib.util.find_spec(name) is None:
-            print(f"{name:14} skipped: not installed")
+            print(f"{name} is not installed: not compared with it")
         else:
-            drawers[name] = build(*scene)
-    medians = measure(drawers, arguments.rounds)
-    for name, median in medians.items():
-        print(f"{name:14} {median:8.1f} ms   {median / medians['d2_structures']:6.2f} x ours")
-    if arguments.json:
-        record = {
-            "work": f"{COUNT} masks, boxes and labels on {HEIGHT}x{WIDTH}",
-            "median_ms": medians,
-            "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-            "versions": {"python": platform.python_version(), "numpy": np.__version__},
-            "date": time.strftime("%Y-%m-%d"),
-        }
-        arguments.json.write_text(json.dumps(record, indent=2) + "\n")
+            rows[f"beside {name}"] = measure_pairs(ours, build(*scene), seconds=10)
+    report(
+        "structures-visualizer",
+        rows or {"alone": measure_pairs(ours)},
+        "peer",
+        work=f"{COUNT} masks, boxes and labels on {HEIGHT}x{WIDTH}",
+    )
 
 
 if __name__ == "__main__":
