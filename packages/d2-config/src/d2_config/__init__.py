@@ -2,13 +2,13 @@
 
 from .cfg_node import CfgNode
 from .defaults import get_cfg
+from .dotted_name import locate
 from .errors import ConfigFileError, ConfigKeyError, ConfigTypeError
 from .from_config import configurable
 from .global_config import global_cfg, set_global_cfg
 from .instantiation import instantiate
 from .lazy_call import LazyCall
 from .lazy_config import LazyConfig
-from .locate import locate
 from .registry import Registry
 from .versions import downgrade_config, upgrade_config
 

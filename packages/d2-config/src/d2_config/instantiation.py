@@ -8,9 +8,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from .dotted_name import locate, qualified_name
 from .errors import ConfigKeyError, did_you_mean
 from .lazy_call import TARGET
-from .locate import locate, qualified_name
 from .nodes import is_empty, is_mapping, is_sequence, join, resolved, root_path
 
 

@@ -1,11 +1,14 @@
 """Describe a call instead of making it."""
 
+import functools
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from typing import Any
 
+import attrs
 from omegaconf import DictConfig
 
-from .locate import qualified_name
+from .dotted_name import qualified_name
 from .nodes import as_config
 
 TARGET = "_target_"
@@ -42,7 +45,9 @@ class LazyCall:
     def __call__(self, *args: Any, **kwargs: Any) -> DictConfig:
         target = self._target
         if callable(target):
-            target = qualified_name(target) or target
+            # omegaconf would take a dataclass or attrs class for a description of a config.
+            held = functools.partial(target) if _is_record(target) else target
+            target = qualified_name(target) or held
         if args:
             raise TypeError(
                 f"LazyCall({target})(...) takes keyword arguments only, got positional {args!r}; "
@@ -51,3 +56,7 @@ class LazyCall:
         if TARGET in kwargs:
             raise TypeError(f"the argument name {TARGET!r} is reserved")
         return as_config({TARGET: target, **kwargs})
+
+
+def _is_record(target: Any) -> bool:
+    return isinstance(target, type) and (is_dataclass(target) or attrs.has(target))

@@ -54,20 +54,22 @@ def setup_logger(
     """
     if abbrev_name is None:
         abbrev_name = FAMILY if name == "detectron2" else name
+    names = (name, *PACKAGES) if name == FAMILY else (name,)
+    loggers = [logging.getLogger(logger_name) for logger_name in names]
+    present = [handler for logger in loggers for handler in logger.handlers]
+    handlers: list[logging.Handler] = []
+    if distributed_rank == 0:
+        console = next((h for h in present if isinstance(h, _ConsoleHandler)), None)
+        handlers.append(console or _ConsoleHandler(name, abbrev_name, color=color))
     log_file = _log_file(output, distributed_rank)
-    for logger_name in (name, *PACKAGES) if name == FAMILY else (name,):
-        logger = logging.getLogger(logger_name)
+    if log_file is not None:
+        file = next((h for h in present if _file_of(h) == log_file), None)
+        handlers.append(file or _file_handler(log_file, name, abbrev_name))
+    for logger in loggers:
         logger.setLevel(logging.DEBUG)
         logger.propagate = False
-        if distributed_rank == 0 and not any(type(h) is _ConsoleHandler for h in logger.handlers):
-            console = _ConsoleHandler()
-            console.setFormatter(_ConsoleFormatter(name, abbrev_name, color=color))
-            logger.addHandler(console)
-        if log_file is not None and log_file not in map(_file_of, logger.handlers):
-            # Appending line by line, so several loggers may share one file.
-            file_handler = logging.FileHandler(log_file, encoding="utf-8")
-            file_handler.setFormatter(_AbbreviatingFormatter(name, abbrev_name, _PLAIN_FORMAT))
-            logger.addHandler(file_handler)
+        for handler in handlers:
+            logger.addHandler(handler)  # adding one again has no effect
     return logging.getLogger(name)
 
 
@@ -195,11 +197,18 @@ def _file_of(handler: logging.Handler) -> str | None:
     return handler.baseFilename if isinstance(handler, logging.FileHandler) else None
 
 
+def _file_handler(log_file: str, name: str, abbreviation: str) -> logging.FileHandler:
+    handler = logging.FileHandler(log_file, encoding="utf-8")
+    handler.setFormatter(_AbbreviatingFormatter(name, abbreviation, _PLAIN_FORMAT))
+    return handler
+
+
 class _ConsoleHandler(logging.StreamHandler[TextIO]):
     """Write to whatever ``sys.stdout`` is at that moment, as redirections expect."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, abbreviation: str, *, color: bool) -> None:
         logging.Handler.__init__(self, logging.DEBUG)
+        self.setFormatter(_ConsoleFormatter(name, abbreviation, color=color))
 
     @property
     def stream(self) -> TextIO:

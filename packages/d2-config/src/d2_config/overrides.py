@@ -65,6 +65,8 @@ def _parse(text: str) -> "Override":
             f"the override {text!r} describes a sweep over several values; "
             "write a list as [a,b], a text with commas as 'a,b'"
         )
+    if not override.key_or_group:
+        raise ValueError(f"cannot understand the override {text!r}: the key is missing")
     if override.package is not None:
         raise ValueError(f"the override {text!r} has an @package, which configs here do not have")
     return override
@@ -121,7 +123,7 @@ class _Change:
             node[key] = {}
             child = node[key]
         if not isinstance(child, (DictConfig, ListConfig)):
-            raise TypeError(
+            raise ConfigKeyError(
                 f"override {self.text!r}: {inner_path} is {child!r}, it has no keys of its own"
             )
         return child, inner_path

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from .dotted_name import qualified_name
 from .lazy_call import TARGET
-from .locate import qualified_name
 from .nodes import is_mapping, is_sequence, written_children
 
 _LINE_LENGTH = 88

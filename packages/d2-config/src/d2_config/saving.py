@@ -15,11 +15,11 @@ import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from .atomic_file import write_atomically
+from .dotted_name import qualified_name
 from .lazy_call import TARGET
-from .locate import qualified_name
 from .nodes import is_empty, is_mapping, is_sequence, join, written_children
 
-_LOCATE = "d2_config.locate.locate"
+_LOCATE = "d2_config.locate"
 _BIND = "d2_config.saving.bind"
 _LOST = "d2_config.saving.lost_value"
 
@@ -78,19 +78,39 @@ def lost_value(description: str) -> Any:
     )
 
 
+_LINE_BREAKS = "\x85\u2028\u2029"
+"""Unicode's own line breaks, which YAML folds unless they are escaped."""
+
+
 class _Dumper(yaml.SafeDumper):
-    """Repeat what occurs twice instead of using anchors: the file is for people."""
+    """For people: a key a line, short lists in one line, no anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
+        """Repeat what occurs twice."""
         return True
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: Any = None) -> yaml.MappingNode:
+        """Write mappings as blocks, empty ones as ``{}``."""
+        return super().represent_mapping(tag, mapping, flow_style=not mapping)
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """Escape what would not survive reading."""
+        style = '"' if any(character in data for character in _LINE_BREAKS) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def _plain(value: Any, path: str, lost: dict[str, str]) -> Any:
     """Return ``value`` as mappings, lists and scalars; note in ``lost`` what has no such form."""
     if isinstance(value, Enum):
         return {TARGET: _LOCATE, "name": f"{qualified_name(type(value))}.{value.name}"}
-    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+    if value is None or isinstance(value, bytes):
         return value
+    for kind in (bool, int, float, str):  # NumPy's float64 is a float: make it plain
+        if isinstance(value, kind):
+            return kind(value)
     if isinstance(value, PurePath):
         return str(value)
     if is_mapping(value):

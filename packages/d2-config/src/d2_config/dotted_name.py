@@ -70,9 +70,11 @@ def qualified_name(obj: Callable[..., Any]) -> str | None:
     """
     module_name = getattr(obj, "__module__", None)
     path = getattr(obj, "__qualname__", None)
-    if not isinstance(module_name, str) or not isinstance(path, str) or "<" in path:
+    if not isinstance(module_name, str) or not isinstance(path, str):
         return None
     modules = module_name.split(".")
+    if not all(part.isidentifier() for part in [*modules, *path.split(".")]):  # "<lambda>"
+        return None
     for length in range(1, len(modules) + 1):
         candidate = ".".join(modules[:length])
         if _lookup(candidate, path.split(".")) is obj or _is_same_method(candidate, path, obj):
