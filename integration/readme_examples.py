@@ -1,4 +1,4 @@
-"""The Python examples of a README, as the tests run them."""
+"""The Python examples of a README, as the tests run them: one program from top to bottom."""
 
 import os
 import re

@@ -13,8 +13,7 @@ READMES = [ROOT / "README.md", *sorted((ROOT / "packages").glob("*/README.md"))]
 def test_the_examples_of_a_readme_run(readme, tmp_path):
     examples = python_examples(readme)
     assert examples, f"{readme} shows no Python example"
-    for example in examples:
-        run_example(example, tmp_path)
+    run_example("\n".join(examples), tmp_path)
 
 
 def test_a_failing_example_is_reported(tmp_path):

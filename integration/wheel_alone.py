@@ -26,8 +26,7 @@ def main(module_name: str, readme: str, *absent: str) -> None:
     if not examples:
         raise SystemExit(f"{readme} has no Python example")
     with tempfile.TemporaryDirectory() as folder:
-        for example in examples:
-            run_example(example, folder)
+        run_example("\n".join(examples), folder)
     without = f", without {', '.join(absent)}" if absent else ""
     print(f"{module_name}: {len(module.__all__)} names, {len(examples)} examples{without}")
 

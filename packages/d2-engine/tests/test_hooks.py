@@ -192,7 +192,13 @@ def test_random_numbers_depend_on_the_iteration_only():
             hooks.IterationSeed(3),
             hooks.CallbackHook(
                 after_step=lambda t: seen.update(
-                    {t.iter: (random.random(), np.random.rand(), torch.rand(()).item())}
+                    {
+                        t.iter: (
+                            random.random(),
+                            np.random.random_sample(),  # noqa: NPY002  # the one that is seeded
+                            torch.rand(()).item(),
+                        )
+                    }
                 )
             ),
             start=start,

@@ -41,7 +41,7 @@ def train(output: str) -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     trainer = SimpleTrainer(model, make_batches(rank, world_size), optimizer)
     trainer.train(0, 3)
-    loss = trainer.storage.latest()["loss"][0] if rank == 0 else None
+    loss = trainer.storage.latest()["total_loss"][0] if rank == 0 else None
     DetectionCheckpointer(model, output).save("model", loss=loss)
     comm.synchronize()
     # Only the main process is allowed to find the file.
@@ -62,7 +62,7 @@ def test_two_processes_train_as_one_with_the_whole_batch(tmp_path):
     trainer = SimpleTrainer(model, make_batches(0, 1), torch.optim.SGD(model.parameters(), lr=0.1))
     trainer.train(0, 3)
     assert torch.allclose(model.layer.weight, distributed.layer.weight, atol=1e-6)
-    assert extra["loss"] == pytest.approx(trainer.storage.latest()["loss"][0], rel=1e-5)
+    assert extra["loss"] == pytest.approx(trainer.storage.latest()["total_loss"][0], rel=1e-5)
 
 
 def test_one_process_simply_calls_the_function():

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from d2_data.aspect_ratio_grouping import (
@@ -82,6 +83,8 @@ def build_detection_train_loader(
         ),
         num_workers=num_workers,
         collate_fn=collate,
+        # Without one of its own it would draw from the generator that models draw from.
+        generator=torch.Generator().manual_seed(seed % 2**63),
     )
 
 

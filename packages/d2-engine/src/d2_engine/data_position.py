@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, IterableDataset, Sampler
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,8 @@ def starting_at(loader: Iterable[Any], batch: int) -> Iterable[Any]:
     """
     if batch == 0:
         return loader
-    if not isinstance(loader, DataLoader) or loader.batch_sampler is None:
+    has_indices = isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset)
+    if not has_indices or loader.batch_sampler is None:
         logger.warning("Reading %d batches to continue the data where it was left", batch)
         return _Remainder(loader, batch)
     settings: dict[str, Any] = {

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from d2_engine import atomic_file
+from d2_config.atomic_file import replacing, write_atomically
 from d2_engine.checkpoint.compatibility import check_same_architecture, is_derived
 from d2_engine.checkpoint.reading import read_checkpoint
 from d2_modeling.weights import WeightMatch, match_weights
@@ -97,7 +97,7 @@ class Checkpointer:
         data.update(kwargs)
         path = Path(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint %s", path)
-        with atomic_file.replacing(path) as temporary:
+        with replacing(path) as temporary:
             torch.save(data, temporary)
         self.tag_last_checkpoint(path.name)
 
@@ -159,7 +159,7 @@ class Checkpointer:
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Note the name of the newest checkpoint."""
-        atomic_file.write_text(Path(self.save_dir, LAST_CHECKPOINT), last_filename_basename)
+        write_atomically(Path(self.save_dir, LAST_CHECKPOINT), last_filename_basename)
 
     def _read(self, path: str) -> dict[str, Any]:
         return read_checkpoint(path)

@@ -1,6 +1,7 @@
 """Arguments, errors and exit codes of the ``d2`` command."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 
@@ -8,6 +9,11 @@ from d2_engine.cli import environment, evaluate, predict, train
 
 _FAILURES = (ArithmeticError, ImportError, LookupError, OSError, TypeError, ValueError)
 """What bad input raises; anything else is a bug and shows its traceback."""
+
+_WORKER_TRACEBACK = "Original Traceback (most recent call last):"
+"""In the message of an error that a loading process met and torch brought here as text."""
+
+_LAST_ERROR = re.compile(r"^[\w.]*(?:Error|Exception): ", re.MULTILINE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,5 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 def _message(error: BaseException) -> str:
     """What happened, and where in the config it did."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    if text.startswith("Caught ") and _WORKER_TRACEBACK in text:
+        text = _LAST_ERROR.split(text)[-1].strip()
     notes = getattr(error, "__notes__", [])
     return "\n  ".join([text or type(error).__name__, *notes])

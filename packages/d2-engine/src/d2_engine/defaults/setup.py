@@ -11,8 +11,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from d2_config import LazyConfig
+from d2_config.atomic_file import write_atomically
 from d2_config.logger import setup_logger
-from d2_engine import atomic_file
 from d2_engine.environment import collect_environment, format_environment
 from d2_engine.hooks.seeding import seed_generators, split_seed
 from d2_structures import comm
@@ -94,7 +94,7 @@ def default_setup(cfg: Any, args: Any) -> None:
         if isinstance(cfg, DictConfig):
             LazyConfig.save(cfg, path)
         else:
-            atomic_file.write_text(path, cfg.dump())
+            write_atomically(path, cfg.dump())
         logger.info("The full config was saved to %s", path)
     seed = run_seed(cfg)
     logger.info("Seed: %d", seed)

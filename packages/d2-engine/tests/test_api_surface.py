@@ -1,0 +1,48 @@
+"""The public names of the package; removing one is deliberate."""
+
+import importlib
+
+import pytest
+
+NAMES = {
+    "d2_engine": ["AMPTrainer", "HookBase", "SimpleTrainer", "TrainerBase", "launch"],
+    "d2_engine.checkpoint": [
+        "Checkpointer",
+        "DetectionCheckpointer",
+        "PeriodicCheckpointer",
+        "load_restricted_pickle",
+        "read_checkpoint",
+    ],
+    "d2_engine.defaults": [
+        "DefaultPredictor",
+        "create_ddp_model",
+        "default_argument_parser",
+        "default_setup",
+        "default_writers",
+    ],
+    "d2_engine.hooks": [
+        "AutogradProfiler",
+        "BestCheckpointer",
+        "CallbackHook",
+        "EvalHook",
+        "IterationSeed",
+        "IterationTimer",
+        "LRScheduler",
+        "PeriodicCheckpointer",
+        "PeriodicWriter",
+        "PreciseBN",
+        "TorchProfiler",
+    ],
+    "d2_engine.model_zoo": ["get_config", "get_config_file", "list_config_files"],
+}
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_the_public_names_are_these(module):
+    assert sorted(importlib.import_module(module).__all__) == NAMES[module]
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_every_public_name_is_there_and_documented(module):
+    for name in NAMES[module]:
+        assert getattr(importlib.import_module(module), name).__doc__, name

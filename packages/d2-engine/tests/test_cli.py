@@ -1,0 +1,285 @@
+"""The ``d2`` command: what it prints, writes and returns."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools.coco import COCO
+
+from d2_engine.cli import main
+
+
+@pytest.fixture(scope="module")
+def run(tiny_config, tmp_path_factory):
+    """The folder of a finished run of six iterations."""
+    folder = tmp_path_factory.mktemp("runs") / "straight"
+    assert main(["train", str(tiny_config), "--output", str(folder)]) == 0
+    return folder
+
+
+def weights(folder: Path, name: str = "model_final.pth") -> dict:
+    return torch.load(folder / name, weights_only=True)["model"]
+
+
+def losses(folder: Path) -> dict[int, float]:
+    lines = map(json.loads, (folder / "metrics.json").read_text().splitlines())
+    return {line["iteration"]: line["total_loss"] for line in lines if "total_loss" in line}
+
+
+def assert_same_weights(a: dict, b: dict) -> None:
+    assert a.keys() == b.keys()
+    for name, value in a.items():
+        assert torch.equal(value, b[name]), name
+
+
+def fails(capfd, *arguments, code: int = 1) -> str:
+    """Run a command that fails; returns its one message, which has no traceback."""
+    assert main([str(a) for a in arguments]) == code
+    error = capfd.readouterr().err
+    assert "Traceback" not in error
+    message = [line for line in error.splitlines() if line.startswith("d2 ")]
+    assert len(message) == 1, error
+    return error[error.index("d2 ") :]
+
+
+# ------------------------------------------------------------------------- training
+
+
+def test_training_writes_its_folder(run):
+    names = {path.name for path in run.iterdir()}
+    assert {
+        "config.yaml",
+        "contact_sheet.png",
+        "inference",
+        "last_checkpoint",
+        "log.txt",
+        "metadata.json",
+        "metrics.json",
+        "model_final.pth",
+    } <= names
+    assert sorted(losses(run)) == list(range(6))
+    assert json.loads((run / "metadata.json").read_text())["thing_classes"][0] == "ellipse"
+
+
+def test_a_resumed_run_equals_one_that_was_never_stopped(run, tiny_config, tmp_path):
+    folder = tmp_path / "resumed"
+    # As if the run had ended after its first checkpoint.
+    shutil.copytree(run, folder)
+    (folder / "last_checkpoint").write_text("model_0000002.pth")
+    (folder / "model_final.pth").unlink()
+    (folder / "metrics.json").unlink()
+    command = ["train", str(tiny_config), "--output", str(folder), "--resume"]
+    assert main(command) == 0
+    assert_same_weights(weights(folder), weights(run))
+    assert sorted(losses(folder)) == [3, 4, 5]
+
+
+def test_the_same_seed_gives_the_same_weights_with_workers(run, tiny_config, tmp_path):
+    overrides = ["dataloader.train.num_workers=2", "train.max_iter=6"]
+    assert main(["train", str(tiny_config), "--output", str(tmp_path), *overrides]) == 0
+    assert_same_weights(weights(tmp_path), weights(run))
+
+
+def test_overrides_may_stand_before_and_behind_options(tiny_config, tmp_path):
+    command = ["train", str(tiny_config), "train.log_period=1", "--output", str(tmp_path)]
+    assert main([*command, "train.max_iter=1"]) == 0
+    assert list(losses(tmp_path)) == [0]
+
+
+def test_the_number_of_classes_is_taken_from_the_data(tiny_config, tmp_path):
+    overrides = ["model.roi_heads.num_classes=null", "train.max_iter=1"]
+    assert main(["train", str(tiny_config), "--output", str(tmp_path), *overrides]) == 0
+    assert weights(tmp_path)["roi_heads.box_predictor.cls_score.weight"].shape[0] == 5
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_checkpoint_from_which_training_goes_on(signum, tiny_config, tmp_path):
+    command = [sys.executable, "-c", "from d2_engine.cli import main; raise SystemExit(main())"]
+    command += ["train", str(tiny_config), "--output", str(tmp_path), "train.max_iter=100000"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ
+    )
+    metrics = tmp_path / "metrics.json"
+    while process.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") > 1):
+        time.sleep(0.05)
+    process.send_signal(signum)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + signum, error
+    assert f"training interrupted by {signum.name}" in error
+    assert "--resume" in error
+    assert "Traceback" not in error
+
+    name = (tmp_path / "last_checkpoint").read_text()
+    done = torch.load(tmp_path / name, weights_only=True)["iteration"]
+    last = done + 2
+    again = ["train", str(tiny_config), "--output", str(tmp_path), "--resume"]
+    assert main([*again, f"train.max_iter={last}"]) == 0
+    assert max(losses(tmp_path)) == last - 1
+
+
+# ----------------------------------------------------------- evaluating, predicting
+
+
+def test_evaluation_of_a_run_repeats_its_numbers(run, tmp_path, capfd):
+    assert main(["eval", str(run), "--output", str(tmp_path)]) == 0
+    printed = capfd.readouterr().out
+    last = json.loads((run / "metrics.json").read_text().splitlines()[-1])
+    row = next(line for line in printed.splitlines() if line.startswith("| bbox"))
+    assert f"{last['bbox/AP50']:.2f}" in row
+
+
+def test_evaluation_needs_weights(tiny_config, capfd):
+    assert "--weights FILE" in fails(capfd, "eval", tiny_config)
+
+
+def test_prediction_needs_nothing_but_the_run_folder(run, shapes, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(run, moved)
+    text = (moved / "config.yaml").read_text()
+    (moved / "config.yaml").write_text(text.replace(str(shapes), "/the/data/is/gone"))
+    pictures = sorted((shapes / "images").iterdir())[:2]
+    output = tmp_path / "seen"
+    command = ["predict", *map(str, pictures), "--run", str(moved), "--output", str(output)]
+    assert main([*command, "--threshold", "0"]) == 0
+    for picture in pictures:
+        drawn = np.asarray(Image.open(output / f"{picture.stem}.png"))
+        assert drawn.shape == (64, 64, 3)
+    coco = COCO(output / "predictions.json")
+    assert [c["name"] for c in coco.loadCats(coco.getCatIds())][3] == "star"
+    assert coco.anns
+    assert {a["image_id"] for a in coco.anns.values()} <= {1, 2}
+
+
+def test_a_folder_of_pictures_may_be_given(run, shapes, tmp_path):
+    assert (
+        main(["predict", str(shapes / "images"), "--run", str(run), "--output", str(tmp_path)]) == 0
+    )
+    assert len(list(tmp_path.glob("*.png"))) == 12
+
+
+def test_pictures_of_one_name_do_not_replace_each_other(run, shapes, tmp_path):
+    picture = sorted((shapes / "images").iterdir())[0]
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        shutil.copy(picture, tmp_path / name / f"same{picture.suffix}")
+    found = [str(tmp_path / name) for name in ("a", "b")]
+    assert main(["predict", *found, "--run", str(run), "--output", str(tmp_path / "out")]) == 0
+    assert {p.name for p in (tmp_path / "out").glob("*.png")} == {"same.png", "same_2.png"}
+
+
+def test_the_environment_shows_versions_and_kernels(capfd):
+    assert main(["env"]) == 0
+    printed = capfd.readouterr().out
+    for name in ("d2-ops", "torch", "CUDA", "d2-ops cpu_library"):
+        assert any(line.startswith(name) for line in printed.splitlines()), name
+
+
+# ------------------------------------------------------------------------ bad input
+
+
+def test_a_missing_annotation_file_is_named(tiny_config, tmp_path, capfd):
+    message = fails(
+        capfd, "train", tiny_config, "--output", tmp_path, "data.train.json=no/such.json"
+    )
+    assert "no/such.json does not exist" in message
+    assert "data.train.json" in message
+
+
+def test_an_undeclared_category_is_named(tiny_config, shapes, tmp_path, capfd):
+    content = json.loads((shapes / "instances.json").read_text())
+    content["annotations"][0]["category_id"] = 77
+    broken = tmp_path / "broken.json"
+    broken.write_text(json.dumps(content))
+    message = fails(
+        capfd, "train", tiny_config, "--output", tmp_path / "run", f"data.train.json={broken}"
+    )
+    assert "77" in message
+    assert "broken.json" in message
+
+
+def broken_images(shapes: Path, folder: Path) -> Path:
+    shutil.copytree(shapes / "images", folder)
+    return folder
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_image_of_another_size_is_named(tiny_config, shapes, tmp_path, capfd, workers):
+    folder = broken_images(shapes, tmp_path / "images")
+    for picture in folder.iterdir():
+        Image.open(picture).resize((50, 40)).save(picture)
+    message = fails(
+        *(capfd, "train", tiny_config, "--output", tmp_path / "run"),
+        *(f"data.train.images={folder}", f"dataloader.train.num_workers={workers}"),
+    )
+    assert str(folder) in message
+    assert "50" in message
+    assert "64" in message
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_truncated_picture_is_named(tiny_config, shapes, tmp_path, capfd, workers):
+    folder = broken_images(shapes, tmp_path / "images")
+    for picture in folder.iterdir():
+        picture.write_bytes(picture.read_bytes()[: picture.stat().st_size // 2])
+    message = fails(
+        *(capfd, "train", tiny_config, "--output", tmp_path / "run"),
+        *(f"data.train.images={folder}", f"dataloader.train.num_workers={workers}"),
+    )
+    assert str(folder) in message
+
+
+def test_a_typo_in_an_override_names_the_key_meant(tiny_config, capfd):
+    message = fails(capfd, "train", tiny_config, "train.max_itre=10")
+    assert "train.max_itre" in message
+    assert "train.max_iter" in message.replace("train.max_itre", "")
+
+
+def test_an_unknown_config_names_close_ones(capfd):
+    message = fails(capfd, "train", "quickstart/mask_rcnn_shape.py")
+    assert "quickstart/mask_rcnn_shapes.py" in message
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(tiny_config, tmp_path, capfd):
+    other = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 5))
+    torch.save({"model": other.state_dict()}, tmp_path / "other.pth")
+    message = fails(
+        *(capfd, "train", tiny_config, "--output", tmp_path / "run"),
+        f"train.init_checkpoint={tmp_path / 'other.pth'}",
+    )
+    assert "other.pth" in message
+    assert "0.{bias, weight}" in message
+
+
+def test_a_number_of_classes_that_does_not_fit_the_data_is_refused(tiny_config, tmp_path, capfd):
+    message = fails(
+        *(capfd, "train", tiny_config, "--output", tmp_path),
+        "model.roi_heads.num_classes=80",
+    )
+    assert "is 80" in message
+    assert "set model.roi_heads.num_classes=4" in message
+
+
+def test_a_missing_picture_is_named(run, tmp_path, capfd):
+    message = fails(capfd, "predict", "nowhere.jpg", "--run", run, "--output", tmp_path)
+    assert "nowhere.jpg" in message
+
+
+def test_debug_shows_the_traceback(tiny_config):
+    with pytest.raises(KeyError, match="train.max_itre"):
+        main(["train", str(tiny_config), "train.max_itre=10", "--debug"])
+
+
+@pytest.mark.parametrize("arguments", [[], ["trian"], ["train"], ["env", "x"], ["env", "--no"]])
+def test_a_wrong_command_line_exits_with_2(arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2

@@ -1,0 +1,49 @@
+"""What a run leaves behind."""
+
+import pytest
+
+from d2_config import LazyConfig
+from d2_data import Metadata
+from d2_engine.run_folder import load_config, load_metadata, save_metadata
+
+
+def test_a_config_is_found_by_path_and_by_name(tiny_config):
+    assert load_config(tiny_config).train.max_iter == 6
+    assert load_config("quickstart/mask_rcnn_shapes.py").model.roi_heads.num_classes == 4
+
+
+def test_the_config_of_a_run_begins_with_its_last_checkpoint(tiny_config, tmp_path):
+    LazyConfig.save(load_config(tiny_config), tmp_path / "config.yaml")
+    (tmp_path / "last_checkpoint").write_text("model_0000003.pth")
+    cfg = load_config(tmp_path)
+    assert cfg.train.init_checkpoint == str(tmp_path / "model_0000003.pth")
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"not the folder of a training run"):
+        load_config(tmp_path)
+
+
+def test_a_run_without_checkpoint_is_refused(tiny_config, tmp_path):
+    LazyConfig.save(load_config(tiny_config), tmp_path / "config.yaml")
+    with pytest.raises(FileNotFoundError, match="no checkpoint yet"):
+        load_config(tmp_path)
+
+
+def test_classes_come_back_with_integer_ids(tmp_path):
+    metadata = Metadata(name="pets").set(
+        thing_classes=["cat", "dog"],
+        thing_colors=[[1, 2, 3], [4, 5, 6]],
+        thing_dataset_id_to_contiguous_id={17: 0, 18: 1},
+        json_file="not kept",
+    )
+    save_metadata(tmp_path, metadata)
+    read = load_metadata(tmp_path)
+    assert read.thing_classes == ["cat", "dog"]
+    assert read.thing_colors == [[1, 2, 3], [4, 5, 6]]
+    assert read.thing_dataset_id_to_contiguous_id == {17: 0, 18: 1}
+    assert read.get("json_file") is None
+
+
+def test_a_run_without_metadata_has_empty_metadata(tmp_path):
+    assert load_metadata(tmp_path).get("thing_classes") is None
