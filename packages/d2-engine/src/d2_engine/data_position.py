@@ -22,8 +22,11 @@ def starting_at(loader: Iterable[Any], batch: int) -> Iterable[Any]:
     """
     if batch == 0:
         return loader
-    has_indices = isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset)
-    if not has_indices or loader.batch_sampler is None:
+    if (
+        not isinstance(loader, DataLoader)
+        or isinstance(loader.dataset, IterableDataset)
+        or loader.batch_sampler is None
+    ):
         logger.warning("Reading %d batches to continue the data where it was left", batch)
         return _Remainder(loader, batch)
     settings: dict[str, Any] = {

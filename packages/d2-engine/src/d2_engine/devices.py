@@ -1,5 +1,7 @@
 """Where a model runs, and in which precision."""
 
+from typing import Any
+
 import torch
 
 
@@ -39,5 +41,6 @@ def use_mixed_precision(enabled: bool | str, device: torch.device) -> bool:
         raise ValueError(f"train.amp.enabled is true, false or auto, got {enabled!r}")
     if device.type == "cuda":
         return True
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.13 and later
+    tell: Any = getattr(torch.cpu, "get_capabilities", dict)  # torch 2.13 and later
+    capabilities = tell()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
