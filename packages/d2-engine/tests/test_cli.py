@@ -83,6 +83,16 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(run, tiny_config, tmp_p
     assert sorted(losses(folder)) == [3, 4, 5]
 
 
+def test_a_run_without_a_seed_keeps_the_one_it_drew_when_it_is_resumed(tiny_config, tmp_path):
+    command = ["train", str(tiny_config), "train.seed=null", "train.max_iter=6"]
+    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
+    assert main([*command, "--output", str(straight)]) == 0
+    shutil.copytree(straight, resumed)
+    (resumed / "last_checkpoint").write_text("model_0000002.pth")
+    assert main([*command, "--output", str(resumed), "--resume"]) == 0
+    assert_same_weights(weights(resumed), weights(straight))
+
+
 def test_the_same_seed_gives_the_same_weights_with_workers(run, tiny_config, tmp_path):
     overrides = ["dataloader.train.num_workers=2", "train.max_iter=6"]
     assert main(["train", str(tiny_config), "--output", str(tmp_path), *overrides]) == 0
@@ -139,6 +149,18 @@ def test_evaluation_of_a_run_repeats_its_numbers(run, tmp_path, capfd):
 
 def test_evaluation_needs_weights(tiny_config, capfd):
     assert "--weights FILE" in fails(capfd, "eval", tiny_config)
+
+
+@pytest.mark.parametrize("command", ["eval", "predict"])
+def test_weights_of_a_backbone_alone_are_not_used(command, run, shapes, tmp_path, capfd):
+    whole = weights(run)
+    backbone = {name: value for name, value in whole.items() if name.startswith("backbone.")}
+    torch.save({"model": backbone}, tmp_path / "backbone.pth")
+    arguments = [run] if command == "eval" else [shapes / "images", "--run", run]
+    arguments += ["--output", tmp_path / "out", "--weights", tmp_path / "backbone.pth"]
+    message = fails(capfd, command, *arguments)
+    assert "backbone.pth" in message
+    assert "proposal_generator" in message
 
 
 def test_prediction_needs_nothing_but_the_run_folder(run, shapes, tmp_path):

@@ -7,6 +7,7 @@ The config has ``model``, ``dataloader`` (``train``, ``test``, ``evaluator``), `
 import argparse
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -51,8 +52,8 @@ def train_detector(cfg: DictConfig, *, resume: bool = False) -> Results:
         ValueError: if the number of classes does not fit the data, or a checkpoint the model.
     """
     with Interruption() as interruption:
+        seed = cfg.train.seed = _settle_seed(cfg, resume=resume)
         default_setup(cfg, argparse.Namespace(resume=resume))
-        seed = run_seed(cfg)
         loader = instantiate(OmegaConf.merge(cfg.dataloader.train, {"seed": seed}))
         metadata = _training_metadata(cfg)
         _settle_num_classes(cfg, metadata)
@@ -142,6 +143,17 @@ def evaluate_detector(cfg: DictConfig, model: nn.Module, *, report: bool = False
     if report:
         write_report(cfg, model, evaluator)
     return results
+
+
+def _settle_seed(cfg: DictConfig, *, resume: bool) -> int:
+    """Return the one seed of the run; without one in the config, a resumed run keeps its own."""
+    began_with = None
+    saved = Path(cfg.train.output_dir, CONFIG)
+    if resume and cfg.train.get("seed") is None and saved.is_file():
+        began_with = OmegaConf.select(LazyConfig.load(saved), "train.seed")
+    # Other machines may not see the folder of the main process.
+    began_with = comm.all_gather(began_with)[0]
+    return run_seed(cfg) if began_with is None else int(began_with)
 
 
 def _training_metadata(cfg: DictConfig) -> Metadata:

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if not cfg.train.init_checkpoint:
         raise ValueError("there is nothing to evaluate: give a checkpoint with --weights FILE")
     model = build_detector(cfg)
-    DetectionCheckpointer(model).load(cfg.train.init_checkpoint)
+    DetectionCheckpointer(model).load(cfg.train.init_checkpoint, strict=True)
     results = evaluate_detector(cfg, model, report=True)
     print(f"\n{results_table(results)}\n\nEverything is in {cfg.train.output_dir}")
     return 0

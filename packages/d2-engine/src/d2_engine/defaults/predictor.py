@@ -30,6 +30,7 @@ class DefaultPredictor:
 
     Raises:
         TypeError: if ``cfg`` is no lazy config.
+        ValueError: if the checkpoint lacks weights of the model, as that of a backbone does.
 
     Example:
         >>> predictor = DefaultPredictor(cfg)
@@ -45,7 +46,7 @@ class DefaultPredictor:
             )
         self.cfg = cfg.copy()
         self.model: Any = instantiate(cfg.model).to(choose_device(cfg.train.device)).eval()
-        DetectionCheckpointer(self.model).load(cfg.train.init_checkpoint)
+        DetectionCheckpointer(self.model).load(cfg.train.init_checkpoint, strict=True)
         self.metadata = _metadata_of(cfg.dataloader.test)
         mapper = cfg.dataloader.test.mapper
         self.aug = AugmentationList(instantiate(mapper.augmentations))
