@@ -122,6 +122,14 @@ def _needs_torch(package: str) -> bool:
     )
 
 
+def _third_party() -> list[str]:
+    """What the packages need from elsewhere, their optional dependencies included."""
+    projects = [_project(p) for p in PACKAGES]
+    groups = [p["dependencies"] for p in projects]
+    groups += [g for p in projects for g in p.get("optional-dependencies", {}).values()]
+    return sorted({d for group in groups for d in group if not d.startswith("d2-")})
+
+
 def _digest(package: str) -> str:
     """A hash of every file of a package that git does not ignore."""
     folder = f"packages/d2-{package}"
@@ -218,10 +226,7 @@ def lint(session: nox.Session) -> None:
     """ruff (rules and format), mypy, and the layer contracts."""
     sources = [str(ROOT / "packages" / f"d2-{p}" / "src") for p in PACKAGES]
     _share(_torch(session, "cpu"), _session_python(session))
-    third_party = {
-        d for p in PACKAGES for d in _project(p)["dependencies"] if not d.startswith("d2-")
-    }
-    session.install(*LINT_TOOLS, *sorted(third_party))
+    session.install(*LINT_TOOLS, *_third_party())
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy", *sources)

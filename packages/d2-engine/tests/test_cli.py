@@ -305,3 +305,11 @@ def test_a_wrong_command_line_exits_with_2(arguments):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
+
+
+def test_a_folder_that_holds_a_run_is_not_mixed_with_another(run, tiny_config, capfd):
+    before = (run / "metrics.json").read_text()
+    message = fails(capfd, "train", tiny_config, "--output", run)
+    assert f"{run} already holds a training run" in message
+    assert "--resume" in message
+    assert (run / "metrics.json").read_text() == before

@@ -23,7 +23,7 @@ from d2_engine.defaults import create_ddp_model, default_setup, default_writers
 from d2_engine.defaults.setup import run_seed
 from d2_engine.devices import choose_device, use_mixed_precision
 from d2_engine.interruption import Interruption, StopOnInterruption, TrainingInterrupted
-from d2_engine.run_folder import CONFIG, save_metadata
+from d2_engine.run_folder import CONFIG, refuse_used_folder, save_metadata
 from d2_engine.run_report import write_report
 from d2_engine.trainers import AMPTrainer, SimpleTrainer
 from d2_eval import inference_on_dataset, print_csv_format
@@ -48,9 +48,12 @@ def train_detector(cfg: DictConfig, *, resume: bool = False) -> Results:
 
     Raises:
         TrainingInterrupted: on a signal, after the checkpoint was saved.
+        FileExistsError: if the folder holds another run and ``resume`` is false.
         FloatingPointError: if a loss is not finite.
         ValueError: if the number of classes does not fit the data, or a checkpoint the model.
     """
+    if not resume:
+        refuse_used_folder(cfg.train.output_dir)
     with Interruption() as interruption:
         seed = cfg.train.seed = _settle_seed(cfg, resume=resume)
         default_setup(cfg, argparse.Namespace(resume=resume))

@@ -24,6 +24,7 @@ from d2_engine.model_zoo import get_config_file
 
 CONFIG = "config.yaml"
 METADATA = "metadata.json"
+METRICS = "metrics.json"
 
 _SAVED_METADATA = (
     "thing_classes",
@@ -61,6 +62,16 @@ def _config_of_run(folder: Path) -> DictConfig:
         raise FileNotFoundError(f"{folder} has no checkpoint yet: there is no {LAST_CHECKPOINT}")
     cfg.train.init_checkpoint = str(folder / tag.read_text(encoding="utf-8").strip())
     return cfg
+
+
+def refuse_used_folder(folder: str | os.PathLike[str]) -> None:
+    """Raise FileExistsError if a run has written to the folder: a new one would mix with it."""
+    for name in (LAST_CHECKPOINT, METRICS):
+        if Path(folder, name).exists():
+            raise FileExistsError(
+                f"{folder} already holds a training run ({name}): continue it with --resume, "
+                "choose another --output, or remove the folder"
+            )
 
 
 def save_metadata(folder: str | os.PathLike[str], metadata: Metadata) -> None:

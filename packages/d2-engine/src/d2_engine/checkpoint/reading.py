@@ -45,7 +45,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
-        from safetensors.torch import load_file  # type: ignore[import-not-found]  # an extra
+        from safetensors.torch import load_file
     except ImportError:
         raise ImportError(
             f"{path.name} is a safetensors file: pip install 'd2-engine[safetensors]'"
