@@ -1,4 +1,4 @@
-// What nms and batched_nms ask of their arguments, on every device.
+// What nms, batched_nms and their rotated twins ask of their arguments, on every device.
 #pragma once
 
 #include <cmath>
@@ -7,9 +7,9 @@
 
 namespace d2_ops {
 
-inline void check_nms_arguments(const Tensor& boxes, const Tensor& scores, const Tensor* idxs, double iou_threshold,
-                                const char* op) {
-  require_matrix(boxes, 4, op, "boxes");
+inline void check_nms_arguments(const Tensor& boxes, int64_t columns, const Tensor& scores, const Tensor* idxs,
+                                double iou_threshold, const char* op) {
+  require_matrix(boxes, columns, op, "boxes");
   require_floating(boxes, op, "boxes");
   require_floating(scores, op, "scores");
   require(scores.dim() == 1 && scores.size(0) == boxes.size(0), op, ": scores must have shape (N,), one per box");

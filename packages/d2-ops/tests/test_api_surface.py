@@ -7,11 +7,14 @@ def test_public_names_are_exactly_these() -> None:
     assert sorted(d2_ops.__all__) == [
         "ROIAlign",
         "batched_nms",
+        "batched_nms_rotated",
+        "box_iou_rotated",
         "build_info",
         "host",
         "load_library",
         "memory",
         "nms",
+        "nms_rotated",
         "paste_masks_in_image",
         "roi_align",
     ]
@@ -29,6 +32,9 @@ def test_documented_parameters_are_kept() -> None:
 
     assert parameters(d2_ops.nms) == ["boxes", "scores", "iou_threshold"]
     assert parameters(d2_ops.batched_nms) == ["boxes", "scores", "idxs", "iou_threshold"]
+    assert parameters(d2_ops.nms_rotated) == parameters(d2_ops.nms)
+    assert parameters(d2_ops.batched_nms_rotated) == parameters(d2_ops.batched_nms)
+    assert parameters(d2_ops.box_iou_rotated) == ["boxes1", "boxes2"]
     assert parameters(d2_ops.paste_masks_in_image) == ["masks", "boxes", "image_shape", "threshold"]
     settings = ["output_size", "spatial_scale", "sampling_ratio", "aligned"]
     assert parameters(d2_ops.roi_align) == ["input", "boxes", *settings]

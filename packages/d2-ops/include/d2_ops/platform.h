@@ -1,12 +1,6 @@
 // What differs between compilers and devices.
 #pragma once
 
-#if defined(__CUDACC__)
-#define D2_OPS_HOST_DEVICE __host__ __device__ __forceinline__
-#else
-#define D2_OPS_HOST_DEVICE inline
-#endif
-
 // A function compiled once per x86-64 level, the best one chosen when the library is loaded.
 // Only code in (or inlined into) the marked function is cloned: call D2_OPS_INLINE bodies from it.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__gnu_linux__) && \
@@ -20,4 +14,10 @@
 #define D2_OPS_INLINE inline __attribute__((always_inline))
 #else
 #define D2_OPS_INLINE inline
+#endif
+
+#if defined(__CUDACC__)
+#define D2_OPS_HOST_DEVICE __host__ __device__ __forceinline__
+#else
+#define D2_OPS_HOST_DEVICE D2_OPS_INLINE
 #endif

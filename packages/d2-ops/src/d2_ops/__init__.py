@@ -6,8 +6,9 @@ from ._lazy import lazy_names
 
 if TYPE_CHECKING:
     from . import host, memory
+    from ._box_iou_rotated import box_iou_rotated
     from ._build_info import build_info
-    from ._nms import batched_nms, nms
+    from ._nms import batched_nms, batched_nms_rotated, nms, nms_rotated
     from ._operators import load_library
     from ._paste_masks import paste_masks_in_image
     from ._roi_align import ROIAlign, roi_align
@@ -15,11 +16,14 @@ if TYPE_CHECKING:
 __all__ = [
     "ROIAlign",
     "batched_nms",
+    "batched_nms_rotated",
+    "box_iou_rotated",
     "build_info",
     "host",
     "load_library",
     "memory",
     "nms",
+    "nms_rotated",
     "paste_masks_in_image",
     "roi_align",
 ]
@@ -29,11 +33,14 @@ __getattr__, __dir__ = lazy_names(
     {
         "ROIAlign": "_roi_align",
         "batched_nms": "_nms",
+        "batched_nms_rotated": "_nms",
+        "box_iou_rotated": "_box_iou_rotated",
         "build_info": "_build_info",
         "host": None,
         "load_library": "_operators",
         "memory": None,
         "nms": "_nms",
+        "nms_rotated": "_nms",
         "paste_masks_in_image": "_paste_masks",
         "roi_align": "_roi_align",
     },

@@ -1,4 +1,4 @@
-"""Non-maximum suppression of axis-aligned boxes."""
+"""Non-maximum suppression of axis-aligned and of rotated boxes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
         TypeError: if an argument is not a floating tensor.
         ValueError: if shapes or devices disagree, or the threshold is NaN.
     """
-    _check(boxes, scores, iou_threshold)
+    _check(boxes, scores, iou_threshold, columns=4)
     kept: Tensor = _ops.nms(boxes, scores, iou_threshold)
     return kept
 
@@ -56,28 +56,85 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
         TypeError: if boxes or scores are not floating tensors, or idxs not an integer tensor.
         ValueError: if shapes or devices disagree, or the threshold is NaN.
     """
-    _check(boxes, scores, iou_threshold)
-    if not isinstance(idxs, Tensor) or idxs.is_floating_point() or idxs.is_complex():
-        raise TypeError(f"idxs must be an integer tensor, got {describe(idxs)}")
-    check_rows("idxs", idxs, boxes)
+    _check(boxes, scores, iou_threshold, columns=4)
+    _check_idxs(idxs, boxes)
     kept: Tensor = _ops.batched_nms(boxes, scores, idxs.long(), iou_threshold)
     return kept
 
 
-def _check(boxes: Tensor, scores: Tensor, iou_threshold: float) -> None:
+def nms_rotated(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """Keep the best of overlapping rotated boxes.
+
+    Like ``nms``, with the overlap of ``box_iou_rotated`` in float64. Only the area that a box
+    covers counts: boxes whose angles differ by 180 degrees, or squares by 90, are equal here,
+    whatever the orientation means to the caller. Boxes without area overlap nothing; boxes that
+    are not finite neither drop others nor are dropped.
+
+    Args:
+        boxes: (N, 5) floating, centre x, centre y, width, height in pixels, and angle in degrees
+            counter-clockwise.
+        scores: (N,) floating, of any precision.
+        iou_threshold: boxes that overlap more are dropped.
+
+    Returns:
+        (K,) int64 indices of the kept boxes by decreasing score. N == 0 gives an empty tensor.
+
+    Raises:
+        TypeError: if an argument is not a floating tensor.
+        ValueError: if shapes or devices disagree, or the threshold is NaN.
+    """
+    _check(boxes, scores, iou_threshold, columns=5)
+    kept: Tensor = _ops.nms_rotated(boxes, scores, iou_threshold)
+    return kept
+
+
+def batched_nms_rotated(
+    boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float
+) -> Tensor:
+    """Like ``nms_rotated``, but boxes of different classes do not affect each other.
+
+    Args:
+        boxes: (N, 5) floating, centre x, centre y, width, height in pixels, and angle in degrees
+            counter-clockwise.
+        scores: (N,) floating, of any precision.
+        idxs: (N,) integer class (or level, or image) of each box, of any value.
+        iou_threshold: boxes of one class that overlap more are dropped.
+
+    Returns:
+        (K,) int64 indices of the kept boxes by decreasing score over all classes.
+
+    Raises:
+        TypeError: if boxes or scores are not floating tensors, or idxs not an integer tensor.
+        ValueError: if shapes or devices disagree, or the threshold is NaN.
+    """
+    _check(boxes, scores, iou_threshold, columns=5)
+    _check_idxs(idxs, boxes)
+    kept: Tensor = _ops.batched_nms_rotated(boxes, scores, idxs.long(), iou_threshold)
+    return kept
+
+
+def _check(boxes: Tensor, scores: Tensor, iou_threshold: float, columns: int) -> None:
     check_floating("boxes", boxes)
     check_floating("scores", scores)
-    check_columns("boxes", boxes, 4)
+    check_columns("boxes", boxes, columns)
     check_rows("scores", scores, boxes)
     if iou_threshold != iou_threshold:  # NaN; math.isnan cannot be traced
         raise ValueError("iou_threshold is NaN")
 
 
+def _check_idxs(idxs: Tensor, boxes: Tensor) -> None:
+    if not isinstance(idxs, Tensor) or idxs.is_floating_point() or idxs.is_complex():
+        raise TypeError(f"idxs must be an integer tensor, got {describe(idxs)}")
+    check_rows("idxs", idxs, boxes)
+
+
 @torch.library.register_fake(qualified("nms"))
+@torch.library.register_fake(qualified("nms_rotated"))
 def _(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     return boxes.new_empty((torch.library.get_ctx().new_dynamic_size(),), dtype=torch.int64)
 
 
 @torch.library.register_fake(qualified("batched_nms"))
+@torch.library.register_fake(qualified("batched_nms_rotated"))
 def _(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
     return boxes.new_empty((torch.library.get_ctx().new_dynamic_size(),), dtype=torch.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Importing these registers shape functions and derivatives.
-from . import _nms, _paste_masks, _roi_align  # noqa: F401 - imported for that effect
+from . import _box_iou_rotated, _nms, _paste_masks, _roi_align  # noqa: F401 - imported for that effect
 from ._library import LoadedLibraries, load
 
 

@@ -10,26 +10,37 @@
 
 #include <cstdint>
 
+#include "../rotated_box.h"
+
 namespace d2_ops {
 
 constexpr int kTile = 64;  // bits in a word
 
 template <class T>
-__device__ bool exceeds_iou(const T* a, const T* b, T threshold) {
-  const T left = a[0] > b[0] ? a[0] : b[0], top = a[1] > b[1] ? a[1] : b[1];
-  const T right = a[2] < b[2] ? a[2] : b[2], bottom = a[3] < b[3] ? a[3] : b[3];
+struct AlignedBox {
+  T x1, y1, x2, y2;
+};
+
+template <class T>
+__device__ bool exceeds_iou(const AlignedBox<T>& a, const AlignedBox<T>& b, T threshold) {
+  const T left = a.x1 > b.x1 ? a.x1 : b.x1, top = a.y1 > b.y1 ? a.y1 : b.y1;
+  const T right = a.x2 < b.x2 ? a.x2 : b.x2, bottom = a.y2 < b.y2 ? a.y2 : b.y2;
   T width = right - left, height = bottom - top;
   width = width > 0 ? width : 0;
   height = height > 0 ? height : 0;
   const T inter = width * height;
-  const T area_a = (a[2] - a[0]) * (a[3] - a[1]), area_b = (b[2] - b[0]) * (b[3] - b[1]);
+  const T area_a = (a.x2 - a.x1) * (a.y2 - a.y1), area_b = (b.x2 - b.x1) * (b.y2 - b.y1);
   return inter / (area_a + area_b - inter) > threshold;
+}
+
+static __device__ bool exceeds_iou(const RotatedBox& a, const RotatedBox& b, double threshold) {
+  return (may_overlap(a, b) ? rotated_iou(a, b) : iou_of_disjoint(a, b)) > threshold;
 }
 
 // Grid: (tiles, tiles) of kTile threads. words: n rows of `tiles` words; only those on or right of
 // the diagonal whose tile shares a class are written. classes: null for a single class.
-template <class T>
-__global__ void compare_boxes(const T* boxes, const int64_t* classes, int64_t n, T threshold, uint64_t* words) {
+template <class Box, class T>
+__global__ void compare_boxes(const Box* boxes, const int64_t* classes, int64_t n, T threshold, uint64_t* words) {
   const int64_t row_tile = blockIdx.y, column_tile = blockIdx.x, tiles = gridDim.x;
   if (column_tile < row_tile) return;
   const int64_t row_begin = row_tile * kTile, column_begin = column_tile * kTile;
@@ -37,22 +48,21 @@ __global__ void compare_boxes(const T* boxes, const int64_t* classes, int64_t n,
   const int columns = static_cast<int>(n - column_begin < kTile ? n - column_begin : kTile);
   if (classes != nullptr && classes[row_begin + rows - 1] < classes[column_begin]) return;
 
-  __shared__ T column_boxes[kTile * 4];
+  __shared__ Box column_boxes[kTile];
   __shared__ int64_t column_classes[kTile];
   const int t = threadIdx.x;
   if (t < columns) {
-    for (int k = 0; k < 4; ++k) column_boxes[4 * t + k] = boxes[4 * (column_begin + t) + k];
+    column_boxes[t] = boxes[column_begin + t];
     if (classes != nullptr) column_classes[t] = classes[column_begin + t];
   }
   __syncthreads();
   if (t >= rows) return;
   const int64_t row = row_begin + t;
-  T box[4];
-  for (int k = 0; k < 4; ++k) box[k] = boxes[4 * row + k];
+  const Box box = boxes[row];
   uint64_t word = 0;
   for (int j = row_tile == column_tile ? t + 1 : 0; j < columns; ++j) {
     const bool same_class = classes == nullptr || classes[row] == column_classes[j];
-    if (same_class && exceeds_iou(box, column_boxes + 4 * j, threshold)) word |= uint64_t{1} << j;
+    if (same_class && exceeds_iou(box, column_boxes[j], threshold)) word |= uint64_t{1} << j;
   }
   words[row * tiles + column_tile] = word;
 }

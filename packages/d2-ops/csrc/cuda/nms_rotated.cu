@@ -1,0 +1,33 @@
+#include "../nms_arguments.h"
+#include "greedy_nms.h"
+#include "rotated_boxes.h"
+
+namespace d2_ops {
+namespace {
+
+Tensor keep_boxes(const Tensor& boxes, const Tensor& scores, const Tensor* idxs, double iou_threshold) {
+  return greedy_nms(boxes, scores, idxs,
+                    [&](const Tensor& sorted, const int64_t* classes, dim3 grid, cudaStream_t stream, uint64_t* words) {
+                      const Tensor prepared = rotated_boxes(sorted);
+                      compare_boxes<<<grid, kTile, 0, stream>>>(data<RotatedBox>(prepared), classes, sorted.size(0),
+                                                                iou_threshold, words);
+                    });
+}
+
+Tensor nms_rotated_cuda(const Tensor& boxes, const Tensor& scores, double iou_threshold) {
+  check_nms_arguments(boxes, kRotatedBoxRow, scores, nullptr, iou_threshold, "nms_rotated");
+  return keep_boxes(boxes, scores, nullptr, iou_threshold);
+}
+
+Tensor batched_nms_rotated_cuda(const Tensor& boxes, const Tensor& scores, const Tensor& idxs, double iou_threshold) {
+  check_nms_arguments(boxes, kRotatedBoxRow, scores, &idxs, iou_threshold, "batched_nms_rotated");
+  return keep_boxes(boxes, scores, &idxs, iou_threshold);
+}
+
+}  // namespace
+}  // namespace d2_ops
+
+D2_OPS_LIBRARY_IMPL(CUDA, m) {
+  m.impl("nms_rotated", TORCH_BOX(&d2_ops::nms_rotated_cuda));
+  m.impl("batched_nms_rotated", TORCH_BOX(&d2_ops::batched_nms_rotated_cuda));
+}
