@@ -17,6 +17,7 @@ from .keypoint_heatmaps import heatmaps_to_keypoints
 from .keypoints import Keypoints
 from .polygon_masks import PolygonMasks, polygons_to_bitmask
 from .roi_masks import ROIMasks
+from .rotated_boxes import RotatedBoxes, pairwise_iou_rotated
 
 __all__ = [
     "BitMasks",
@@ -27,12 +28,14 @@ __all__ = [
     "Keypoints",
     "PolygonMasks",
     "ROIMasks",
+    "RotatedBoxes",
     "heatmaps_to_keypoints",
     "matched_boxlist_iou",
     "matched_pairwise_iou",
     "pairwise_intersection",
     "pairwise_ioa",
     "pairwise_iou",
+    "pairwise_iou_rotated",
     "pairwise_point_box_distance",
     "polygons_to_bitmask",
 ]
