@@ -5,11 +5,12 @@ import torch
 from d2_data import transforms as T
 from d2_data.detection_utils import (
     annotations_to_instances,
+    annotations_to_instances_rotated,
     filter_empty_instances,
     transform_instance_annotations,
     transform_keypoint_annotations,
 )
-from d2_structures import BitMasks, BoxMode, Keypoints, PolygonMasks
+from d2_structures import BitMasks, BoxMode, Keypoints, PolygonMasks, RotatedBoxes
 
 H, W = 20, 30
 TRIANGLE = [2.0, 3.0, 12.0, 3.0, 12.0, 13.0]
@@ -175,3 +176,50 @@ def test_filtering_by_nothing_is_refused():
     instances = annotations_to_instances([annotation()], (H, W))
     with pytest.raises(ValueError, match="by_box=True or by_mask=True"):
         filter_empty_instances(instances, by_box=False, by_mask=False)
+
+
+def rotated(*box, **changes):
+    return {"bbox": list(box), "category_id": 2, **changes}
+
+
+def test_rotated_instances_hold_rotated_boxes_and_classes():
+    annos = [
+        rotated(10, 8, 6, 4, 30, bbox_mode=BoxMode.XYWHA_ABS),
+        rotated(9, 9, 4, 4, -200, category_id=7),
+    ]
+    instances = annotations_to_instances_rotated(annos, (H, W))
+    assert instances.image_size == (H, W)
+    assert type(instances.gt_boxes) is RotatedBoxes
+    assert instances.gt_boxes.tensor.tolist() == [[10, 8, 6, 4, 30], [9, 9, 4, 4, 160]]
+    assert instances.gt_classes.tolist() == [2, 7]
+    assert instances.gt_classes.dtype == torch.int64
+
+
+def test_upright_rotated_boxes_are_clipped_and_turned_ones_are_not():
+    annos = [rotated(0, 0, 20, 10, 0.5), rotated(0, 0, 20, 10, 5)]
+    boxes = annotations_to_instances_rotated(annos, (H, W)).gt_boxes
+    assert boxes.tensor.tolist() == [[5, 2.5, 10, 5, 0.5], [0, 0, 20, 10, 5]]
+
+
+def test_boxes_of_other_modes_become_rotated_ones_of_angle_zero():
+    instances = annotations_to_instances_rotated([annotation()], (H, W))
+    assert instances.gt_boxes.tensor.tolist() == [[7, 8, 10, 10, 0]]
+
+
+def test_image_without_rotated_annotations_gives_empty_instances():
+    instances = annotations_to_instances_rotated([], (H, W))
+    assert len(instances) == 0
+    assert instances.gt_boxes.tensor.shape == (0, 5)
+    assert filter_empty_instances(instances).gt_classes.shape == (0,)
+
+
+def test_rotated_boxes_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        annotations_to_instances_rotated([rotated(1, 2, 3, 4, float("nan"))], (H, W))
+
+
+def test_empty_rotated_instances_are_filtered():
+    instances = annotations_to_instances_rotated(
+        [rotated(5, 5, 0, 4, 45), rotated(5, 5, 3, 4, 45)], (H, W)
+    )
+    assert len(filter_empty_instances(instances)) == 1

@@ -16,6 +16,7 @@ from d2_data.image_reading import (
 )
 from d2_data.instance_annotations import (
     annotations_to_instances,
+    annotations_to_instances_rotated,
     filter_empty_instances,
     transform_instance_annotations,
     transform_keypoint_annotations,
@@ -32,6 +33,7 @@ from d2_structures import Boxes, BoxMode, Instances
 __all__ = [
     "SizeMismatchError",
     "annotations_to_instances",
+    "annotations_to_instances_rotated",
     "build_augmentation",
     "check_image_size",
     "check_metadata_consistency",

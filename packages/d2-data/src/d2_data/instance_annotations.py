@@ -15,11 +15,13 @@ from d2_structures import (
     Instances,
     Keypoints,
     PolygonMasks,
+    RotatedBoxes,
     polygons_to_bitmask,
 )
 
 __all__ = [
     "annotations_to_instances",
+    "annotations_to_instances_rotated",
     "filter_empty_instances",
     "transform_instance_annotations",
     "transform_keypoint_annotations",
@@ -157,7 +159,7 @@ def annotations_to_instances(
     target = Instances(image_size)
     boxes = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annos]
     target.gt_boxes = Boxes(np.asarray(boxes, dtype=np.float32).reshape(-1, 4))
-    target.gt_classes = torch.tensor([int(a["category_id"]) for a in annos], dtype=torch.int64)
+    target.gt_classes = _classes(annos)
     if annos and "segmentation" in annos[0]:
         segmentations = [a["segmentation"] for a in annos]
         target.gt_masks = _masks(segmentations, image_size, mask_format)
@@ -165,6 +167,36 @@ def annotations_to_instances(
         keypoints = np.stack([np.asarray(a["keypoints"]).reshape(-1, 3) for a in annos])
         target.gt_keypoints = Keypoints(keypoints)
     return target
+
+
+def annotations_to_instances_rotated(
+    annos: Sequence[dict[str, Any]], image_size: ImageSize
+) -> Instances:
+    """Batch annotations whose boxes are rotated.
+
+    Args:
+        annos: with ``bbox`` as (x_center, y_center, width, height, degrees counter-clockwise). A
+            ``bbox_mode``, where there is one, says how they are written instead.
+        image_size: (height, width) of the image.
+
+    Returns:
+        ``Instances`` with ``gt_boxes``, ``RotatedBoxes`` of which the nearly upright ones are
+        clipped to the image, and ``gt_classes`` (int64).
+
+    Raises:
+        ValueError: if a box cannot be read in its mode, or is not finite.
+    """
+    target = Instances(image_size)
+    rotated = BoxMode.XYWHA_ABS
+    boxes = [BoxMode.convert(a["bbox"], a.get("bbox_mode", rotated), rotated) for a in annos]
+    target.gt_boxes = RotatedBoxes(np.asarray(boxes, dtype=np.float32).reshape(-1, 5))
+    target.gt_boxes.clip(image_size)
+    target.gt_classes = _classes(annos)
+    return target
+
+
+def _classes(annos: Sequence[dict[str, Any]]) -> torch.Tensor:
+    return torch.tensor([int(a["category_id"]) for a in annos], dtype=torch.int64)
 
 
 def _masks(
