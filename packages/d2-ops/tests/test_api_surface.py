@@ -6,6 +6,7 @@ import d2_ops
 def test_public_names_are_exactly_these() -> None:
     assert sorted(d2_ops.__all__) == [
         "ROIAlign",
+        "ROIAlignRotated",
         "batched_nms",
         "batched_nms_rotated",
         "box_iou_rotated",
@@ -17,6 +18,7 @@ def test_public_names_are_exactly_these() -> None:
         "nms_rotated",
         "paste_masks_in_image",
         "roi_align",
+        "roi_align_rotated",
     ]
 
 
@@ -39,4 +41,6 @@ def test_documented_parameters_are_kept() -> None:
     settings = ["output_size", "spatial_scale", "sampling_ratio", "aligned"]
     assert parameters(d2_ops.roi_align) == ["input", "boxes", *settings]
     assert parameters(d2_ops.ROIAlign) == settings
+    assert parameters(d2_ops.roi_align_rotated) == ["input", "boxes", *settings[:3]]
+    assert parameters(d2_ops.ROIAlignRotated) == settings[:3]
     assert parameters(d2_ops.memory.retry_if_cuda_oom) == ["func"]

@@ -53,7 +53,8 @@ def test_cuda_operators_load_wherever_torch_and_the_wheel_have_cuda() -> None:
         pytest.skip("torch or this wheel is built without CUDA")
     assert info["cuda_library"] is not None, info["cuda_missing_because"]
     suppression = ("nms", "batched_nms", "nms_rotated", "batched_nms_rotated", "box_iou_rotated")
-    for name in (*suppression, "roi_align", "roi_align_backward", "paste_masks_in_image"):
+    pooling = [f"roi_align{kind}{way}" for kind in ("", "_rotated") for way in ("", "_backward")]
+    for name in (*suppression, *pooling, "paste_masks_in_image"):
         assert torch._C._dispatch_has_kernel_for_dispatch_key(f"d2_ops::{name}", "CUDA")
 
 

@@ -17,5 +17,14 @@ D2_OPS_LIBRARY(m) {
   m.def(
       "roi_align_backward(Tensor grad, Tensor boxes, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
       "SymInt batch, SymInt channels, SymInt height, SymInt width, int sampling_ratio, bool aligned) -> Tensor");
+  m.def(
+      "roi_align_rotated(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
+      "int sampling_ratio) -> Tensor");
+  m.def(
+      "roi_align_rotated_forward(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, "
+      "SymInt pooled_width, int sampling_ratio) -> Tensor");
+  m.def(
+      "roi_align_rotated_backward(Tensor grad, Tensor boxes, float spatial_scale, SymInt pooled_height, "
+      "SymInt pooled_width, SymInt batch, SymInt channels, SymInt height, SymInt width, int sampling_ratio) -> Tensor");
   m.def("paste_masks_in_image(Tensor masks, Tensor boxes, SymInt height, SymInt width, float threshold) -> Tensor");
 }

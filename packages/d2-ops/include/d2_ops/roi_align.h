@@ -3,27 +3,19 @@
 // The bilinear weights of a bin's samples factor into rows and columns, so each axis of a RoI is
 // first summed into taps (pixel, weight) per bin. Pooling a plane is then two short matrix
 // products: rows are combined across the RoI's width (contiguous, vectorised), and the combined
-// row is read once per column tap. Planes are the outer loop, so that a plane stays in cache
-// while all its RoIs are pooled, and so that the backward pass needs no atomics and is
-// deterministic.
+// row is read once per column tap.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <limits>
-#include <numeric>
 #include <vector>
 
 #include "platform.h"
 #include "roi_geometry.h"
+#include "roi_planes.h"
 
 namespace d2_ops {
-
-template <class T>
-struct Tap {
-  int32_t pixel;
-  T weight;
-};
 
 // The taps of the bins of one axis: bin b owns taps [ends[b], ends[b + 1]).
 template <class T>
@@ -68,12 +60,17 @@ void fill_taps(const RoiAxis<T>& axis, int64_t bins, int64_t extent, AxisTaps<T>
 // One RoI, ready to be applied to any plane of its image.
 template <class T>
 struct RoiTaps {
+  static constexpr int64_t kRow = 5, kAtOnce = 512;
+  struct Scratch {
+    Scratch(int64_t /*height*/, int64_t /*width*/) {}
+  };
+
   int64_t index;  // row of the RoI in the output
   bool usable;
   AxisTaps<T> rows, columns;
   int64_t first_column = 0, end_column = 0;  // the columns that some tap reads
 
-  void prepare(const T* roi, int64_t roi_index, int64_t height, int64_t width, const RoiAlignOptions& o) {
+  void prepare(const T* roi, int64_t roi_index, int64_t height, int64_t width, const RoiAlignOptions& o, Scratch*) {
     const T scale = static_cast<T>(o.spatial_scale);
     const auto x = roi_axis(roi[1], roi[3], scale, o.pooled_width, o.sampling_ratio, o.aligned);
     const auto y = roi_axis(roi[2], roi[4], scale, o.pooled_height, o.sampling_ratio, o.aligned);
@@ -144,50 +141,6 @@ D2_OPS_ROI_ALIGN_CLONES(float)
 D2_OPS_ROI_ALIGN_CLONES(double)
 #undef D2_OPS_ROI_ALIGN_CLONES
 
-constexpr int64_t kRoisAtOnce = 512;           // bounds the memory of the taps
-constexpr int64_t kPlanesBytes = 512 * 1024;   // planes visited together, about an L2 cache
-
-// Calls visit(roi, plane index, scratch row) for every RoI and every channel of its image. All
-// visits of one plane happen on one thread, in RoI order.
-template <class T, class ParallelFor, class Visit>
-void for_each_plane(const T* rois, int64_t roi_count, int64_t channels, int64_t height, int64_t width,
-                    const RoiAlignOptions& options, const ParallelFor& parallel_for, const Visit& visit) {
-  std::vector<int64_t> order(roi_count);
-  std::iota(order.begin(), order.end(), 0);
-  const auto image_of = [&](int64_t roi) { return static_cast<int64_t>(rois[5 * roi]); };
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return image_of(a) < image_of(b); });
-
-  const int64_t plane_bytes = std::max<int64_t>(height * width * sizeof(T), 1);
-  const int64_t block = std::clamp<int64_t>(kPlanesBytes / plane_bytes, 1, 16);
-  const int64_t blocks = (channels + block - 1) / block;
-  std::vector<RoiTaps<T>> taps(std::min(roi_count, kRoisAtOnce));
-  for (int64_t chunk = 0; chunk < roi_count; chunk += kRoisAtOnce) {
-    const int64_t count = std::min(kRoisAtOnce, roi_count - chunk);
-    std::vector<int64_t> images{0};  // where each image's RoIs begin in this chunk, and the end
-    for (int64_t k = 1; k < count; ++k)
-      if (image_of(order[chunk + k]) != image_of(order[chunk + k - 1])) images.push_back(k);
-    images.push_back(count);
-
-    parallel_for(0, count, 16, [&](int64_t from, int64_t to) {
-      for (int64_t k = from; k < to; ++k) {
-        const int64_t roi = order[chunk + k];
-        taps[k].prepare(rois + 5 * roi, roi, height, width, options);
-      }
-    });
-    const int64_t tasks = (static_cast<int64_t>(images.size()) - 1) * blocks;
-    parallel_for(0, tasks, 1, [&](int64_t from, int64_t to) {
-      std::vector<T> row(width);
-      for (int64_t task = from; task < to; ++task) {
-        const int64_t image = task / blocks, first_channel = task % blocks * block;
-        const int64_t end_channel = std::min(first_channel + block, channels);
-        for (int64_t k = images[image]; k < images[image + 1]; ++k)
-          for (int64_t c = first_channel; c < end_channel; ++c)
-            visit(taps[k], image_of(taps[k].index) * channels + c, c, row.data());
-      }
-    });
-  }
-}
-
 }  // namespace roi_align_detail
 
 // input: (images, channels, height, width); rois: roi_count rows of image, x1, y1, x2, y2, the
@@ -197,14 +150,17 @@ template <class T, class ParallelFor>
 void roi_align(const T* input, const T* rois, int64_t roi_count, int64_t channels, int64_t height, int64_t width,
                const RoiAlignOptions& options, T* out, const ParallelFor& parallel_for) {
   const int64_t ph = options.pooled_height, pw = options.pooled_width;
-  roi_align_detail::for_each_plane(
+  for_each_plane<RoiTaps<T>>(
       rois, roi_count, channels, height, width, options, parallel_for,
-      [&](const RoiTaps<T>& roi, int64_t plane, int64_t channel, T* row) {
-        T* pooled = out + (roi.index * channels + channel) * ph * pw;
-        if (roi.usable)
-          roi_align_detail::pool_plane(input + plane * height * width, width, roi, ph, pw, row, pooled);
-        else
-          std::fill(pooled, pooled + ph * pw, std::numeric_limits<T>::quiet_NaN());
+      [&](const RoiTaps<T>& roi, int64_t image, int64_t first, int64_t end, T* row) {
+        for (int64_t c = first; c < end; ++c) {
+          const T* plane = input + (image * channels + c) * height * width;
+          T* pooled = out + (roi.index * channels + c) * ph * pw;
+          if (roi.usable)
+            roi_align_detail::pool_plane(plane, width, roi, ph, pw, row, pooled);
+          else
+            std::fill(pooled, pooled + ph * pw, std::numeric_limits<T>::quiet_NaN());
+        }
       });
 }
 
@@ -214,12 +170,13 @@ void roi_align_backward(const T* grad_out, const T* rois, int64_t roi_count, int
                         int64_t width, const RoiAlignOptions& options, T* grad_input,
                         const ParallelFor& parallel_for) {
   const int64_t ph = options.pooled_height, pw = options.pooled_width;
-  roi_align_detail::for_each_plane(
+  for_each_plane<RoiTaps<T>>(
       rois, roi_count, channels, height, width, options, parallel_for,
-      [&](const RoiTaps<T>& roi, int64_t plane, int64_t channel, T* row) {
-        if (roi.usable)
-          roi_align_detail::unpool_plane(grad_out + (roi.index * channels + channel) * ph * pw, width, roi, ph, pw,
-                                         row, grad_input + plane * height * width);
+      [&](const RoiTaps<T>& roi, int64_t image, int64_t first, int64_t end, T* row) {
+        if (!roi.usable) return;
+        for (int64_t c = first; c < end; ++c)
+          roi_align_detail::unpool_plane(grad_out + (roi.index * channels + c) * ph * pw, width, roi, ph, pw, row,
+                                         grad_input + (image * channels + c) * height * width);
       });
 }
 

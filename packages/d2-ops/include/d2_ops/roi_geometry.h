@@ -29,15 +29,12 @@ struct RoiAxis {
   }
 };
 
+// An axis that starts here and is so long, in pixels.
 template <class T>
-D2_OPS_HOST_DEVICE RoiAxis<T> roi_axis(T low, T high, T scale, int64_t pooled, int64_t sampling_ratio,
-                                       bool aligned) {
+D2_OPS_HOST_DEVICE RoiAxis<T> roi_axis(T start, T size, int64_t pooled, int64_t sampling_ratio) {
   constexpr T kLongestBin = T(1 << 30);
-  const T offset = aligned ? T(0.5) : T(0);
   RoiAxis<T> axis;
-  axis.start = low * scale - offset;
-  T size = high * scale - offset - axis.start;
-  if (!aligned && size < T(1)) size = T(1);
+  axis.start = start;
   axis.bin = size / static_cast<T>(pooled);
   // Written so that NaN fails it.
   axis.usable = fabs(axis.start) <= kLongestBin && fabs(axis.bin) <= kLongestBin;
@@ -49,21 +46,38 @@ D2_OPS_HOST_DEVICE RoiAxis<T> roi_axis(T low, T high, T scale, int64_t pooled, i
   return axis;
 }
 
-// The samples of bin b that can lie within [-1, extent] are among [first, last): the rest of a
-// bin that reaches far outside of the feature map is skipped without being visited.
+// The axis between two coordinates of a box.
 template <class T>
-D2_OPS_HOST_DEVICE void samples_near_map(const RoiAxis<T>& axis, int64_t b, int64_t extent, int64_t* first,
-                                         int64_t* last) {
+D2_OPS_HOST_DEVICE RoiAxis<T> roi_axis(T low, T high, T scale, int64_t pooled, int64_t sampling_ratio,
+                                       bool aligned) {
+  const T offset = aligned ? T(0.5) : T(0);
+  const T start = low * scale - offset;
+  T size = high * scale - offset - start;
+  if (!aligned && size < T(1)) size = T(1);
+  return roi_axis(start, size, pooled, sampling_ratio);
+}
+
+// The samples of bin b that can lie within [from, to] are among [first, last): the rest of a bin
+// that reaches far outside of the feature map is skipped without being visited.
+template <class T>
+D2_OPS_HOST_DEVICE void samples_between(const RoiAxis<T>& axis, int64_t b, double from, double to, int64_t* first,
+                                        int64_t* last) {
   *first = 0;
   *last = axis.grid;
   const double pitch = static_cast<double>(axis.bin) / static_cast<double>(axis.grid);
   if (axis.grid <= 8 || !(pitch > 0)) return;
   const double base = static_cast<double>(axis.start) + static_cast<double>(b) * static_cast<double>(axis.bin);
-  const double low = (-1.0 - base) / pitch - 2.0;
-  const double high = (static_cast<double>(extent) - base) / pitch + 2.0;
+  const double low = (from - base) / pitch - 2.0;
+  const double high = (to - base) / pitch + 2.0;
   const double grid = static_cast<double>(axis.grid);
   if (low > 0) *first = static_cast<int64_t>(low < grid ? low : grid);
   if (high < grid) *last = static_cast<int64_t>(high > 0 ? high : 0);
+}
+
+template <class T>
+D2_OPS_HOST_DEVICE void samples_near_map(const RoiAxis<T>& axis, int64_t b, int64_t extent, int64_t* first,
+                                         int64_t* last) {
+  samples_between(axis, b, -1.0, static_cast<double>(extent), first, last);
 }
 
 // The two pixels around a sample and how much each counts.

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from ._operators import load_library
     from ._paste_masks import paste_masks_in_image
     from ._roi_align import ROIAlign, roi_align
+    from ._roi_align_rotated import ROIAlignRotated, roi_align_rotated
 
 __all__ = [
     "ROIAlign",
+    "ROIAlignRotated",
     "batched_nms",
     "batched_nms_rotated",
     "box_iou_rotated",
@@ -26,12 +28,14 @@ __all__ = [
     "nms_rotated",
     "paste_masks_in_image",
     "roi_align",
+    "roi_align_rotated",
 ]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "ROIAlign": "_roi_align",
+        "ROIAlignRotated": "_roi_align_rotated",
         "batched_nms": "_nms",
         "batched_nms_rotated": "_nms",
         "box_iou_rotated": "_box_iou_rotated",
@@ -43,5 +47,6 @@ __getattr__, __dir__ = lazy_names(
         "nms_rotated": "_nms",
         "paste_masks_in_image": "_paste_masks",
         "roi_align": "_roi_align",
+        "roi_align_rotated": "_roi_align_rotated",
     },
 )

@@ -32,6 +32,18 @@ def check_device(name: str, value: Tensor, other_name: str, other: Tensor) -> No
         raise ValueError(f"{name} is on {value.device} but {other_name} on {other.device}")
 
 
+def check_regions(input: Tensor, boxes: Tensor, columns: int, height: int, width: int) -> None:
+    """Raise TypeError or ValueError unless these can be pooled into height x width bins."""
+    check_floating("input", input)
+    check_floating("boxes", boxes)
+    if input.dim() != 4:
+        raise ValueError(f"input must have shape (B, C, H, W), got {describe(input)}")
+    check_columns("boxes", boxes, columns)
+    check_device("boxes", boxes, "input", input)
+    if height <= 0 or width <= 0:
+        raise ValueError(f"output_size must be positive, got {height} x {width}")
+
+
 def describe(value: object) -> str:
     """What an argument is, for error messages."""
     if isinstance(value, Tensor):

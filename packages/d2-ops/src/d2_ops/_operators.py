@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 # Importing these registers shape functions and derivatives.
-from . import _box_iou_rotated, _nms, _paste_masks, _roi_align  # noqa: F401 - imported for that effect
+from . import (  # noqa: F401 - imported for that effect
+    _box_iou_rotated,
+    _nms,
+    _paste_masks,
+    _roi_align,
+    _roi_align_rotated,
+)
 from ._library import LoadedLibraries, load
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ._arguments import check_columns, check_device, check_floating, describe
+from ._arguments import check_columns, check_regions
+from ._determinism import warn_or_raise_if_deterministic
 from ._library import operators, qualified
 
 _ops = operators()
@@ -52,7 +52,7 @@ def roi_align(
     """
     rois = boxes if isinstance(boxes, Tensor) else _with_image_index(boxes, input)
     height, width = (output_size, output_size) if isinstance(output_size, int) else output_size
-    _check(input, rois, height, width)
+    check_regions(input, rois, 5, height, width)
     differentiable = torch.compiler.is_compiling() or (
         input.requires_grad and torch.is_grad_enabled()
     )
@@ -106,17 +106,6 @@ def _with_image_index(boxes: Sequence[Tensor], input: Tensor) -> Tensor:
     return torch.cat(rows)
 
 
-def _check(input: Tensor, rois: Tensor, height: int, width: int) -> None:
-    check_floating("input", input)
-    check_floating("boxes", rois)
-    if input.dim() != 4:
-        raise ValueError(f"input must have shape (B, C, H, W), got {describe(input)}")
-    check_columns("boxes", rois, 5)
-    check_device("boxes", rois, "input", input)
-    if height <= 0 or width <= 0:
-        raise ValueError(f"output_size must be positive, got {height} x {width}")
-
-
 @torch.library.register_fake(qualified("roi_align"))
 @torch.library.register_fake(qualified("roi_align_forward"))
 def _(
@@ -156,26 +145,13 @@ def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> Non
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     if grad.is_cuda:
-        _warn_or_raise_if_deterministic()
+        warn_or_raise_if_deterministic("roi_align")
     (boxes,) = ctx.saved_tensors
     spatial_scale, height, width, sampling_ratio, aligned = ctx.settings
     grad_input = _ops.roi_align_backward(
         grad, boxes, spatial_scale, height, width, *ctx.input_shape, sampling_ratio, aligned
     )
     return grad_input, None, None, None, None, None, None
-
-
-def _warn_or_raise_if_deterministic() -> None:
-    # torch's own alert is not part of the stable ABI.
-    if not torch.are_deterministic_algorithms_enabled():
-        return
-    message = (
-        "the CUDA backward of roi_align adds gradients in varying order and has no deterministic "
-        "implementation, but torch.use_deterministic_algorithms(True) is set"
-    )
-    if not torch.is_deterministic_algorithms_warn_only_enabled():
-        raise RuntimeError(message)
-    warnings.warn(message, stacklevel=2)
 
 
 def _save_for_double_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -58,12 +58,12 @@ __device__ __forceinline__ void for_each_pixel(const RoiBin<T>& bin, const Featu
   }
 }
 
-// S: type of the features; T: type of the arithmetic and of the boxes.
-template <class S, class T>
+// Bin: RoiBin or another with its interface; S: type of the features; T: type of the arithmetic and of the boxes.
+template <class Bin, class S, class T>
 __global__ void roi_align_forward(const S* input, const T* rois, int64_t items, FeatureShape shape,
                                   RoiAlignOptions options, S* out) {
   for (int64_t item = first_item(); item < items; item += item_stride()) {
-    const RoiBin<T> bin(item, rois, shape, options);
+    const Bin bin(item, rois, shape, options);
     T sum = bin.usable ? T(0) : static_cast<T>(nan(""));
     if (bin.usable) {
       const S* plane = input + (bin.image * shape.channels + bin.channel) * shape.height * shape.width;
@@ -75,11 +75,11 @@ __global__ void roi_align_forward(const S* input, const T* rois, int64_t items, 
 }
 
 // Adds to grad_input, zeros at first. The order of additions, hence the last bits, vary from run to run.
-template <class S, class T>
+template <class Bin, class S, class T>
 __global__ void roi_align_backward(const S* grad_out, const T* rois, int64_t items, FeatureShape shape,
                                    RoiAlignOptions options, T* grad_input) {
   for (int64_t item = first_item(); item < items; item += item_stride()) {
-    const RoiBin<T> bin(item, rois, shape, options);
+    const Bin bin(item, rois, shape, options);
     if (!bin.usable) continue;
     const T grad = static_cast<T>(grad_out[item]) / bin.samples();
     T* plane = grad_input + (bin.image * shape.channels + bin.channel) * shape.height * shape.width;

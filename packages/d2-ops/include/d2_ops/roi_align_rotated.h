@@ -1,0 +1,122 @@
+// Rotated RoIAlign on the CPU, forward and backward.
+//
+// Each RoI is first turned into the pixels that its bins read and their weights: the samples of a
+// bin share most of their pixels, and all planes share the result.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "roi_planes.h"
+#include "rotated_roi.h"
+
+namespace d2_ops {
+
+// One rotated RoI, ready to be applied to any plane of its image: bin b owns taps [ends[b], ends[b + 1]).
+template <class T>
+struct RotatedRoiTaps {
+  static constexpr int64_t kRow = kRotatedRoiRow, kAtOnce = 128;
+
+  struct Scratch {
+    Scratch(int64_t height, int64_t width) : weight(height * width, T(0)) {}
+    std::vector<T> weight;  // of each pixel in the bin at work, otherwise zeros
+    std::vector<int32_t> touched;
+  };
+
+  int64_t index;  // row of the RoI in the output
+  bool usable;
+  std::vector<Tap<T>> taps;
+  std::vector<int64_t> ends;
+
+  void prepare(const T* row, int64_t roi_index, int64_t height, int64_t width, const RoiAlignOptions& o,
+               Scratch* scratch) {
+    const RotatedRoi<T> roi(row, height, width, o);
+    index = roi_index;
+    usable = roi.usable;
+    taps.clear();
+    ends.assign(1, 0);
+    if (!usable) return;
+    const T norm = T(1) / roi.samples();
+    for (int64_t bin = 0; bin < o.pooled_height * o.pooled_width; ++bin) {
+      const auto add = [&](int64_t pixel, T weight) {
+        if (weight == T(0)) return;
+        if (scratch->weight[pixel] == T(0)) scratch->touched.push_back(static_cast<int32_t>(pixel));
+        scratch->weight[pixel] += weight;
+      };
+      for_each_rotated_pixel(roi, bin / o.pooled_width, bin % o.pooled_width, height, width, add);
+      for (const int32_t pixel : scratch->touched) {
+        taps.push_back({pixel, scratch->weight[pixel] * norm});
+        scratch->weight[pixel] = T(0);
+      }
+      scratch->touched.clear();
+      ends.push_back(static_cast<int64_t>(taps.size()));
+    }
+  }
+};
+
+namespace roi_align_rotated_detail {
+
+// kPlanes consecutive planes at once, for independent sums.
+template <int kPlanes, class T>
+void pool(const RotatedRoiTaps<T>& roi, int64_t bins, const T* planes, int64_t pixels, T* out) {
+  for (int64_t bin = 0; bin < bins; ++bin) {
+    T sum[kPlanes] = {};
+    for (int64_t t = roi.ends[bin]; t < roi.ends[bin + 1]; ++t)
+      for (int c = 0; c < kPlanes; ++c) sum[c] += roi.taps[t].weight * planes[c * pixels + roi.taps[t].pixel];
+    for (int c = 0; c < kPlanes; ++c) out[c * bins + bin] = sum[c];
+  }
+}
+
+template <class T>
+void unpool(const RotatedRoiTaps<T>& roi, int64_t bins, const T* grad_out, T* plane) {
+  for (int64_t bin = 0; bin < bins; ++bin)
+    for (int64_t t = roi.ends[bin]; t < roi.ends[bin + 1]; ++t)
+      plane[roi.taps[t].pixel] += roi.taps[t].weight * grad_out[bin];
+}
+
+}  // namespace roi_align_rotated_detail
+
+// input: (images, channels, height, width), fewer than 2^31 pixels in a plane; rois: roi_count rows
+// of image, centre x, centre y, width, height and degrees counter-clockwise, the image within range;
+// out: (roi_count, channels, pooled_height, pooled_width). All contiguous. A RoI whose coordinates
+// are not finite (or absurdly large) gives NaN.
+template <class T, class ParallelFor>
+void roi_align_rotated(const T* input, const T* rois, int64_t roi_count, int64_t channels, int64_t height,
+                       int64_t width, const RoiAlignOptions& options, T* out, const ParallelFor& parallel_for) {
+  const int64_t bins = options.pooled_height * options.pooled_width, pixels = height * width;
+  for_each_plane<RotatedRoiTaps<T>>(
+      rois, roi_count, channels, height, width, options, parallel_for,
+      [&](const RotatedRoiTaps<T>& roi, int64_t image, int64_t first, int64_t end, T*) {
+        T* pooled = out + roi.index * channels * bins;
+        if (!roi.usable) {
+          std::fill(pooled + first * bins, pooled + end * bins, std::numeric_limits<T>::quiet_NaN());
+          return;
+        }
+        const T* planes = input + image * channels * pixels;
+        int64_t c = first;
+        for (; c + 4 <= end; c += 4)
+          roi_align_rotated_detail::pool<4>(roi, bins, planes + c * pixels, pixels, pooled + c * bins);
+        for (; c < end; ++c)
+          roi_align_rotated_detail::pool<1>(roi, bins, planes + c * pixels, pixels, pooled + c * bins);
+      });
+}
+
+// Adds to grad_input (zeros at first) what grad_out sends back to it.
+template <class T, class ParallelFor>
+void roi_align_rotated_backward(const T* grad_out, const T* rois, int64_t roi_count, int64_t channels, int64_t height,
+                                int64_t width, const RoiAlignOptions& options, T* grad_input,
+                                const ParallelFor& parallel_for) {
+  const int64_t bins = options.pooled_height * options.pooled_width, pixels = height * width;
+  for_each_plane<RotatedRoiTaps<T>>(
+      rois, roi_count, channels, height, width, options, parallel_for,
+      [&](const RotatedRoiTaps<T>& roi, int64_t image, int64_t first, int64_t end, T*) {
+        if (!roi.usable) return;
+        for (int64_t c = first; c < end; ++c)
+          roi_align_rotated_detail::unpool(roi, bins, grad_out + (roi.index * channels + c) * bins,
+                                           grad_input + (image * channels + c) * pixels);
+      });
+}
+
+}  // namespace d2_ops
