@@ -1,5 +1,6 @@
 """The ``d2`` command: what it prints, writes and returns."""
 
+import gc
 import json
 import os
 import shutil
@@ -44,6 +45,7 @@ def assert_same_weights(a: dict, b: dict) -> None:
 def fails(capfd, *arguments, code: int = 1) -> str:
     """Run a command that fails; returns its one message, which has no traceback."""
     assert main([str(a) for a in arguments]) == code
+    gc.collect()  # ends loading processes here, not in the midst of another test
     error = capfd.readouterr().err
     assert "Traceback" not in error
     message = [line for line in error.splitlines() if line.startswith("d2 ")]
@@ -233,7 +235,7 @@ def broken_images(shapes: Path, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 1])
 def test_an_image_of_another_size_is_named(tiny_config, shapes, tmp_path, capfd, workers):
     folder = broken_images(shapes, tmp_path / "images")
     for picture in folder.iterdir():
@@ -247,7 +249,7 @@ def test_an_image_of_another_size_is_named(tiny_config, shapes, tmp_path, capfd,
     assert "64" in message
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 1])
 def test_a_truncated_picture_is_named(tiny_config, shapes, tmp_path, capfd, workers):
     folder = broken_images(shapes, tmp_path / "images")
     for picture in folder.iterdir():
