@@ -18,7 +18,7 @@ D2_OPS_HOST_DEVICE void sine_cosine(double degrees, double* sine, double* cosine
   const double quarter = rint(turned / 90.0);
   const double x = (turned - 90.0 * quarter) * 0.017453292519943295769, z = x * x;
   // Taylor series: on [-pi / 4, pi / 4] the first missing terms are below half a unit in the last place.
-  const double s = x + x * z * (-1.0 / 6 + z * (1.0 / 120 + z * (-1.0 / 5040 + z * (1.0 / 362880 + z * (-1.0 / 39916800 +
+  const double s = x - x * z * (1.0 / 6 - z * (1.0 / 120 - z * (1.0 / 5040 - z * (1.0 / 362880 - z * (1.0 / 39916800 -
                    z * (1.0 / 6227020800 - z / 1307674368000))))));
   const double c = 1 - z * (0.5 - z * (1.0 / 24 - z * (1.0 / 720 - z * (1.0 / 40320 - z * (1.0 / 3628800 -
                    z * (1.0 / 479001600 - z * (1.0 / 87178291200 - z / 20922789888000)))))));
