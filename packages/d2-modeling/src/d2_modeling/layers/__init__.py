@@ -3,7 +3,17 @@
 from torch.nn import BatchNorm2d, ConvTranspose2d, Linear
 from torch.nn.functional import interpolate
 
-from d2_ops import ROIAlign, batched_nms, nms, paste_masks_in_image, roi_align
+from d2_ops import (
+    ROIAlign,
+    ROIAlignRotated,
+    batched_nms,
+    batched_nms_rotated,
+    nms,
+    nms_rotated,
+    paste_masks_in_image,
+    roi_align,
+    roi_align_rotated,
+)
 
 from .aspp import ASPP
 from .convolution import CNNBlockBase, Conv2d, DepthwiseSeparableConv2d
@@ -23,14 +33,18 @@ __all__ = [
     "Linear",
     "NaiveSyncBatchNorm",
     "ROIAlign",
+    "ROIAlignRotated",
     "ShapeSpec",
     "batched_nms",
+    "batched_nms_rotated",
     "cat",
     "cross_entropy",
     "get_norm",
     "interpolate",
     "nms",
+    "nms_rotated",
     "nonzero_tuple",
     "paste_masks_in_image",
     "roi_align",
+    "roi_align_rotated",
 ]
