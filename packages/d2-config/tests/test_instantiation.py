@@ -184,7 +184,7 @@ def test_dangling_interpolation_is_named_with_close_matches() -> None:
     with pytest.raises(KeyError) as caught:
         instantiate(cfg.model)
     assert "model.head.n is '${..num_clases}'" in str(caught.value)
-    assert "Did you mean num_classes?" in str(caught.value)
+    assert "Did you mean ..num_classes?" in str(caught.value)
 
 
 def test_missing_value_is_named() -> None:

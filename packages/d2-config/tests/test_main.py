@@ -38,6 +38,18 @@ def test_differences_are_listed(lazy: Path, tmp_path: Path, capsys) -> None:
     assert "month" in capsys.readouterr().out
 
 
+def test_overrides_may_follow_the_options(lazy: Path, capsys) -> None:
+    assert main([str(lazy), "--diff", str(lazy), "clock.month=5"]) == 1
+    changed = {"- day.month: 5", "+ day.month: 3", "- clock.month: 5", "+ clock.month: 3"}
+    assert set(capsys.readouterr().out.splitlines()) == changed
+
+
+def test_the_command_alone_asks_for_a_file(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main([])
+    assert "required: FILE\n" in capsys.readouterr().err
+
+
 def test_a_yacs_file_is_shown_on_top_of_the_defaults(tmp_path: Path, capsys) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("SOLVER:\n  BASE_LR: 0.5\n")
@@ -47,7 +59,12 @@ def test_a_yacs_file_is_shown_on_top_of_the_defaults(tmp_path: Path, capsys) -> 
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
-    [(["day.dya=1"], "day.day"), (["day.month=${nowhere}"], "nowhere"), (["="], "override")],
+    [
+        (["day.dya=1"], "day.day"),
+        (["day.month=${nowhere}"], "nowhere"),
+        (["day.day=${clock.moth}"], "clock.month"),
+        (["="], "override"),
+    ],
 )
 def test_an_error_is_one_message(lazy: Path, capsys, arguments, named) -> None:
     assert main([str(lazy), *arguments]) == 2

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0; 1 if ``--diff`` found differences; 2 after an error, which is told in one message.
     """
-    options = _parser().parse_args(argv)
+    options = _parser().parse_intermixed_args(argv)
     try:
         cfg = load(options.file, options.overrides)
         if options.diff:
@@ -97,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "overrides",
         nargs="*",
+        default=[],
         metavar="KEY=VALUE",
         help="changes to apply; in lazy configs also +KEY=VALUE to add and ~KEY to delete",
     )

@@ -78,8 +78,8 @@ def _unresolvable(node: Any, key: Any, error: Exception) -> str:
     reason = str(error).partition("\n")[0]
     message = f"{path} is {text!r}, which cannot be resolved: {reason}."
     inner = str(text).partition("${")[2].partition("}")[0]
-    wanted = inner.rpartition(".")[2]
-    return message + did_you_mean(wanted, _names_near(node, inner))
+    holder, dot, wanted = inner.rpartition(".")
+    return message + did_you_mean(wanted, _names_near(node, inner), holder + dot)
 
 
 def _names_near(node: Any, reference: str) -> list[str]:
