@@ -28,6 +28,10 @@ class TrainingInterrupted(Exception):
         self.signum = signum
         self.exit_code = 128 + signum
 
+    def __reduce__(self) -> tuple[type, tuple[int]]:
+        """Let it be raised in the process that started this one."""
+        return type(self), (self.signum,)
+
 
 class Interruption:
     """Catch SIGINT and SIGTERM while the ``with`` block runs.
@@ -65,7 +69,13 @@ class Interruption:
 
     @contextmanager
     def immediate(self) -> Iterator[None]:
-        """Raise at once on a signal: for work that may stop anywhere, such as evaluation."""
+        """Raise at once on a signal: for work that may stop anywhere, such as evaluation.
+
+        Not if several processes train together: they have to stop at the same point.
+        """
+        if comm.get_world_size() > 1:
+            yield
+            return
         self.raise_if_received()
         self._immediate = True
         try:

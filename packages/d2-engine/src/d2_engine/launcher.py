@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
+from d2_engine.child_processes import run_in_processes
 from d2_structures import comm
 
 DEFAULT_TIMEOUT = timedelta(minutes=30)
@@ -28,8 +28,9 @@ def launch(
 
     To be called on every machine that takes part. With a single process in total the
     function is simply called. On machines without CUDA the processes share the CPU and talk
-    over gloo. Under ``torchrun``, which starts the processes itself, this process only
-    joins the group.
+    over gloo. An error of a process is raised here; SIGINT and SIGTERM are passed on to the
+    processes. Under ``torchrun``, which starts the processes itself, this process only joins
+    the group.
 
     Args:
         main_func: must be importable (a function of a module) when processes are spawned.
@@ -62,11 +63,10 @@ def launch(
         main_func(*args)
         return
     url = _meeting_point(dist_url, num_machines)
-    mp.start_processes(
+    run_in_processes(
         _spawned,
-        nprocs=num_gpus_per_machine,
-        args=(main_func, args, num_gpus_per_machine, num_machines, machine_rank, url, timeout),
-        start_method="spawn",
+        num_gpus_per_machine,
+        (main_func, args, num_gpus_per_machine, num_machines, machine_rank, url, timeout),
     )
 
 

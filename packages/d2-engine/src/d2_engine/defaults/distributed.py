@@ -1,5 +1,6 @@
 """Data-parallel models."""
 
+import warnings
 from typing import Any
 
 from torch import nn
@@ -23,7 +24,10 @@ def create_ddp_model(
 
     if "device_ids" not in kwargs and next(model.parameters()).is_cuda:
         kwargs["device_ids"] = [comm.get_local_rank()]
-    wrapped = DistributedDataParallel(model, **kwargs)
+    with warnings.catch_warnings():
+        # Configs say `broadcast_buffers`, which torch knows in all versions; 2.13 prefers others.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        wrapped = DistributedDataParallel(model, **kwargs)
     if fp16_compression:
         from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import fp16_compress_hook
 

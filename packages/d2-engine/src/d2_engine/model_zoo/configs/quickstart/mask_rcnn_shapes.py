@@ -48,6 +48,8 @@ train.update(
     seed=1,
     checkpointer={"period": 200, "max_to_keep": 2},
 )
+# The coarsest level of the pyramid has weights that nothing is computed from.
+train.ddp.find_unused_parameters = True
 
 dataloader.train.dataset.names = "shapes_train"
 dataloader.train.mapper.augmentations = [
