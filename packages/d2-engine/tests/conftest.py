@@ -71,7 +71,9 @@ train.max_iter = 6
 train.log_period = 1
 train.device = "cpu"
 train.checkpointer.period = 3
+model.proposal_generator.post_nms_topk = (50, 30)
 model.roi_heads.batch_size_per_image = 8
+model.roi_heads.box_predictor.test_topk_per_image = 20
 """
     )
     return config

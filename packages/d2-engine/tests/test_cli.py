@@ -1,6 +1,5 @@
 """The ``d2`` command: what it prints, writes and returns."""
 
-import gc
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from d2_engine.cli import main
+from d2_engine.events import EventStorage
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,6 @@ def assert_same_weights(a: dict, b: dict) -> None:
 def fails(capfd, *arguments, code: int = 1) -> str:
     """Run a command that fails; returns its one message, which has no traceback."""
     assert main([str(a) for a in arguments]) == code
-    gc.collect()  # ends loading processes here, not in the midst of another test
     error = capfd.readouterr().err
     assert "Traceback" not in error
     message = [line for line in error.splitlines() if line.startswith("d2 ")]
@@ -72,17 +71,31 @@ def test_training_writes_its_folder(run):
     assert json.loads((run / "metadata.json").read_text())["thing_classes"][0] == "ellipse"
 
 
-def test_a_resumed_run_equals_one_that_was_never_stopped(run, tiny_config, tmp_path):
-    folder = tmp_path / "resumed"
+def test_a_resumed_run_equals_one_that_was_never_stopped(tiny_config, tmp_path, monkeypatch):
+    seen: list[float] = []  # metrics.json has medians over iterations
+
+    def record(self, name, value, **options):
+        if name == "total_loss":
+            seen.append(value)
+        return put_scalar(self, name, value, **options)
+
+    put_scalar = EventStorage.put_scalar
+    monkeypatch.setattr(EventStorage, "put_scalar", record)
+    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
+    command = ["train", str(tiny_config), "--output"]
+    assert main([*command, str(straight)]) == 0
+    losses_straight = seen.copy()
     # As if the run had ended after its first checkpoint.
-    shutil.copytree(run, folder)
-    (folder / "last_checkpoint").write_text("model_0000002.pth")
-    (folder / "model_final.pth").unlink()
-    (folder / "metrics.json").unlink()
-    command = ["train", str(tiny_config), "--output", str(folder), "--resume"]
-    assert main(command) == 0
-    assert_same_weights(weights(folder), weights(run))
-    assert sorted(losses(folder)) == [3, 4, 5]
+    shutil.copytree(straight, resumed)
+    (resumed / "last_checkpoint").write_text("model_0000002.pth")
+    for name in ("model_0000005.pth", "model_final.pth", "metrics.json"):
+        (resumed / name).unlink()
+    seen.clear()
+    assert main([*command, str(resumed), "--resume"]) == 0
+    assert_same_weights(weights(resumed), weights(straight))
+    assert len(losses_straight) == 6
+    assert seen == losses_straight[3:]
+    assert sorted(losses(resumed)) == [3, 4, 5]
 
 
 def test_a_run_without_a_seed_keeps_the_one_it_drew_when_it_is_resumed(tiny_config, tmp_path):
@@ -149,6 +162,20 @@ def test_evaluation_of_a_run_repeats_its_numbers(run, tmp_path, capfd):
     assert f"{last['bbox/AP50']:.2f}" in row
 
 
+def test_evaluation_takes_the_number_of_classes_from_the_data(run, tiny_config, tmp_path):
+    arguments = ["eval", str(tiny_config), "--weights", str(run / "model_final.pth")]
+    arguments += ["--output", str(tmp_path), "model.roi_heads.num_classes=null"]
+    assert main(arguments) == 0
+
+
+def test_a_run_that_was_moved_is_evaluated_where_it_is(run, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(run, moved)
+    (moved / "contact_sheet.png").unlink()
+    assert main(["eval", str(moved)]) == 0
+    assert (moved / "contact_sheet.png").is_file()
+
+
 def test_evaluation_needs_weights(tiny_config, capfd):
     assert "--weights FILE" in fails(capfd, "eval", tiny_config)
 
@@ -176,7 +203,7 @@ def test_prediction_needs_nothing_but_the_run_folder(run, shapes, tmp_path):
     assert main([*command, "--threshold", "0"]) == 0
     for picture in pictures:
         drawn = np.asarray(Image.open(output / f"{picture.stem}.png"))
-        assert drawn.shape == (64, 64, 3)
+        assert drawn.shape == (480, 480, 3)  # enlarged, for the labels
     coco = COCO(output / "predictions.json")
     assert [c["name"] for c in coco.loadCats(coco.getCatIds())][3] == "star"
     assert coco.anns
@@ -235,7 +262,7 @@ def broken_images(shapes: Path, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, 2])
 def test_an_image_of_another_size_is_named(tiny_config, shapes, tmp_path, capfd, workers):
     folder = broken_images(shapes, tmp_path / "images")
     for picture in folder.iterdir():
@@ -249,7 +276,7 @@ def test_an_image_of_another_size_is_named(tiny_config, shapes, tmp_path, capfd,
     assert "64" in message
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, 2])
 def test_a_truncated_picture_is_named(tiny_config, shapes, tmp_path, capfd, workers):
     folder = broken_images(shapes, tmp_path / "images")
     for picture in folder.iterdir():
@@ -290,6 +317,79 @@ def test_a_number_of_classes_that_does_not_fit_the_data_is_refused(tiny_config, 
     )
     assert "is 80" in message
     assert "set model.roi_heads.num_classes=4" in message
+
+
+def test_test_data_that_is_missing_is_named_before_training(tiny_config, tmp_path, capfd):
+    message = fails(capfd, "train", tiny_config, "--output", tmp_path, "data.val.json=no/such.json")
+    assert "no/such.json does not exist" in message
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_test_data_of_other_classes_is_refused_before_training(
+    tiny_config, shapes, tmp_path, capfd
+):
+    content = json.loads((shapes / "instances.json").read_text())
+    content["categories"][3]["name"] = "hexagon"
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(content))
+    folder = tmp_path / "run"
+    message = fails(capfd, "train", tiny_config, "--output", folder, f"data.val.json={other}")
+    assert "other.json" in message
+    assert "hexagon" in message
+    assert not (folder / "metrics.json").exists()
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tiny_config, tmp_path, capfd):
+    (tmp_path / "file").write_text("")
+    message = fails(capfd, "train", tiny_config, "--output", tmp_path / "file")
+    assert "file is a file: choose another --output" in message
+
+
+def test_predicting_with_weights_of_another_architecture_is_refused(run, shapes, tmp_path, capfd):
+    torch.save({"model": torch.nn.Linear(3, 4).state_dict()}, tmp_path / "other.pth")
+    arguments = [shapes / "images", "--run", run, "--weights", tmp_path / "other.pth"]
+    message = fails(capfd, "predict", *arguments, "--output", tmp_path / "out")
+    assert "other.pth' does not fit the model" in message
+
+
+def test_predicting_a_truncated_picture_names_it(run, shapes, tmp_path, capfd):
+    picture = sorted((shapes / "images").iterdir())[0]
+    image = Image.open(picture).convert("RGB")
+    image.save(tmp_path / "cut.jpg")
+    content = (tmp_path / "cut.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(content[: len(content) // 2])
+    message = fails(
+        capfd, "predict", tmp_path / "cut.jpg", "--run", run, "--output", tmp_path / "out"
+    )
+    assert "cut.jpg' cannot be decoded" in message
+
+
+def test_predicting_without_a_number_of_classes_is_refused(
+    run, tiny_config, shapes, tmp_path, capfd
+):
+    config = tmp_path / "null.py"
+    text = tiny_config.read_text() + "model.roi_heads.num_classes = None\n"
+    config.write_text(text)
+    arguments = [shapes / "images", "--config", config, "--weights", run / "model_final.pth"]
+    message = fails(capfd, "predict", *arguments, "--output", tmp_path / "out")
+    assert "model.roi_heads.num_classes is null" in message
+    assert "the folder of a training run" in message
+
+
+@pytest.mark.parametrize("command", ["eval", "predict"])
+def test_a_folder_that_is_no_run_is_named(command, tmp_path, capfd):
+    where = [tmp_path] if command == "eval" else ["x.jpg", "--run", tmp_path / "nowhere"]
+    where += ["--output", tmp_path / "out"]
+    assert "not the folder of a training run" in fails(capfd, command, *where)
+
+
+def test_ctrl_c_outside_training_is_said(monkeypatch, capfd):
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("d2_engine.environment.collect_environment", interrupted)
+    assert main(["env"]) == 130
+    assert capfd.readouterr().err == "d2 env: interrupted\n"
 
 
 def test_a_missing_picture_is_named(run, tmp_path, capfd):

@@ -71,3 +71,23 @@ def test_another_shape_is_refused(cfg):
 def test_what_is_no_config_is_refused():
     with pytest.raises(TypeError, match="lazy config"):
         DefaultPredictor({"model": None})
+
+
+def test_a_number_of_classes_left_to_the_data_is_refused(cfg):
+    undecided = cfg.copy()
+    undecided.model.roi_heads.num_classes = None
+    with pytest.raises(ValueError, match="num_classes is null"):
+        DefaultPredictor(undecided)
+
+
+def test_the_metadata_is_that_of_the_dataset_named(cfg):
+    named = cfg.copy()
+    for names in ("some-data", ["some-data", "other-data"]):
+        named.dataloader.test.dataset.names = names
+        assert DefaultPredictor(named).metadata.name == "some-data"
+
+
+def test_data_that_is_gone_is_not_needed(cfg):
+    moved = cfg.copy()
+    moved.data.val.json = "/gone.json"
+    assert DefaultPredictor(moved).metadata.get("thing_classes") is None

@@ -4,7 +4,13 @@ import pytest
 
 from d2_config import LazyConfig
 from d2_data import Metadata
-from d2_engine.run_folder import load_config, load_metadata, save_metadata
+from d2_engine.run_folder import (
+    load_config,
+    load_config_of_run,
+    load_metadata,
+    refuse_used_folder,
+    save_metadata,
+)
 
 
 def test_a_config_is_found_by_path_and_by_name(tiny_config):
@@ -17,11 +23,17 @@ def test_the_config_of_a_run_begins_with_its_last_checkpoint(tiny_config, tmp_pa
     (tmp_path / "last_checkpoint").write_text("model_0000003.pth")
     cfg = load_config(tmp_path)
     assert cfg.train.init_checkpoint == str(tmp_path / "model_0000003.pth")
+    assert cfg.train.output_dir == str(tmp_path)
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"not the folder of a training run"):
         load_config(tmp_path)
+
+
+def test_a_folder_that_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no such folder"):
+        load_config_of_run(tmp_path / "nowhere")
 
 
 def test_a_run_without_checkpoint_is_refused(tiny_config, tmp_path):
@@ -47,3 +59,17 @@ def test_classes_come_back_with_integer_ids(tmp_path):
 
 def test_a_run_without_metadata_has_empty_metadata(tmp_path):
     assert load_metadata(tmp_path).get("thing_classes") is None
+
+
+def test_missing_metadata_is_named_with_its_run(tmp_path):
+    with pytest.raises(AttributeError, match=str(tmp_path)):
+        _ = load_metadata(tmp_path).thing_classes
+
+
+@pytest.mark.parametrize("name", ["last_checkpoint", "metrics.json"])
+def test_a_folder_that_a_run_wrote_to_is_refused(tmp_path, name):
+    refuse_used_folder(tmp_path / "new")
+    refuse_used_folder(tmp_path)
+    (tmp_path / name).write_text("")
+    with pytest.raises(FileExistsError, match="continue it with --resume"):
+        refuse_used_folder(tmp_path)

@@ -7,6 +7,7 @@ The config has ``model``, ``dataloader`` (``train``, ``test``, ``evaluator``), `
 import argparse
 import logging
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from d2_config import LazyConfig, instantiate
-from d2_data import Metadata, MetadataCatalog
 from d2_engine import hooks
 from d2_engine.checkpoint import DetectionCheckpointer
 from d2_engine.data_position import starting_at
+from d2_engine.dataset_classes import check_same_classes, metadata_of, settle_num_classes
 from d2_engine.defaults import create_ddp_model, default_setup, default_writers
 from d2_engine.defaults.setup import run_seed
 from d2_engine.devices import choose_device, use_mixed_precision
@@ -50,7 +51,8 @@ def train_detector(cfg: DictConfig, *, resume: bool = False) -> Results:
         TrainingInterrupted: on a signal, after the checkpoint was saved.
         FileExistsError: if the folder holds another run and ``resume`` is false.
         FloatingPointError: if a loss is not finite.
-        ValueError: if the number of classes does not fit the data, or a checkpoint the model.
+        ValueError: if classes of model, training and test data, or model and checkpoint do
+            not fit each other.
     """
     if not resume:
         refuse_used_folder(cfg.train.output_dir)
@@ -58,8 +60,11 @@ def train_detector(cfg: DictConfig, *, resume: bool = False) -> Results:
         seed = cfg.train.seed = _settle_seed(cfg, resume=resume)
         default_setup(cfg, argparse.Namespace(resume=resume))
         loader = instantiate(OmegaConf.merge(cfg.dataloader.train, {"seed": seed}))
-        metadata = _training_metadata(cfg)
-        _settle_num_classes(cfg, metadata)
+        # Not needed before the first evaluation, but what is wrong with it is to be known now.
+        test_loader = instantiate(cfg.dataloader.test)
+        metadata = metadata_of(cfg.dataloader.train)
+        check_same_classes(metadata, metadata_of(cfg.dataloader.test))
+        settle_num_classes(cfg, metadata)
         if comm.is_main_process():
             LazyConfig.save(cfg, os.path.join(cfg.train.output_dir, CONFIG))
             save_metadata(cfg.train.output_dir, metadata)
@@ -71,7 +76,11 @@ def train_detector(cfg: DictConfig, *, resume: bool = False) -> Results:
         amp = use_mixed_precision(cfg.train.amp.enabled, device)
         trainer_class = AMPTrainer if amp else SimpleTrainer
         trainer = trainer_class(create_ddp_model(model, **cfg.train.ddp), loader, optimizer)
-        checkpointer = DetectionCheckpointer(model, cfg.train.output_dir, trainer=trainer)
+        # The trainer holds the checkpointer: a proxy the other way, so that both, and the
+        # loading processes, end with this function.
+        checkpointer = DetectionCheckpointer(
+            model, cfg.train.output_dir, trainer=weakref.proxy(trainer)
+        )
         checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
         start_iter = trainer.iter + 1 if resume and checkpointer.has_checkpoint() else 0
         trainer.data_loader = starting_at(loader, start_iter)
@@ -82,7 +91,7 @@ def train_detector(cfg: DictConfig, *, resume: bool = False) -> Results:
             with interruption.immediate():
                 report = trainer.iter >= trainer.max_iter
                 results.clear()
-                results.update(evaluate_detector(cfg, model, report=report))
+                results.update(evaluate_detector(cfg, model, loader=test_loader, report=report))
             return results
 
         writers = default_writers(cfg.train.output_dir, cfg.train.max_iter)
@@ -104,6 +113,7 @@ def train_detector(cfg: DictConfig, *, resume: bool = False) -> Results:
         except TrainingInterrupted:
             if trainer.iter < trainer.max_iter:
                 checkpointer.save(f"model_{trainer.iter:07d}", iteration=trainer.iter)
+            comm.synchronize()  # a process that ends ends the others: not while one is saving
             raise
     return results
 
@@ -121,18 +131,22 @@ def build_detector(cfg: DictConfig) -> nn.Module:
     return model
 
 
-def evaluate_detector(cfg: DictConfig, model: nn.Module, *, report: bool = False) -> Results:
+def evaluate_detector(
+    cfg: DictConfig, model: nn.Module, *, loader: Any = None, report: bool = False
+) -> Results:
     """Evaluate a model on ``dataloader.test``.
 
     Args:
         cfg: the config; files go to the folder ``inference`` in ``train.output_dir``.
         model: the model; its mode is kept.
+        loader: what ``dataloader.test`` describes, if it has been built already.
         report: also write pictures of the result into ``train.output_dir``.
 
     Returns:
         The evaluator's results on the main process, else an empty dict.
     """
-    loader = instantiate(cfg.dataloader.test)
+    if loader is None:
+        loader = instantiate(cfg.dataloader.test)
     evaluator = instantiate(
         OmegaConf.merge(
             cfg.dataloader.evaluator,
@@ -157,27 +171,3 @@ def _settle_seed(cfg: DictConfig, *, resume: bool) -> int:
     # Other machines may not see the folder of the main process.
     began_with = comm.all_gather(began_with)[0]
     return run_seed(cfg) if began_with is None else int(began_with)
-
-
-def _training_metadata(cfg: DictConfig) -> Metadata:
-    """Metadata of the training dataset; it has been loaded, so that its classes are known."""
-    names = instantiate(cfg.dataloader.train.dataset.names)
-    return MetadataCatalog.get(names if isinstance(names, str) else names[0])
-
-
-def _settle_num_classes(cfg: DictConfig, metadata: Metadata) -> None:
-    """Take the number of classes from the data where it is null, else compare it."""
-    key = "model.roi_heads.num_classes"
-    classes = metadata.get("thing_classes")
-    if classes is None or "num_classes" not in cfg.model.get("roi_heads", {}):
-        return
-    wanted = cfg.model.roi_heads.num_classes
-    if wanted is None:
-        cfg.model.roi_heads.num_classes = len(classes)
-        logger.info("%s=%d: %s", key, len(classes), ", ".join(classes))
-    elif wanted != len(classes):
-        raise ValueError(
-            f"{key} is {wanted}, but the training data {metadata.name!r} has {len(classes)} "
-            f"classes ({', '.join(classes[:10])}{', …' if len(classes) > 10 else ''}): set "
-            f"{key}={len(classes)}, or null to take it from the data"
-        )

@@ -39,33 +39,44 @@ _SAVED_METADATA = (
 def load_config(config: str | os.PathLike[str]) -> DictConfig:
     """Load a config by path, by the name of a packaged one, or from the folder of a run.
 
-    The config of a run begins with the run's last checkpoint.
-
     Raises:
         FileNotFoundError: if it is none of these; lists close matches.
     """
     path = Path(config)
     if path.is_dir():
-        return _config_of_run(path)
+        return load_config_of_run(path)
     return LazyConfig.load(str(path) if path.is_file() else get_config_file(str(config)))
 
 
-def _config_of_run(folder: Path) -> DictConfig:
+def load_config_of_run(folder: str | os.PathLike[str]) -> DictConfig:
+    """Load the config of a run, wherever its folder is now, beginning with its last checkpoint.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist or holds no config or no checkpoint.
+    """
+    folder = Path(folder)
     if not (folder / CONFIG).is_file():
+        reason = f"it has no {CONFIG}" if folder.is_dir() else "there is no such folder"
         raise FileNotFoundError(
-            f"{folder} is not the folder of a training run: it has no {CONFIG}; "
+            f"{folder} is not the folder of a training run: {reason}; "
             "give the folder that d2 train wrote to"
         )
     cfg = LazyConfig.load(str(folder / CONFIG))
     tag = folder / LAST_CHECKPOINT
     if not tag.is_file():
         raise FileNotFoundError(f"{folder} has no checkpoint yet: there is no {LAST_CHECKPOINT}")
+    cfg.train.output_dir = str(folder)
     cfg.train.init_checkpoint = str(folder / tag.read_text(encoding="utf-8").strip())
     return cfg
 
 
 def refuse_used_folder(folder: str | os.PathLike[str]) -> None:
-    """Raise FileExistsError if a run has written to the folder: a new one would mix with it."""
+    """Raise FileExistsError if a run has written to the folder: a new one would mix with it.
+
+    Raises NotADirectoryError if it is a file.
+    """
+    if Path(folder).is_file():
+        raise NotADirectoryError(f"{folder} is a file: choose another --output")
     for name in (LAST_CHECKPOINT, METRICS):
         if Path(folder, name).exists():
             raise FileExistsError(

@@ -25,9 +25,10 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; returns the exit code."""
-    from d2_config import LazyConfig
+    from d2_config import LazyConfig, instantiate
     from d2_config.logger import setup_logger
     from d2_engine.checkpoint import DetectionCheckpointer
+    from d2_engine.dataset_classes import metadata_of, settle_num_classes
     from d2_engine.detector_run import build_detector, evaluate_detector
     from d2_engine.run_folder import load_config
     from d2_eval.report import results_table
@@ -40,8 +41,10 @@ def run(args: argparse.Namespace) -> int:
         cfg.train.output_dir = args.output
     if not cfg.train.init_checkpoint:
         raise ValueError("there is nothing to evaluate: give a checkpoint with --weights FILE")
+    loader = instantiate(cfg.dataloader.test)
+    settle_num_classes(cfg, metadata_of(cfg.dataloader.test))
     model = build_detector(cfg)
     DetectionCheckpointer(model).load(cfg.train.init_checkpoint, strict=True)
-    results = evaluate_detector(cfg, model, report=True)
+    results = evaluate_detector(cfg, model, loader=loader, report=True)
     print(f"\n{results_table(results)}\n\nEverything is in {cfg.train.output_dir}")
     return 0

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+_LEGIBLE_SIZE = 480
+"""Pictures are enlarged until their longer edge has so many pixels, for the labels' sake."""
+
 _IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
@@ -37,13 +40,13 @@ def run(args: argparse.Namespace) -> int:
     from d2_config.logger import setup_logger
     from d2_data.detection_utils import read_image
     from d2_engine.defaults import DefaultPredictor
-    from d2_engine.run_folder import load_config, load_metadata
+    from d2_engine.run_folder import load_config, load_config_of_run, load_metadata
     from d2_structures.visualizer import Visualizer
 
     if not 0 <= args.threshold <= 1:
         raise ValueError(f"--threshold must lie between 0 and 1, got {args.threshold}")
     setup_logger()
-    cfg = load_config(args.run_folder or args.config)
+    cfg = load_config_of_run(args.run_folder) if args.run_folder else load_config(args.config)
     if args.weights:
         cfg.train.init_checkpoint = args.weights
     if not cfg.train.init_checkpoint:
@@ -58,7 +61,9 @@ def run(args: argparse.Namespace) -> int:
         image = read_image(path, format="BGR")
         instances = predictor(image)["instances"].to("cpu")
         instances = instances[instances.scores >= args.threshold]
-        picture = Visualizer(image[:, :, ::-1], metadata).draw_instance_predictions(instances)
+        scale = max(1.0, _LEGIBLE_SIZE / max(image.shape[:2]))
+        visualizer = Visualizer(image[:, :, ::-1], metadata, scale=scale)
+        picture = visualizer.draw_instance_predictions(instances)
         picture.save(str(output / name))
         results.add(path, image.shape[0], image.shape[1], instances)
         print(f"{path}: {len(instances)} objects -> {output / name}")

@@ -8,9 +8,10 @@ import torch
 from omegaconf import DictConfig
 
 from d2_config import instantiate
-from d2_data import Metadata, MetadataCatalog
+from d2_data import Metadata
 from d2_data.transforms import AugInput, AugmentationList
 from d2_engine.checkpoint import DetectionCheckpointer
+from d2_engine.dataset_classes import check_num_classes_known, metadata_of
 from d2_engine.devices import choose_device
 
 
@@ -25,12 +26,13 @@ class DefaultPredictor:
         cfg: a lazy config with ``model``, ``dataloader.test`` and ``train``. It is not changed.
 
     Attributes:
-        metadata (Metadata): of the test dataset, where the config names one.
+        metadata (Metadata): of the test dataset, where the config has its name; else empty.
         model: the model, in evaluation mode.
 
     Raises:
         TypeError: if ``cfg`` is no lazy config.
-        ValueError: if the checkpoint lacks weights of the model, as that of a backbone does.
+        ValueError: if the checkpoint lacks weights of the model, as that of a backbone does,
+            or the config leaves the number of classes to the training data.
 
     Example:
         >>> predictor = DefaultPredictor(cfg)
@@ -44,10 +46,14 @@ class DefaultPredictor:
                 "DefaultPredictor wants a lazy config with model, dataloader and train, "
                 f"got {type(cfg).__name__}"
             )
+        check_num_classes_known(cfg)
         self.cfg = cfg.copy()
         self.model: Any = instantiate(cfg.model).to(choose_device(cfg.train.device)).eval()
         DetectionCheckpointer(self.model).load(cfg.train.init_checkpoint, strict=True)
-        self.metadata = _metadata_of(cfg.dataloader.test)
+        names = cfg.dataloader.test.get("dataset", {}).get("names")
+        # A call gives a dataset that declares its classes once it is loaded, if it is there.
+        called = isinstance(names, DictConfig)
+        self.metadata = Metadata() if called else metadata_of(cfg.dataloader.test)
         mapper = cfg.dataloader.test.mapper
         self.aug = AugmentationList(instantiate(mapper.augmentations))
         self.input_format = mapper.image_format
@@ -79,10 +85,3 @@ class DefaultPredictor:
         with torch.inference_mode():
             outputs: dict[str, Any] = self.model([inputs])[0]
         return outputs
-
-
-def _metadata_of(loader: DictConfig) -> Metadata:
-    names = loader.get("dataset", {}).get("names")
-    if not isinstance(names, str):
-        names = names[0] if names and not isinstance(names, DictConfig) else None
-    return Metadata() if names is None else MetadataCatalog.get(names)
