@@ -200,10 +200,10 @@ def test_prediction_needs_nothing_but_the_run_folder(run, shapes, tmp_path):
     pictures = sorted((shapes / "images").iterdir())[:2]
     output = tmp_path / "seen"
     command = ["predict", *map(str, pictures), "--run", str(moved), "--output", str(output)]
-    assert main([*command, "--threshold", "0"]) == 0
+    assert main([*command, "--threshold", "0", "--scale", "2"]) == 0
     for picture in pictures:
         drawn = np.asarray(Image.open(output / f"{picture.stem}.png"))
-        assert drawn.shape == (480, 480, 3)  # enlarged, for the labels
+        assert drawn.shape == (128, 128, 3)
     coco = COCO(output / "predictions.json")
     assert [c["name"] for c in coco.loadCats(coco.getCatIds())][3] == "star"
     assert coco.anns
@@ -214,7 +214,16 @@ def test_a_folder_of_pictures_may_be_given(run, shapes, tmp_path):
     assert (
         main(["predict", str(shapes / "images"), "--run", str(run), "--output", str(tmp_path)]) == 0
     )
-    assert len(list(tmp_path.glob("*.png"))) == 12
+    drawn = list(tmp_path.glob("*.png"))
+    assert len(drawn) == 12
+    with Image.open(drawn[0]) as picture:
+        assert picture.size == (64, 64)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--threshold", "2"), ("--scale", "0")])
+def test_an_option_out_of_range_is_named(run, shapes, tmp_path, capfd, option, value):
+    arguments = [shapes / "images", "--run", run, "--output", tmp_path, option, value]
+    assert option in fails(capfd, "predict", *arguments)
 
 
 def test_pictures_of_one_name_do_not_replace_each_other(run, shapes, tmp_path):

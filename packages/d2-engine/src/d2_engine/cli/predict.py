@@ -6,9 +6,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-_LEGIBLE_SIZE = 480
-"""Pictures are enlarged until their longer edge has so many pixels, for the labels' sake."""
-
 _IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
@@ -31,6 +28,13 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--threshold", type=float, default=0.5, help="lowest score shown (default: 0.5)"
     )
+    parser.add_argument(
+        "--scale",
+        type=float,
+        default=1.0,
+        help="size of the drawn pictures relative to the images; labels on small images are "
+        "legible when enlarged (default: 1)",
+    )
     parser.set_defaults(run=run, more="images")
     return parser
 
@@ -45,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
 
     if not 0 <= args.threshold <= 1:
         raise ValueError(f"--threshold must lie between 0 and 1, got {args.threshold}")
+    if args.scale <= 0:
+        raise ValueError(f"--scale must be positive, got {args.scale}")
     setup_logger()
     cfg = load_config_of_run(args.run_folder) if args.run_folder else load_config(args.config)
     if args.weights:
@@ -61,8 +67,7 @@ def run(args: argparse.Namespace) -> int:
         image = read_image(path, format="BGR")
         instances = predictor(image)["instances"].to("cpu")
         instances = instances[instances.scores >= args.threshold]
-        scale = max(1.0, _LEGIBLE_SIZE / max(image.shape[:2]))
-        visualizer = Visualizer(image[:, :, ::-1], metadata, scale=scale)
+        visualizer = Visualizer(image[:, :, ::-1], metadata, scale=args.scale)
         picture = visualizer.draw_instance_predictions(instances)
         picture.save(str(output / name))
         results.add(path, image.shape[0], image.shape[1], instances)
