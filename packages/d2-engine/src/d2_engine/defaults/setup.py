@@ -85,7 +85,7 @@ def default_setup(cfg: Any, args: Any) -> None:
     rank = comm.get_rank()
     if output_dir and comm.is_main_process():
         Path(output_dir).mkdir(parents=True, exist_ok=True)
-    setup_logger(output_dir, distributed_rank=rank)
+    setup_logger(output_dir or None, distributed_rank=rank)
     logger.info("Process %d of %d", rank, comm.get_world_size())
     logger.info("Environment:\n%s", format_environment(collect_environment()))
     logger.info("Command line: %s", args)
