@@ -178,10 +178,13 @@ def test_image_mode_colours_every_instance_differently():
 
 
 def test_classes_without_a_name_show_their_number():
-    instances = two_instances()
-    instances.pred_classes = torch.tensor([0, 7])
-    Visualizer(photo(), METADATA).draw_instance_predictions(instances)
-    Visualizer(photo(), None).draw_instance_predictions(instances)
+    def drawn(metadata, label):
+        instances = two_instances()
+        instances.pred_classes = torch.tensor([0, label])
+        return Visualizer(photo(), metadata).draw_instance_predictions(instances).get_image()
+
+    for metadata in (METADATA, None):
+        assert not np.array_equal(drawn(metadata, 7), drawn(metadata, 8))
 
 
 @settings(max_examples=25, deadline=None)

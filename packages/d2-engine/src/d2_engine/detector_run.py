@@ -59,16 +59,7 @@ def train_detector(cfg: DictConfig, *, resume: bool = False) -> Results:
     with Interruption() as interruption:
         seed = cfg.train.seed = _settle_seed(cfg, resume=resume)
         default_setup(cfg, argparse.Namespace(resume=resume))
-        loader = instantiate(OmegaConf.merge(cfg.dataloader.train, {"seed": seed}))
-        # Not needed before the first evaluation, but what is wrong with it is to be known now.
-        test_loader = instantiate(cfg.dataloader.test)
-        metadata = metadata_of(cfg.dataloader.train)
-        check_same_classes(metadata, metadata_of(cfg.dataloader.test))
-        settle_num_classes(cfg, metadata)
-        if comm.is_main_process():
-            LazyConfig.save(cfg, os.path.join(cfg.train.output_dir, CONFIG))
-            save_metadata(cfg.train.output_dir, metadata)
-
+        loader, test_loader = _load_data(cfg, seed)
         model = build_detector(cfg)
         cfg.optimizer.params.model = model
         optimizer = instantiate(cfg.optimizer)
@@ -116,6 +107,20 @@ def train_detector(cfg: DictConfig, *, resume: bool = False) -> Results:
             comm.synchronize()  # a process that ends ends the others: not while one is saving
             raise
     return results
+
+
+def _load_data(cfg: DictConfig, seed: int) -> tuple[Any, Any]:
+    """Build both loaders, settle the classes, and write them and the config to the folder."""
+    loader = instantiate(OmegaConf.merge(cfg.dataloader.train, {"seed": seed}))
+    # Not needed before the first evaluation, but what is wrong with it is to be known now.
+    test_loader = instantiate(cfg.dataloader.test)
+    metadata = metadata_of(cfg.dataloader.train)
+    check_same_classes(metadata, metadata_of(cfg.dataloader.test))
+    settle_num_classes(cfg, metadata)
+    if comm.is_main_process():
+        LazyConfig.save(cfg, os.path.join(cfg.train.output_dir, CONFIG))
+        save_metadata(cfg.train.output_dir, metadata)
+    return loader, test_loader
 
 
 def build_detector(cfg: DictConfig) -> nn.Module:
