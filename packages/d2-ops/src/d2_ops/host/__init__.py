@@ -1,0 +1,19 @@
+"""Mask kernels for NumPy arrays. Imports no torch, holds no lock while it computes.
+
+Bit for bit what pycocotools computes: polygons become the pixels, and masks the run lengths, that
+COCO's tools make of them. An RLE is a dict ``{"size": [height, width], "counts": bytes}``.
+Coordinates are continuous pixels, (0, 0) the corner of the first one.
+"""
+
+from ._polygons import crop_and_resize_polygons, polygons_to_bitmask, polygons_to_rle
+from ._rle import RLE, rle_area, rle_decode, rle_encode
+
+__all__ = [
+    "RLE",
+    "crop_and_resize_polygons",
+    "polygons_to_bitmask",
+    "polygons_to_rle",
+    "rle_area",
+    "rle_decode",
+    "rle_encode",
+]
