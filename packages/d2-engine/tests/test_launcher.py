@@ -1,9 +1,11 @@
 """Processes that start together and talk to each other."""
 
+import atexit
 import os
 import subprocess
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch
@@ -63,6 +65,28 @@ def test_two_processes_train_as_one_with_the_whole_batch(tmp_path):
     trainer.train(0, 3)
     assert torch.allclose(model.layer.weight, distributed.layer.weight, atol=1e-6)
     assert extra["loss"] == pytest.approx(trainer.storage.latest()["total_loss"][0], rel=1e-5)
+
+
+def train_and_note_threads(output: str) -> None:
+    file = Path(output) / f"threads_{comm.get_rank()}.txt"
+    atexit.register(lambda: file.write_text("\n".join(names_of_threads())))
+    train(output)
+    assert any("gloo" in name for name in names_of_threads())
+
+
+def names_of_threads() -> list[str]:
+    return [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's list of threads")
+def test_no_thread_of_the_group_outlives_it(tmp_path):
+    # One that does can abort the process while the interpreter ends.
+    launch(train_and_note_threads, 2, args=(str(tmp_path),), timeout=timedelta(minutes=1))
+    for rank in range(2):
+        left = (tmp_path / f"threads_{rank}.txt").read_text()
+        assert left
+        assert "gloo" not in left
+        assert "tcpstore" not in left
 
 
 def test_one_process_simply_calls_the_function():

@@ -1,9 +1,11 @@
 """Start a function in several processes that train together."""
 
+import gc
 import os
 import socket
 from collections.abc import Callable
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -108,6 +110,9 @@ def _run_in_group(
         backend = "nccl"
     else:
         backend = "gloo"
+    # Default arguments in this module hold, for ever, the group that exists when it is imported;
+    # DistributedDataParallel imports it. Imported before there is one, they hold none.
+    import_module("torch.distributed.nn")
     try:
         dist.init_process_group(
             backend, init_method=url, world_size=world_size, rank=rank, timeout=timeout
@@ -122,6 +127,9 @@ def _run_in_group(
         comm.synchronize()
         main_func(*args)
     finally:
+        # What still holds the group, such as a model in a reference cycle, would keep its
+        # threads running while the interpreter ends, which can abort the process.
+        gc.collect()
         dist.destroy_process_group()
 
 

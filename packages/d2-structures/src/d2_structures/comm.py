@@ -4,9 +4,9 @@ In a single process, and before `torch.distributed` is initialised, everything h
 that gives what a world of one would. Every collective must be called by all ranks of its group.
 """
 
-import functools
 import os
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -28,8 +28,11 @@ __all__ = [
     "synchronize",
 ]
 
-# The group of this machine's processes, by the world it was made in.
-_local_groups: dict[int, dist.ProcessGroup] = {}
+# The group of this machine's processes, and the group that carries host memory where the world
+# cannot, by the world they were made in. Neither keeps a world alive that was destroyed: its
+# threads would run on while the interpreter ends, which can abort the process.
+_local_groups: WeakKeyDictionary[dist.ProcessGroup, dist.ProcessGroup] = WeakKeyDictionary()
+_host_groups: WeakKeyDictionary[dist.ProcessGroup, dist.ProcessGroup] = WeakKeyDictionary()
 
 
 def get_world_size() -> int:
@@ -73,8 +76,7 @@ def create_local_process_group(num_workers_per_machine: int) -> None:
         ranks = list(range(first, first + size))
         group = dist.new_group(ranks)
         if get_rank() in ranks:
-            _local_groups.clear()
-            _local_groups[id(dist.group.WORLD)] = cast(dist.ProcessGroup, group)
+            _local_groups[_world()] = cast(dist.ProcessGroup, group)
 
 
 def get_local_process_group() -> dist.ProcessGroup:
@@ -135,7 +137,7 @@ def all_gather(data: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
     """
     if get_world_size() == 1:
         return [data]
-    group = group if group is not None else _host_group(dist.group.WORLD)
+    group = group if group is not None else _host_group(_world())
     gathered: list[Any] = [None] * dist.get_world_size(group)
     dist.all_gather_object(gathered, data, group=group)
     return gathered
@@ -154,7 +156,7 @@ def gather(data: Any, dst: int = 0, group: dist.ProcessGroup | None = None) -> l
     """
     if get_world_size() == 1:
         return [data]
-    group = group if group is not None else _host_group(dist.group.WORLD)
+    group = group if group is not None else _host_group(_world())
     gathered: list[Any] | None = None
     if get_rank() == dst:
         gathered = [None] * dist.get_world_size(group)
@@ -210,7 +212,11 @@ def _initialized() -> bool:
 
 
 def _local_group() -> dist.ProcessGroup | None:
-    return _local_groups.get(id(dist.group.WORLD)) if _initialized() else None
+    return _local_groups.get(_world()) if _initialized() else None
+
+
+def _world() -> dist.ProcessGroup:
+    return cast(dist.ProcessGroup, dist.group.WORLD)
 
 
 def _from_torchrun(variable: str) -> int:
@@ -223,9 +229,10 @@ def _from_torchrun(variable: str) -> int:
         ) from None
 
 
-@functools.lru_cache(maxsize=1)
 def _host_group(world: dist.ProcessGroup) -> dist.ProcessGroup:
     """A group of all ranks that can carry host memory: the world itself if that is gloo."""
     if dist.get_backend(world) == dist.Backend.GLOO:
         return world
-    return cast(dist.ProcessGroup, dist.new_group(backend="gloo"))
+    if world not in _host_groups:
+        _host_groups[world] = cast(dist.ProcessGroup, dist.new_group(backend="gloo"))
+    return _host_groups[world]
