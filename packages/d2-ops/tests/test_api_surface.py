@@ -16,6 +16,7 @@ def test_public_names_are_exactly_these() -> None:
         "memory",
         "nms",
         "nms_rotated",
+        "overlay",
         "paste_masks_in_image",
         "roi_align",
         "roi_align_rotated",

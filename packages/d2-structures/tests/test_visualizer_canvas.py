@@ -4,17 +4,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from d2_structures.visualizer.canvas import Canvas, Rect
+from d2_structures.visualizer.canvas import Canvas, Frame, Patch, Rect, Stroke
 from d2_structures.visualizer.colors import Color, parse_color
 from d2_structures.visualizer.components import find_components, without_small_components
 from d2_structures.visualizer.label_layout import LabelLayout
 from d2_structures.visualizer.mask_kinds import crop_to_content
 from d2_structures.visualizer.silhouettes import binary_silhouette, polygon_silhouette
-from d2_structures.visualizer.strokes import closed_segments, dashed, path_segments, stroke_coverage
+from d2_structures.visualizer.strokes import closed_segments, dashed, path_segments
 
 small = settings(max_examples=40, deadline=None)
 masks = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=14))
-coordinate = st.floats(-40, 60)
 
 
 def noise(height=30, width=40, seed=0):
@@ -27,82 +26,48 @@ def test_canvas_returns_the_image_it_was_given():
 
 
 @small
-@given(hnp.arrays(np.uint8, (6, 7)), st.floats(0, 1), st.tuples(*[st.floats(0, 1)] * 3))
-def test_blending_matches_the_real_valued_formula(coverage, alpha, rgb):
-    image = noise(6, 7)
-    canvas = Canvas(image)
-    canvas.blend(0, 0, coverage, Color(*rgb), alpha)
-    weight = coverage[..., None] / 255 * alpha
-    exact = image * (1 - weight) + np.multiply(rgb, 255) * weight
-    assert np.abs(canvas.to_image() - exact).max() <= 2.5
-
-
-@small
-@given(hnp.arrays(np.uint8, (6, 7)), hnp.arrays(np.uint8, (6, 7)), st.floats(0, 1))
-def test_blending_two_maps_at_once_equals_blending_them_in_turn(lower, upper, alpha):
-    first, second = Color(1, 0.2, 0), Color(0, 0.5, 1, 0.9)
-    once, twice = Canvas(noise(6, 7)), Canvas(noise(6, 7))
-    once.blend_two((1, -1), (lower, first, alpha), (upper, second))
-    twice.blend(1, -1, lower, first, alpha)
-    twice.blend(1, -1, upper, second)
-    difference = once.to_image().astype(int) - twice.to_image()
-    assert np.abs(difference).max() <= 2
-
-
-@small
-@given(st.integers(-20, 50), st.integers(-20, 50), st.integers(0, 30), st.integers(0, 30))
-def test_fill_changes_exactly_its_rectangle(x0, y0, width, height):
-    image = np.zeros((30, 40, 3), np.uint8)
-    canvas = Canvas(image)
-    canvas.fill(Rect(x0, y0, x0 + width, y0 + height), Color(1, 1, 1), 1.0)
+@given(st.integers(-20, 50), st.integers(-20, 50), st.integers(1, 30), st.integers(1, 30))
+def test_a_frame_changes_only_the_border_of_its_rectangle(x0, y0, width, height):
+    canvas = Canvas(np.zeros((30, 40, 3), np.uint8))
+    canvas.frame([Frame(Rect(x0, y0, x0 + width, y0 + height), 2, Color(1, 1, 1), 1.0)])
     expected = np.zeros((30, 40), bool)
     expected[max(y0, 0) : max(y0 + height, 0), max(x0, 0) : max(x0 + width, 0)] = True
+    if min(width, height) > 4:
+        inner = slice(max(y0 + 2, 0), max(y0 + height - 2, 0))
+        expected[inner, max(x0 + 2, 0) : max(x0 + width - 2, 0)] = False
     assert np.array_equal(canvas.to_image() == 255, np.repeat(expected[..., None], 3, axis=2))
 
 
-def test_blend_clips_coverage_at_every_border():
-    for corner in [(-3, -3), (37, 27), (-3, 27), (37, -3), (100, 100), (-100, 0)]:
-        canvas = Canvas(np.zeros((30, 40, 3), np.uint8))
-        canvas.blend(*corner, np.full((6, 6), 255, np.uint8), Color(1, 1, 1))
-        inside = max(min(corner[0] + 6, 40) - max(corner[0], 0), 0)
-        inside *= max(min(corner[1] + 6, 30) - max(corner[1], 0), 0)
-        assert (canvas.to_image()[..., 0] == 255).sum() == inside
+def test_a_frame_is_laid_on_once_at_its_corners():
+    canvas = Canvas(np.zeros((30, 40, 3), np.uint8))
+    canvas.frame([Frame(Rect(5, 5, 25, 20), 3, Color(1, 1, 1), 0.5)])
+    assert set(np.unique(canvas.to_image())) == {0, 128}
 
 
 def test_an_invisible_colour_changes_nothing():
     image = noise()
     canvas = Canvas(image)
-    canvas.fill(Rect(0, 0, 40, 30), parse_color("none"), 1.0)
-    canvas.stroke(np.array([[0.0, 0.0, 40.0, 30.0]]), 3, parse_color("none"))
+    nothing = parse_color("none")
+    canvas.lay([Patch(2, 2, np.full((9, 9), 255, np.uint8), nothing)])
+    canvas.frame([Frame(Rect(0, 0, 40, 30), 2, nothing, 1.0)])
+    canvas.stroke([Stroke(np.array([[0.0, 0.0, 40.0, 30.0]]), 3, nothing)])
     assert np.array_equal(canvas.to_image(), image)
 
 
 def test_overlapping_segments_are_laid_on_once():
     segment = np.array([[5.0, 15.0, 35.0, 15.0]])
     once, twice = Canvas(noise()), Canvas(noise())
-    once.stroke(segment, 4, Color(1, 0, 0), 0.5)
-    twice.stroke(np.repeat(segment, 3, axis=0), 4, Color(1, 0, 0), 0.5)
+    once.stroke([Stroke(segment, 4, Color(1, 0, 0), 0.5)])
+    twice.stroke([Stroke(np.repeat(segment, 3, axis=0), 4, Color(1, 0, 0), 0.5)])
     assert np.array_equal(once.to_image(), twice.to_image())
 
 
-@small
-@given(coordinate, coordinate, coordinate, coordinate, st.floats(0.5, 9))
-def test_stroke_coverage_is_the_distance_to_the_segment(x0, y0, x1, y1, width):
-    pixels, coverage = stroke_coverage(np.array([[x0, y0, x1, y1]]), width, 20, 24)
-    got = np.zeros(20 * 24)
-    np.maximum.at(got, pixels, coverage / 255)
-    ys, xs = np.mgrid[:20, :24] + 0.5
-    length2 = (x1 - x0) ** 2 + (y1 - y0) ** 2
-    t = 0 if length2 < 1e-12 else ((xs - x0) * (x1 - x0) + (ys - y0) * (y1 - y0)) / length2
-    t = np.clip(t, 0, 1)
-    distance = np.hypot(xs - x0 - t * (x1 - x0), ys - y0 - t * (y1 - y0))
-    exact = np.clip(width / 2 + 0.5 - distance, 0, 1)
-    assert np.abs(got.reshape(20, 24) - exact).max() < 0.01
-
-
-def test_far_away_segments_cost_nothing_and_cover_nothing():
-    pixels, _ = stroke_coverage(np.array([[-1e9, -5e8, -1e8, -9e8]]), 3, 20, 24)
-    assert pixels.size == 0
+def test_the_opacity_of_a_colour_multiplies_alpha():
+    whole = np.full((30, 40), 255, np.uint8)
+    once, twice = Canvas(noise()), Canvas(noise())
+    once.lay([Patch(0, 0, whole, Color(1, 0, 0, 0.5), 0.5)])
+    twice.lay([Patch(0, 0, whole, Color(1, 0, 0), 0.25)])
+    assert np.array_equal(once.to_image(), twice.to_image())
 
 
 @pytest.mark.parametrize("style", ["--", "-.", ":", "dashed", "dotted"])

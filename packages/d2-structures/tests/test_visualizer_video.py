@@ -82,7 +82,7 @@ def test_ids_of_a_tracker_decide():
 
 
 def test_segmentation_mode_gives_a_class_one_colour():
-    metadata = SimpleNamespace(thing_colors=[palette_color(5).to_bytes().tolist()])
+    metadata = SimpleNamespace(thing_colors=[palette_color(5).to_bytes()])
     video = VideoVisualizer(metadata, ColorMode.SEGMENTATION)
     assert colors_of(video, frame_of(LEFT, RIGHT)) == [5, 5]
 

@@ -1,8 +1,9 @@
 // The topics of the host module, one file each. NumPy in, NumPy out: arguments arrive checked and
-// laid out by src/d2_ops/host/.
+// laid out by src/d2_ops/host/ and src/d2_ops/overlay.py.
 #pragma once
 
 #include <nanobind/nanobind.h>
 
+void bind_overlay(nanobind::module_& m);
 void bind_polygons(nanobind::module_& m);
 void bind_rle(nanobind::module_& m);

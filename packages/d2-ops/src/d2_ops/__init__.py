@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from . import host, memory
+    from . import host, memory, overlay
     from ._box_iou_rotated import box_iou_rotated
     from ._build_info import build_info
     from ._nms import batched_nms, batched_nms_rotated, nms, nms_rotated
@@ -26,6 +26,7 @@ __all__ = [
     "memory",
     "nms",
     "nms_rotated",
+    "overlay",
     "paste_masks_in_image",
     "roi_align",
     "roi_align_rotated",
@@ -45,6 +46,7 @@ __getattr__, __dir__ = lazy_names(
         "memory": None,
         "nms": "_nms",
         "nms_rotated": "_nms",
+        "overlay": None,
         "paste_masks_in_image": "_paste_masks",
         "roi_align": "_roi_align",
         "roi_align_rotated": "_roi_align_rotated",

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import ImageColor
 
 __all__ = [
@@ -61,16 +60,9 @@ class Color(NamedTuple):
     blue: float
     opacity: float = 1.0
 
-    def to_bytes(self) -> NDArray[np.uint16]:
-        """(3,) red, green, blue in 0..255, in the type that blending computes with. Read-only."""
-        return _bytes_of(self)
-
-
-@functools.lru_cache(maxsize=1024)
-def _bytes_of(color: Color) -> NDArray[np.uint16]:
-    values = np.rint(np.multiply(color[:3], 255)).astype(np.uint16)
-    values.setflags(write=False)
-    return values
+    def to_bytes(self) -> tuple[int, int, int]:
+        """Red, green, blue in 0..255."""
+        return round(self.red * 255), round(self.green * 255), round(self.blue * 255)
 
 
 def parse_color(color: ColorLike) -> Color:

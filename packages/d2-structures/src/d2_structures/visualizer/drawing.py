@@ -12,7 +12,7 @@ from .color_mode import ColorMode
 from .colors import Color, ColorLike, jittered, parse_color
 from .components import without_small_components
 from .dataset_dicts import read_annotations, read_panoptic_map, read_semantic_map
-from .instance_layer import InstanceLayer, draw_instance_layer, draw_label, edge_color_for
+from .instance_layer import InstanceLayer, draw_instance_layer, edge_color_for, label_patches
 from .mask_kinds import crop_to_content, read_masks
 from .palette import palette_color
 from .primitives import PrimitiveDrawing
@@ -301,10 +301,10 @@ class Visualizer(PrimitiveDrawing):
                 mask = mask._replace(pixels=without_small_components(mask.pixels, area_threshold))
             silhouette = binary_silhouette(mask, self._image_size, self.output.scale)
             edge = edge_color_for(region.color) if region.is_thing else _MAP_EDGE
-            paint(self._canvas, silhouette, region.color, alpha, edge, self._style.edge_width)
+            paint(self._canvas, [silhouette], [(region.color, edge)], alpha, self._style.edge_width)
             labels += [(region, point) for point in self._text_points(mask)]
         for region, point in labels:
-            draw_label(
-                self._canvas, self._layout, self._style, region.text, region.color, point=point
+            self._canvas.lay(
+                label_patches(self._layout, self._style, region.text, region.color, point=point)
             )
         return self.output

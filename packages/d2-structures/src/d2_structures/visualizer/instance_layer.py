@@ -1,13 +1,12 @@
 """Instances of one image laid over it: masks below, then outlines, skeletons and labels."""
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import Canvas, Rect
+from .canvas import Canvas, Frame, Patch, Rect, Stroke
 from .colors import Color, contrasting_text_color, shaded
 from .label_layout import LabelLayout
 from .rotated_boxes import rotated_corners
@@ -15,16 +14,16 @@ from .silhouettes import Silhouette, paint
 from .skeleton import Skeleton
 from .strokes import closed_segments, dashed
 from .style import Style
-from .text import make_tag, paint_tag
+from .text import make_tag, tag_patches
 
 __all__ = [
     "LABEL_ALPHA",
     "InstanceLayer",
-    "draw_box_outline",
+    "draw_box_outlines",
     "draw_instance_layer",
-    "draw_label",
-    "draw_rotated_outline",
+    "draw_rotated_outlines",
     "edge_color_for",
+    "label_patches",
 ]
 
 LABEL_ALPHA = 0.85
@@ -57,70 +56,81 @@ def draw_instance_layer(
 ) -> None:
     """Draw large instances first, so that small ones stay visible, and all labels last."""
     order = _largest_first(layer)
+    colors = [layer.colors[index] for index in order]
     if layer.silhouettes is not None:
-        for index in order:
-            color = layer.colors[index]
-            paint(
-                canvas,
-                layer.silhouettes[index],
-                color,
-                alpha,
-                edge_color_for(color),
-                style.edge_width,
-            )
+        silhouettes = [layer.silhouettes[index] for index in order]
+        fills_and_edges = [(color, edge_color_for(color)) for color in colors]
+        paint(canvas, silhouettes, fills_and_edges, alpha, style.edge_width)
     if layer.boxes is not None:
-        outline = draw_rotated_outline if layer.boxes.shape[1] == 5 else draw_box_outline
-        box_alpha = max(alpha, 0.8)
-        for index in order:
-            outline(canvas, layer.boxes[index], style.line_width, layer.colors[index], box_alpha)
+        rotated = layer.boxes.shape[1] == 5
+        outline = draw_rotated_outlines if rotated else draw_box_outlines
+        outline(canvas, layer.boxes[order], style.line_width, colors, max(alpha, 0.8))
     if layer.keypoints is not None:
-        for index in order:
-            skeleton.draw(canvas, layer.keypoints[index], style)
+        skeletons = (skeleton.strokes(layer.keypoints[index], style) for index in order)
+        canvas.stroke([stroke for strokes in skeletons for stroke in strokes])
+    patches: list[Patch] = []
     for index in order:
         label = layer.labels[index] if layer.labels is not None else None
         if label:
-            _label_instance(canvas, layout, style, layer, index, label)
+            patches += _instance_label(layout, style, layer, index, label)
+    canvas.lay(patches)
 
 
-def draw_box_outline(
+def draw_box_outlines(
     canvas: Canvas,
-    box_xyxy: NDArray[np.float64],
+    boxes_xyxy: NDArray[np.float64],
     line_width: int,
-    color: Color,
+    colors: Sequence[Color],
     alpha: float,
     line_style: str = "-",
 ) -> None:
-    """Outline an axis-aligned box, in whole pixels so that its lines stay crisp."""
+    """Outline (N, 4) axis-aligned boxes, in whole pixels so that their lines stay crisp."""
     limit = 2 * (canvas.width + canvas.height)
-    x0, y0, x1, y1 = np.clip(box_xyxy, -limit, limit)
+    boxes = np.clip(boxes_xyxy, -limit, limit)
     if line_style not in ("-", "solid"):
-        corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
-        segments = dashed(closed_segments(corners), line_style, line_width)
-        canvas.stroke(segments, line_width, color, alpha)
+        outlines = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
+        canvas.stroke(_closed_strokes(outlines, line_width, colors, alpha, line_style))
         return
+    low, high = np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])
     half = line_width / 2
     # Where a line does not fall on whole pixels it goes to the inner side.
-    left, top = (math.floor(edge - half + 0.5) for edge in (min(x0, x1), min(y0, y1)))
-    right, bottom = (math.ceil(edge + half - 0.5) for edge in (max(x0, x1), max(y0, y1)))
-    rect = Rect(left, top, max(right, left + line_width), max(bottom, top + line_width))
-    canvas.frame(rect, line_width, color, alpha)
+    starts = np.floor(low - half + 0.5).astype(int)
+    stops = np.maximum(np.ceil(high + half - 0.5).astype(int), starts + line_width)
+    rects = np.concatenate([starts, stops], axis=1).tolist()
+    canvas.frame(
+        [
+            Frame(Rect(*rect), line_width, color, alpha)
+            for rect, color in zip(rects, colors, strict=True)
+        ]
+    )
 
 
-def draw_rotated_outline(
+def draw_rotated_outlines(
     canvas: Canvas,
-    box: NDArray[np.float64],
+    boxes: NDArray[np.float64],
     line_width: float,
-    color: Color,
+    colors: Sequence[Color],
     alpha: float,
     line_style: str = "-",
 ) -> None:
-    """Outline one (5,) rotated box."""
-    segments = closed_segments(rotated_corners(box[None])[0])
-    canvas.stroke(dashed(segments, line_style, line_width), line_width, color, alpha)
+    """Outline (N, 5) rotated boxes."""
+    outlines = rotated_corners(boxes)
+    canvas.stroke(_closed_strokes(outlines, line_width, colors, alpha, line_style))
 
 
-def draw_label(
-    canvas: Canvas,
+def _closed_strokes(
+    outlines: NDArray[np.float64],
+    line_width: float,
+    colors: Sequence[Color],
+    alpha: float,
+    line_style: str,
+) -> list[Stroke]:
+    """What traces (N, P, 2) closed paths."""
+    paths = [dashed(closed_segments(outline), line_style, line_width) for outline in outlines]
+    return [Stroke(p, line_width, c, alpha) for p, c in zip(paths, colors, strict=True)]
+
+
+def label_patches(
     layout: LabelLayout,
     style: Style,
     text: str,
@@ -128,38 +138,34 @@ def draw_label(
     *,
     box: tuple[float, float, float, float] | None = None,
     point: tuple[float, float] = (0.0, 0.0),
-) -> None:
-    """Draw a label in an instance's colour at its box, or at a point where there is none."""
+) -> list[Patch]:
+    """A label in an instance's colour at its box, or at a point where there is none."""
     tag = make_tag(text, style.font_size)
     size = (tag.width, tag.height)
     corner = layout.place_at_point(point, size) if box is None else layout.place_at_box(box, size)
-    paint_tag(canvas, tag, corner, contrasting_text_color(color), color, LABEL_ALPHA)
+    return tag_patches(tag, corner, contrasting_text_color(color), color, LABEL_ALPHA)
 
 
-def _label_instance(
-    canvas: Canvas,
-    layout: LabelLayout,
-    style: Style,
-    layer: InstanceLayer,
-    index: int,
-    text: str,
-) -> None:
+def _instance_label(
+    layout: LabelLayout, style: Style, layer: InstanceLayer, index: int, text: str
+) -> list[Patch]:
     color = layer.colors[index]
     if layer.boxes is not None and layer.boxes.shape[1] == 5:
         x, y = rotated_corners(layer.boxes[index][None])[0, 0]
-        draw_label(canvas, layout, style, text, color, box=(x, y, x, y))
-    elif layer.boxes is not None:
+        return label_patches(layout, style, text, color, box=(x, y, x, y))
+    if layer.boxes is not None:
         half = style.line_width / 2
-        x0, y0, x1, y1 = layer.boxes[index]
+        x0, y0, x1, y1 = layer.boxes[index].tolist()
         box = (x0 - half, y0 - half, x1 + half, y1 + half)
-        draw_label(canvas, layout, style, text, color, box=box)
-    elif layer.silhouettes is not None and layer.silhouettes[index].coverage.size:
+        return label_patches(layout, style, text, color, box=box)
+    if layer.silhouettes is not None and layer.silhouettes[index].coverage.size:
         point = _middle(layer.silhouettes[index])
-        draw_label(canvas, layout, style, text, color, point=point)
-    elif layer.keypoints is not None and layer.keypoints.shape[1]:
+        return label_patches(layout, style, text, color, point=point)
+    if layer.keypoints is not None and layer.keypoints.shape[1]:
         points = layer.keypoints[index, :, :2]
         x, y = points.min(axis=0)
-        draw_label(canvas, layout, style, text, color, box=(x, y, *points.max(axis=0)))
+        return label_patches(layout, style, text, color, box=(x, y, *points.max(axis=0)))
+    return []
 
 
 def _middle(silhouette: Silhouette) -> tuple[float, float]:

@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .array_input import as_array, read_boxes, read_keypoints
+from .canvas import Stroke
 from .colors import ColorLike, lightened, parse_color
 from .components import find_components, without_small_components
 from .instance_layer import (
-    draw_box_outline,
-    draw_label,
-    draw_rotated_outline,
+    draw_box_outlines,
+    draw_rotated_outlines,
     edge_color_for,
+    label_patches,
 )
 from .label_layout import LabelLayout
 from .mask_kinds import BinaryMask, crop_to_content, read_polygon
@@ -23,7 +24,7 @@ from .silhouettes import binary_silhouette, paint, polygon_silhouette
 from .skeleton import read_skeleton
 from .strokes import dashed, path_segments
 from .style import style_for
-from .text import make_tag, paint_tag
+from .text import make_tag, tag_patches
 from .vis_image import VisImage
 
 __all__ = ["PrimitiveDrawing"]
@@ -92,7 +93,7 @@ class PrimitiveDrawing:
             max(min(round(y), self.output.height - tag.height), 0),
         )
         letters = lightened(parse_color(color))
-        paint_tag(self._canvas, tag, corner, letters, _TEXT_PLATE, 0.75)
+        self._canvas.lay(tag_patches(tag, corner, letters, _TEXT_PLATE, 0.75))
         return self.output
 
     def draw_box(
@@ -113,11 +114,11 @@ class PrimitiveDrawing:
         box = read_boxes(as_array(box_coord)[None])
         if box.shape[1] != 4:
             raise ValueError(f"box_coord needs x0, y0, x1, y1, got {box_coord!r}")
-        draw_box_outline(
+        draw_box_outlines(
             self._canvas,
-            box[0] * self.output.scale,
+            box * self.output.scale,
             self._style.line_width,
-            parse_color(edge_color),
+            [parse_color(edge_color)],
             alpha,
             line_style,
         )
@@ -145,10 +146,13 @@ class PrimitiveDrawing:
             raise ValueError(f"rotated_box needs 5 numbers, got {rotated_box!r}")
         box[:, :4] *= self.output.scale
         color = parse_color(edge_color)
-        draw_rotated_outline(self._canvas, box[0], self._style.line_width, color, alpha, line_style)
+        line_width = self._style.line_width
+        draw_rotated_outlines(self._canvas, box, line_width, [color], alpha, line_style)
         if label:
             x, y = rotated_corners(box)[0, 0]
-            draw_label(self._canvas, self._layout, self._style, label, color, box=(x, y, x, y))
+            self._canvas.lay(
+                label_patches(self._layout, self._style, label, color, box=(x, y, x, y))
+            )
         return self.output
 
     def draw_circle(
@@ -159,7 +163,7 @@ class PrimitiveDrawing:
             raise ValueError(f"radius must be positive, got {radius!r}")
         centre = self._finite(circle_coord)[None] * self.output.scale
         diameter = 2 * radius * self.output.scale
-        self._canvas.stroke(path_segments(centre), diameter, parse_color(color))
+        self._canvas.stroke([Stroke(path_segments(centre), diameter, parse_color(color))])
         return self.output
 
     def draw_line(
@@ -188,7 +192,7 @@ class PrimitiveDrawing:
         points = np.stack([self._finite(xs), self._finite(ys)], axis=1) * self.output.scale
         width = self._style.line_width if linewidth is None else linewidth * self.output.scale
         segments = dashed(path_segments(points), linestyle, width)
-        self._canvas.stroke(segments, width, parse_color(color))
+        self._canvas.stroke([Stroke(segments, width, parse_color(color))])
         return self.output
 
     def draw_binary_mask(
@@ -218,10 +222,10 @@ class PrimitiveDrawing:
         edge = edge_color_for(fill) if edge_color is None else parse_color(edge_color)
         self._drawn_masks += color is None
         silhouette = binary_silhouette(mask, self._image_size, self.output.scale)
-        paint(self._canvas, silhouette, fill, alpha, edge, self._style.edge_width)
+        paint(self._canvas, [silhouette], [(fill, edge)], alpha, self._style.edge_width)
         if text:
             for point in self._text_points(mask):
-                draw_label(self._canvas, self._layout, self._style, text, fill, point=point)
+                self._canvas.lay(label_patches(self._layout, self._style, text, fill, point=point))
         return self.output
 
     def draw_polygon(
@@ -243,7 +247,7 @@ class PrimitiveDrawing:
         silhouette = polygon_silhouette(corners, self.output.height, self.output.width)
         fill = parse_color(color)
         edge = edge_color_for(fill) if edge_color is None else parse_color(edge_color)
-        paint(self._canvas, silhouette, fill, alpha, edge, self._style.edge_width)
+        paint(self._canvas, [silhouette], [(fill, edge)], alpha, self._style.edge_width)
         return self.output
 
     def draw_and_connect_keypoints(self, keypoints: Any) -> VisImage:
@@ -256,7 +260,7 @@ class PrimitiveDrawing:
         """
         points = read_keypoints(as_array(keypoints)[None])[0]
         points[:, :2] *= self.output.scale
-        self._skeleton().draw(self._canvas, points, self._style)
+        self._canvas.stroke(self._skeleton().strokes(points, self._style))
         return self.output
 
     def _skeleton(self) -> Any:

@@ -1,12 +1,15 @@
 """Masks as anti-aliased coverage in output pixels, and how they are laid over a canvas."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from .canvas import Canvas, Rect
+from d2_ops.overlay import soften_mask
+
+from .canvas import Canvas, Patch, Rect, Stroke
 from .colors import Color
 from .mask_kinds import BinaryMask, InstanceMask, PolygonMask
 from .strokes import closed_segments
@@ -48,69 +51,31 @@ def mask_silhouette(mask: InstanceMask, image_size: tuple[int, int], scale: floa
 
 def paint(
     canvas: Canvas,
-    silhouette: Silhouette,
-    fill: Color,
+    silhouettes: Sequence[Silhouette],
+    colors: Sequence[tuple[Color, Color]],
     alpha: float,
-    edge: Color,
     edge_width: float,
 ) -> None:
-    """Blend a silhouette in one colour and trace its border in another."""
-    x0, y0, coverage, outline = silhouette
-    if outline is not None:
-        canvas.blend(x0, y0, coverage, fill, alpha)
-        canvas.stroke(outline, edge_width, edge)
-        return
-    border = np.minimum(coverage, ~coverage)  # largest where a pixel is half inside
-    np.minimum(border, 63, out=border)
-    border <<= 2
-    canvas.blend_two((x0, y0), (coverage, fill, alpha), (border, edge))
+    """Blend each silhouette in its first colour and trace its border in the second."""
+    patches: list[Patch] = []
+    for (x0, y0, coverage, outline), (fill, edge) in zip(silhouettes, colors, strict=True):
+        if outline is None:
+            patches.append(Patch(x0, y0, coverage, fill, alpha, edge))
+            continue
+        canvas.lay([*patches, Patch(x0, y0, coverage, fill, alpha)])
+        canvas.stroke([Stroke(outline, edge_width, edge)])
+        patches.clear()
+    canvas.lay(patches)
 
 
 def binary_silhouette(mask: BinaryMask, image_size: tuple[int, int], scale: float) -> Silhouette:
     """Soften the stairs of a binary mask over one pixel; beyond the image it goes on."""
     if not mask.pixels.size:
         return Silhouette(0, 0, np.zeros((0, 0), np.uint8), None)
-    x0, y0, coverage = _smoothed(mask, *image_size)
+    x0, y0, coverage = soften_mask(mask.pixels, mask.x0, mask.y0, *image_size)
     if scale != 1.0:
         return _scaled(x0, y0, coverage, scale)
     return Silhouette(x0, y0, coverage, None)
-
-
-def _smoothed(mask: BinaryMask, height: int, width: int) -> tuple[int, int, NDArray[np.uint8]]:
-    """Binomial 3×3 average as 0..255, a pixel wider than the mask where the image allows.
-
-    The sums run over the flattened rows, which is several times quicker than over slices; the
-    two empty columns on either side keep neighbouring rows apart.
-    """
-    rows, columns = mask.pixels.shape
-    left, top = min(mask.x0, 1), min(mask.y0, 1)
-    right = min(width - mask.x0 - columns, 1)
-    bottom = min(height - mask.y0 - rows, 1)
-    padded = np.zeros((rows + 2, columns + 4), np.uint8)
-    padded[1:-1, 2:-2] = mask.pixels
-    # Beyond the border of the image the mask goes on as it is.
-    if not left:
-        padded[:, 1] = padded[:, 2]
-    if not right:
-        padded[:, -2] = padded[:, -3]
-    if not top:
-        padded[0] = padded[1]
-    if not bottom:
-        padded[-1] = padded[-2]
-    total = _neighbour_sums(_neighbour_sums(padded.reshape(-1), 1), columns + 4)
-    np.minimum(total, 15, out=total)  # of 16; 15 is full already, so that 17 * 15 = 255
-    total *= np.uint8(17)
-    coverage = total.reshape(padded.shape)
-    inside = coverage[1 - top : rows + 1 + bottom, 2 - left : columns + 2 + right]
-    return mask.x0 - left, mask.y0 - top, inside
-
-
-def _neighbour_sums(values: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
-    """Each value twice, plus the values ``step`` before and behind it."""
-    sums = values << np.uint8(1)
-    sums[step:] += values[:-step]
-    sums[:-step] += values[step:]
-    return sums
 
 
 def _scaled(x0: int, y0: int, coverage: NDArray[np.uint8], scale: float) -> Silhouette:

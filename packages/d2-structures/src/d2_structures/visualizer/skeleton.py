@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import Canvas
+from .canvas import Stroke
 from .colors import Color, color_from_bytes
 from .strokes import path_segments
 from .style import Style
@@ -35,17 +35,21 @@ class Skeleton(NamedTuple):
     bones: tuple[Bone, ...]
     point_colors: dict[int, Color]
 
-    def draw(self, canvas: Canvas, keypoints: NDArray[np.float64], style: Style) -> None:
-        """Draw (K, 3) keypoints x, y in output pixels and probability."""
+    def strokes(self, keypoints: NDArray[np.float64], style: Style) -> list[Stroke]:
+        """What draws (K, 3) keypoints x, y in output pixels and probability."""
+        strokes = []
         seen = keypoints[:, 2] > KEYPOINT_THRESHOLD
         for begin, end, color in self.bones:
             if max(*begin, *end) < len(seen) and seen[[*begin, *end]].all():
                 ends = np.stack([keypoints[list(group), :2].mean(axis=0) for group in (begin, end)])
-                canvas.stroke(path_segments(ends), max(style.line_width * 1.25, 1.5), color)
+                width = max(style.line_width * 1.25, 1.5)
+                strokes.append(Stroke(path_segments(ends), width, color))
         for index in np.flatnonzero(seen).tolist():
             dot = path_segments(keypoints[index : index + 1, :2])
-            canvas.stroke(dot, 2 * style.point_radius + 1, _RIM)
-            canvas.stroke(dot, 2 * style.point_radius - 1, self.point_colors.get(index, _POINT))
+            inner = self.point_colors.get(index, _POINT)
+            strokes.append(Stroke(dot, 2 * style.point_radius + 1, _RIM))
+            strokes.append(Stroke(dot, 2 * style.point_radius - 1, inner))
+        return strokes
 
 
 def read_skeleton(

@@ -1,4 +1,4 @@
-"""Lines as exact distances: which pixels a thick segment covers, and how much of each."""
+"""Lines as segments, whole or cut into dashes."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LINE_STYLES", "closed_segments", "dashed", "path_segments", "stroke_coverage"]
+__all__ = ["LINE_STYLES", "closed_segments", "dashed", "path_segments"]
 
 LINE_STYLES: dict[str, tuple[float, ...]] = {
     "-": (),
@@ -88,65 +88,3 @@ def _cut(
     origin = segments[segment_index, :2]
     step = segments[segment_index, 2:] - origin
     return np.concatenate([origin + step * t0, origin + step * t1], axis=1)
-
-
-def stroke_coverage(
-    segments: NDArray[np.float64], line_width: float, height: int, width: int
-) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
-    """Anti-aliased coverage of thick segments with round ends.
-
-    Args:
-        segments: (S, 4) x0, y0, x1, y1 in continuous pixel coordinates, finite.
-        line_width: pixels, positive.
-        height, width: size of the image; pixels outside are left out.
-
-    Returns:
-        Flat pixel indices (row * width + column), possibly repeated, and for each its
-        coverage 1..255: one minus the distance by which the pixel centre misses the line.
-    """
-    if not len(segments):
-        return np.empty(0, np.intp), np.empty(0, np.uint8)
-    spans = np.abs(segments[:, 2:] - segments[:, :2])
-    flat_ones = spans[:, 0] >= spans[:, 1]
-    parts = []
-    for steep, chosen in ((False, segments[flat_ones]), (True, segments[~flat_ones])):
-        if not len(chosen):
-            continue
-        sizes = (height, width) if steep else (width, height)
-        oriented = chosen[:, [1, 0, 3, 2]] if steep else chosen
-        major, minor, coverage = _cover(oriented, line_width / 2 + 0.5, *sizes)
-        rows, columns = (major, minor) if steep else (minor, major)
-        parts.append((rows * width + columns, coverage))
-    pixels, coverages = zip(*parts, strict=True)
-    return np.concatenate(pixels), np.concatenate(coverages)
-
-
-def _cover(
-    segments: NDArray[np.float64], reach: float, major_size: int, minor_size: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.uint8]]:
-    """Walk along the longer axis; at each step test the few pixels across the line."""
-    low = np.minimum(segments[:, 0], segments[:, 2])
-    high = np.maximum(segments[:, 0], segments[:, 2])
-    first = np.floor(low - reach).clip(0, major_size).astype(np.intp)
-    stop = (np.floor(high + reach) + 1).clip(0, major_size).astype(np.intp)
-    counts = np.maximum(stop - first, 0)
-    begin = np.repeat(first - (np.cumsum(counts) - counts), counts)
-    major = np.arange(counts.sum()) + begin
-
-    m0, n0, m1, n1 = (np.repeat(column, counts) for column in segments.T)
-    dm, dn = m1 - m0, n1 - n0
-    squared = np.maximum(dm * dm + dn * dn, 1e-12)
-    along = major + 0.5 - m0
-    slope = np.divide(dn, dm, out=np.zeros_like(dn), where=dm != 0)
-    centre = n0 + slope * np.clip(along, np.minimum(dm, 0), np.maximum(dm, 0))
-
-    half = math.ceil(reach * math.sqrt(2))
-    minor = np.floor(centre)[:, None] + np.arange(-half, half + 1)
-    across = minor + 0.5 - n0[:, None]
-    t = ((along * dm)[:, None] + across * dn[:, None]) / squared[:, None]
-    np.clip(t, 0, 1, out=t)
-    distance = np.hypot(along[:, None] - t * dm[:, None], across - t * dn[:, None])
-    coverage = np.rint((reach - distance).clip(0, 1) * 255).astype(np.uint8)
-    keep = (coverage > 0) & (minor >= 0) & (minor < minor_size)
-    major_grid = np.broadcast_to(major[:, None], minor.shape)
-    return major_grid[keep], minor[keep].astype(np.intp), coverage[keep]

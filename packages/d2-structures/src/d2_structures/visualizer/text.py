@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from .canvas import Canvas
+from .canvas import Patch
 from .colors import Color
 
-__all__ = ["Tag", "make_tag", "paint_tag"]
+__all__ = ["Tag", "make_tag", "tag_patches"]
 
 
 class Tag(NamedTuple):
@@ -43,16 +43,18 @@ def make_tag(text: str, font_size: int, rotation: float = 0.0) -> Tag:
     return Tag(plate, letters)
 
 
-def paint_tag(
-    canvas: Canvas,
+def tag_patches(
     tag: Tag,
     corner: tuple[int, int],
     text_color: Color,
     plate_color: Color,
     plate_alpha: float,
-) -> None:
-    """Put a tag on a canvas with its upper left corner at ``corner`` (x, y)."""
-    canvas.blend_two(corner, (tag.plate, plate_color, plate_alpha), (tag.letters, text_color))
+) -> list[Patch]:
+    """What puts a tag on a canvas with its upper left corner at ``corner`` (x, y)."""
+    return [
+        Patch(*corner, tag.plate, plate_color, plate_alpha),
+        Patch(*corner, tag.letters, text_color),
+    ]
 
 
 @functools.lru_cache(maxsize=4096)
