@@ -33,7 +33,14 @@ NAMES = {
         "PreciseBN",
         "TorchProfiler",
     ],
-    "d2_engine.model_zoo": ["get_config", "get_config_file", "list_config_files"],
+    "d2_engine.model_zoo": [
+        "PublishedModel",
+        "get_checkpoint_url",
+        "get_config",
+        "get_config_file",
+        "list_config_files",
+        "published_models",
+    ],
 }
 
 

@@ -109,7 +109,7 @@ class Checkpointer:
         Weights that do not fit by name or shape are left out and reported.
 
         Args:
-            path: a checkpoint file; empty loads nothing.
+            path: a checkpoint file or its URL; empty loads nothing.
             checkpointables: keys of the states to load; by default all that the file has.
             strict: every weight of the model and of the file has to fit.
 

@@ -1,6 +1,5 @@
 """Checkpoints of detectors and of the backbones they start from."""
 
-import os
 from typing import Any
 
 import torch.distributed as dist
@@ -8,6 +7,7 @@ from torch import nn
 
 from d2_engine.checkpoint.checkpointer import Checkpointer, tensors_of
 from d2_engine.checkpoint.reading import read_checkpoint
+from d2_engine.checkpoint.remote_files import local_path
 from d2_modeling.weights import (
     WeightMatch,
     convert_caffe2_backbone,
@@ -17,6 +17,8 @@ from d2_modeling.weights import (
 )
 from d2_structures import comm
 
+_HEURISTICS = "?matching_heuristics=True"
+
 
 class DetectionCheckpointer(Checkpointer):
     """:class:`Checkpointer` that also understands model-zoo files and ImageNet backbones.
@@ -24,6 +26,9 @@ class DetectionCheckpointer(Checkpointer):
     * Zoo ``.pkl`` files, including those with Caffe2's names, are read by an unpickler that
       admits arrays and plain containers only.
     * Backbones with zoo, Caffe2 or torchvision names are put where the model has its backbone.
+    * ``detectron2://`` paths and ``https://`` URLs are downloaded into a cache folder.
+    * ``?matching_heuristics=True`` behind a path allows names that match the model's at their
+      ends only, as those of a bare backbone do.
     * In distributed training a file only has to exist on the main process.
 
     Args:
@@ -54,7 +59,14 @@ class DetectionCheckpointer(Checkpointer):
         return comm.all_gather(super().get_checkpoint_file())[0]
 
     def _read(self, path: str) -> dict[str, Any]:
-        if all(comm.all_gather(os.path.isfile(path))):
+        path, by_suffix, _ = path.partition(_HEURISTICS)
+        checkpoint = self._read_everywhere(path)
+        if by_suffix:
+            checkpoint["matching_heuristics"] = True
+        return checkpoint
+
+    def _read_everywhere(self, path: str) -> dict[str, Any]:
+        if all(comm.all_gather(local_path(path).is_file())):
             return read_checkpoint(path)
         content: list[Any] = [None]
         if comm.is_main_process():
@@ -63,7 +75,8 @@ class DetectionCheckpointer(Checkpointer):
             dist.broadcast_object_list(content, src=0)
         if isinstance(content[0], Exception):
             raise content[0]
-        return content[0]
+        checkpoint: dict[str, Any] = content[0]
+        return checkpoint
 
     def _match(self, checkpoint: dict[str, Any]) -> WeightMatch:
         by_suffix = bool(checkpoint.pop("matching_heuristics", False))

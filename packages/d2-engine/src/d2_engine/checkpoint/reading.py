@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from d2_engine.checkpoint.remote_files import fetch
 from d2_engine.checkpoint.restricted_pickle import load_restricted_pickle
 
 
@@ -17,11 +18,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     else is a torch file, read with ``weights_only``. A file that is a bare state dict is
     wrapped. Nothing in a file is executed.
 
+    Args:
+        path: a file, or a URL, which is downloaded: see :func:`fetch`.
+
     Raises:
         FileNotFoundError: if there is no such file.
+        ConnectionError: if a URL cannot be downloaded; says where to put the file by hand.
         ValueError: if it is damaged, or holds objects that are not loaded; names the file.
     """
-    path = Path(path)
+    path = fetch(path) if isinstance(path, str) else path
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {str(path)!r} does not exist{_siblings(path)}")
     if path.suffix == ".safetensors":
@@ -40,6 +45,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"checkpoint {str(path)!r} holds a {type(content).__name__}, wanted a dict with "
             "a state dict under 'model', or a state dict"
         )
+    if path.suffix == ".pyth" and "model_state" in content:  # written by pycls or PySlowFast
+        return {"model": content["model_state"], "matching_heuristics": True}
     return content if "model" in content or "blobs" in content else {"model": content}
 
 

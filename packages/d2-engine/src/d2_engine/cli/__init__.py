@@ -1,4 +1,4 @@
-"""The ``d2`` command: train, evaluate, predict, and show the environment."""
+"""The ``d2`` command: train, evaluate, predict, list models, and show the environment."""
 
 from d2_engine.cli.command import main
 

@@ -1,12 +1,14 @@
 """Arguments, errors and exit codes of the ``d2`` command."""
 
 import argparse
+import contextlib
 import re
 import sys
 import traceback
 from collections.abc import Sequence
 
-from d2_engine.cli import environment, evaluate, predict, train
+from d2_engine.cli import environment, evaluate, predict, train, zoo
+from d2_engine.cli.standard_output import OutputUntilClosed
 
 _FAILURES = (ArithmeticError, ImportError, LookupError, OSError, TypeError, ValueError)
 """What bad input raises; anything else is a bug and shows its traceback."""
@@ -37,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if more is not None:
         getattr(args, more).extend(rest)
     try:
-        code: int = args.run(args)
+        with contextlib.redirect_stdout(OutputUntilClosed(sys.stdout)):
+            code: int = args.run(args)
+            sys.stdout.flush()
     except KeyboardInterrupt:
         print(f"d2 {args.command}: interrupted", file=sys.stderr)
         return 130
@@ -55,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="d2", description="Train, evaluate and use object detectors."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (train, evaluate, predict, environment):
+    for module in (train, evaluate, predict, zoo, environment):
         command = module.add_parser(commands)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser

@@ -3,10 +3,10 @@
 from importlib.resources import files
 from pathlib import Path
 
-from omegaconf import DictConfig
-
-from d2_config import LazyConfig
 from d2_config.errors import did_you_mean
+
+_SHARED_FOLDERS = ("common/", "parts/")
+"""What other configs are made of."""
 
 
 def get_config_file(config_path: str) -> str:
@@ -14,29 +14,17 @@ def get_config_file(config_path: str) -> str:
 
     Args:
         config_path: relative to the folder of configs, e.g.
-            ``"quickstart/mask_rcnn_shapes.py"``.
+            ``"COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml"``.
 
     Raises:
-        FileNotFoundError: if there is none of that name; lists close matches.
+        FileNotFoundError: if there is none of that name; names close matches.
     """
     path = _folder() / config_path
     if not path.is_file():
         known = list_config_files()
-        hint = did_you_mean(config_path, known) or f" There are: {', '.join(known)}."
+        hint = did_you_mean(config_path, known) or " The command d2 zoo --all lists them."
         raise FileNotFoundError(f"no packaged config is called {config_path!r}.{hint}")
     return str(path)
-
-
-def get_config(config_path: str) -> DictConfig:
-    """Load a packaged config.
-
-    Args:
-        config_path: as for :func:`get_config_file`.
-
-    Raises:
-        FileNotFoundError: if there is none of that name; lists close matches.
-    """
-    return LazyConfig.load(get_config_file(config_path))
 
 
 def list_config_files() -> list[str]:
@@ -45,9 +33,9 @@ def list_config_files() -> list[str]:
     names = (
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.suffix in (".py", ".yaml")
+        if path.suffix in (".py", ".yaml") and not path.name.startswith("Base-")
     )
-    return sorted(name for name in names if not name.startswith("common/"))
+    return sorted(name for name in names if not name.startswith(_SHARED_FOLDERS))
 
 
 def _folder() -> Path:
