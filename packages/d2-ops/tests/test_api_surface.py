@@ -17,6 +17,9 @@ def test_public_names_are_exactly_these() -> None:
         "nms",
         "nms_rotated",
         "overlay",
+        "pairwise_giou",
+        "pairwise_ioa",
+        "pairwise_iou",
         "paste_masks_in_image",
         "roi_align",
         "roi_align_rotated",
@@ -38,6 +41,9 @@ def test_documented_parameters_are_kept() -> None:
     assert parameters(d2_ops.nms_rotated) == parameters(d2_ops.nms)
     assert parameters(d2_ops.batched_nms_rotated) == parameters(d2_ops.batched_nms)
     assert parameters(d2_ops.box_iou_rotated) == ["boxes1", "boxes2"]
+    assert parameters(d2_ops.pairwise_iou) == ["boxes1", "boxes2"]
+    assert parameters(d2_ops.pairwise_ioa) == ["boxes1", "boxes2"]
+    assert parameters(d2_ops.pairwise_giou) == ["boxes1", "boxes2"]
     assert parameters(d2_ops.paste_masks_in_image) == ["masks", "boxes", "image_shape", "threshold"]
     settings = ["output_size", "spatial_scale", "sampling_ratio", "aligned"]
     assert parameters(d2_ops.roi_align) == ["input", "boxes", *settings]

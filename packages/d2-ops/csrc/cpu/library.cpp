@@ -7,6 +7,9 @@ D2_OPS_LIBRARY(m) {
   m.def("nms_rotated(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor");
   m.def("batched_nms_rotated(Tensor boxes, Tensor scores, Tensor idxs, float iou_threshold) -> Tensor");
   m.def("box_iou_rotated(Tensor boxes1, Tensor boxes2) -> Tensor");
+  m.def("pairwise_iou(Tensor boxes1, Tensor boxes2) -> Tensor");
+  m.def("pairwise_ioa(Tensor boxes1, Tensor boxes2) -> Tensor");
+  m.def("pairwise_giou(Tensor boxes1, Tensor boxes2) -> Tensor");
   m.def(
       "roi_align(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
       "int sampling_ratio, bool aligned) -> Tensor");

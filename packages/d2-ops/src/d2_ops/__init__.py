@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ._build_info import build_info
     from ._nms import batched_nms, batched_nms_rotated, nms, nms_rotated
     from ._operators import load_library
+    from ._pairwise_boxes import pairwise_giou, pairwise_ioa, pairwise_iou
     from ._paste_masks import paste_masks_in_image
     from ._roi_align import ROIAlign, roi_align
     from ._roi_align_rotated import ROIAlignRotated, roi_align_rotated
@@ -27,6 +28,9 @@ __all__ = [
     "nms",
     "nms_rotated",
     "overlay",
+    "pairwise_giou",
+    "pairwise_ioa",
+    "pairwise_iou",
     "paste_masks_in_image",
     "roi_align",
     "roi_align_rotated",
@@ -47,6 +51,9 @@ __getattr__, __dir__ = lazy_names(
         "nms": "_nms",
         "nms_rotated": "_nms",
         "overlay": None,
+        "pairwise_giou": "_pairwise_boxes",
+        "pairwise_ioa": "_pairwise_boxes",
+        "pairwise_iou": "_pairwise_boxes",
         "paste_masks_in_image": "_paste_masks",
         "roi_align": "_roi_align",
         "roi_align_rotated": "_roi_align_rotated",

@@ -6,6 +6,7 @@ from __future__ import annotations
 from . import (  # noqa: F401 - imported for that effect
     _box_iou_rotated,
     _nms,
+    _pairwise_boxes,
     _paste_masks,
     _roi_align,
     _roi_align_rotated,

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+import d2_ops
+
 from .boxes import Boxes
 
 __all__ = [
@@ -42,9 +44,7 @@ def pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
     Returns:
         (N, M) in [0, 1]; 0 where the boxes do not meet, also for boxes without area.
     """
-    intersection = pairwise_intersection(boxes1, boxes2)
-    union = boxes1.area().unsqueeze(1) + boxes2.area() - intersection
-    return _ratio_or_zero(intersection, union)
+    return d2_ops.pairwise_iou(boxes1.tensor, boxes2.tensor)
 
 
 def pairwise_ioa(boxes1: Boxes, boxes2: Boxes) -> Tensor:
@@ -57,8 +57,7 @@ def pairwise_ioa(boxes1: Boxes, boxes2: Boxes) -> Tensor:
     Returns:
         (N, M) in [0, 1]: how much of each of ``boxes2`` each of ``boxes1`` covers.
     """
-    intersection = pairwise_intersection(boxes1, boxes2)
-    return _ratio_or_zero(intersection, boxes2.area())
+    return d2_ops.pairwise_ioa(boxes1.tensor, boxes2.tensor)
 
 
 def matched_pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
@@ -84,7 +83,9 @@ def matched_pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
     bottom_right = torch.min(box1[:, 2:], box2[:, 2:])
     size = (bottom_right - top_left).clamp(min=0)
     intersection = size[:, 0] * size[:, 1]
-    return _ratio_or_zero(intersection, boxes1.area() + boxes2.area() - intersection)
+    union = boxes1.area() + boxes2.area() - intersection
+    # Smaller than any real area, large enough to divide by: 0 / 0 becomes 0 with a gradient of 0.
+    return intersection / union.clamp(min=1e-30)
 
 
 def matched_boxlist_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
@@ -111,10 +112,3 @@ def pairwise_point_box_distance(points: Tensor, boxes: Boxes) -> Tensor:
     x, y = points.unsqueeze(dim=2).unbind(dim=1)
     x1, y1, x2, y2 = boxes.tensor.unsqueeze(0).unbind(dim=2)
     return torch.stack([x - x1, y - y1, x2 - x, y2 - y], dim=2)
-
-
-def _ratio_or_zero(part: Tensor, whole: Tensor) -> Tensor:
-    """``part / whole``, and 0 with a gradient of 0 where the two are 0. Overwrites ``whole``."""
-    # Smaller than any real area, large enough to divide by; a literal because TorchScript reads
-    # no module constants.
-    return part / whole.clamp_(min=1e-30)
