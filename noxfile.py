@@ -197,6 +197,7 @@ def _pytest(
     report: str,
     *args: str,
     python: str | None = None,
+    env: dict[str, str] | None = None,
     success_codes: tuple[int, ...] = (0,),
 ) -> None:
     """Run pytest and leave a JUnit report, from which ``summary`` adds the counts."""
@@ -206,6 +207,7 @@ def _pytest(
         *("-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider"),
         *("--rootdir", str(ROOT), "--junitxml", str(REPORTS / f"{report}.xml")),
         *args,
+        env=env,
         external=python is not None,
         success_codes=success_codes,
     )
@@ -248,6 +250,30 @@ def tests(session: nox.Session) -> None:
     _install(session, PACKAGES, *TEST_TOOLS, "matplotlib>=3.8")
     for package in packages:
         _pytest(session, f"tests-{package}", f"packages/d2-{package}/tests", *rest)
+
+
+@nox.session
+def sanitize(session: nox.Session) -> None:
+    """d2-ops' tests with its C++ built for AddressSanitizer and UndefinedBehaviorSanitizer."""
+    _share(_torch(session, "cpu"), _session_python(session))
+    session.install(*BUILD_TOOLS, *TEST_TOOLS, "pycocotools>=2.0.8")
+    options = ("D2_OPS_CUDA=OFF", "D2_OPS_SANITIZE=ON")
+    session.install(
+        *("--no-build-isolation", "--no-deps", "--force-reinstall", "packages/d2-ops"),
+        *("-C", "install.strip=false"),
+        *(argument for option in options for argument in ("-C", f"cmake.define.{option}")),
+    )
+    runtimes = [
+        subprocess.check_output(["c++", f"-print-file-name=lib{name}.so"], text=True).strip()
+        for name in ("asan", "ubsan")
+    ]
+    # Leaks are not looked for: Python frees little at its end.
+    environment = {
+        "LD_PRELOAD": " ".join(runtimes),
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
+    _pytest(session, "sanitize", "packages/d2-ops/tests", *session.posargs, env=environment)
 
 
 @nox.session(python=False)
