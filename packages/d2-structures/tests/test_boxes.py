@@ -93,7 +93,7 @@ def test_indexing_selects_rows(index):
 def test_a_bool_vector_selects_and_a_pair_of_indices_is_refused():
     some = Boxes(torch.arange(12.0).view(3, 4))
     assert len(some[torch.tensor([True, False, True])]) == 2
-    with pytest.raises(ValueError, match="Boxes can be indexed"):
+    with pytest.raises(ValueError, match="boxes can be indexed"):
         some[0, 1]
     with pytest.raises(IndexError):
         some[3]

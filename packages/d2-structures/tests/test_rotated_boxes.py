@@ -187,7 +187,7 @@ def test_indexing_selects_rows_and_keeps_the_type(index):
 
 def test_rows_are_not_taken_apart_and_iteration_yields_them():
     some = RotatedBoxes(torch.arange(15.0).view(3, 5))
-    with pytest.raises(ValueError, match="RotatedBoxes can be indexed"):
+    with pytest.raises(ValueError, match="boxes can be indexed"):
         some[0, 1]
     assert [row.tolist() for row in some] == some.tensor.tolist()
 

@@ -18,7 +18,6 @@ from .tensor_input import (
     check_same_type,
     host_array,
     select_rows,
-    tensor_from_host,
 )
 
 __all__ = ["Boxes"]
@@ -48,17 +47,19 @@ class Boxes:
             TypeError: for a bool or complex tensor, which no box list can be.
             ValueError: if the shape is not (N, 4), or a list or array holds NaN or infinity.
         """
-        if not isinstance(tensor, Tensor):
-            tensor = tensor_from_host(tensor, "Boxes")
         self.tensor: Tensor = as_row_matrix(tensor, 4, "Boxes")
+
+    def _with(self, tensor: Tensor) -> "Boxes":
+        """Boxes of this kind: subclasses override it, for scripting knows no ``type(self)``."""
+        return Boxes(tensor)
 
     def clone(self) -> "Boxes":
         """A copy with its own storage; gradients flow through it."""
-        return Boxes(self.tensor.clone())
+        return self._with(self.tensor.clone())
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Boxes":
         """The same boxes on ``device``."""
-        return Boxes(self.tensor.to(device=device, non_blocking=non_blocking))
+        return self._with(self.tensor.to(device=device, non_blocking=non_blocking))
 
     def area(self) -> Tensor:
         """(N,) areas in square pixels; negative where exactly one side is negative."""
@@ -124,18 +125,18 @@ class Boxes:
         """Select boxes.
 
         Args:
-            item: an int (gives a Boxes of length one), a slice, an int vector or a bool vector
+            item: an int (gives a list of one box), a slice, an int vector or a bool vector
                 with one element per box.
 
         Returns:
-            Boxes that may share storage with this one, by torch's indexing rules.
+            Boxes of this kind that may share storage with this one, by torch's indexing rules.
 
         Raises:
             ValueError: if the index would take the rows apart.
         """
         if isinstance(item, int):
-            return Boxes(self.tensor[item].view(1, -1))
-        return Boxes(select_rows(self.tensor, item, "Boxes"))
+            return self._with(self.tensor[item].view(1, -1))
+        return self._with(select_rows(self.tensor, item, "boxes"))
 
     def __len__(self) -> int:
         return self.tensor.shape[0]
@@ -151,12 +152,12 @@ class Boxes:
     @classmethod
     @torch.jit.unused
     def cat(cls, boxes_list: list["Boxes"]) -> "Boxes":
-        """Join several Boxes, in order; an empty list gives zero boxes.
+        """Join several box lists of this kind, in order; an empty one gives zero boxes.
 
         Raises:
-            TypeError: if an element is not a Boxes.
+            TypeError: if an element is of another kind.
         """
-        check_same_type(boxes_list, cls, "Boxes.cat")
+        check_same_type(boxes_list, cls, f"{cls.__name__}.cat")
         if len(boxes_list) == 0:
             return cls(torch.empty(0))
         return cls(torch.cat([boxes.tensor for boxes in boxes_list]))

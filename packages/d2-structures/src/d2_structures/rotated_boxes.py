@@ -1,18 +1,12 @@
 """Rotated boxes and how they overlap."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from .boxes import Boxes
-from .tensor_input import (
-    Index,
-    TensorLike,
-    as_row_matrix,
-    check_finite,
-    check_same_type,
-    select_rows,
-    tensor_from_host,
-)
+from .tensor_input import Index, TensorLike, as_row_matrix, check_finite
 
 __all__ = ["RotatedBoxes", "pairwise_iou_rotated"]
 
@@ -44,17 +38,18 @@ class RotatedBoxes(Boxes):
             TypeError: for a bool or complex tensor, which no box list can be.
             ValueError: if the shape is not (N, 5), or a list or array holds NaN or infinity.
         """
-        if not isinstance(tensor, Tensor):
-            tensor = tensor_from_host(tensor, "RotatedBoxes")
         self.tensor: Tensor = as_row_matrix(tensor, 5, "RotatedBoxes")
 
-    def clone(self) -> "RotatedBoxes":
-        """A copy with its own storage; gradients flow through it."""
-        return RotatedBoxes(self.tensor.clone())
+    def _with(self, tensor: Tensor) -> "RotatedBoxes":
+        return type(self)(tensor)
 
-    def to(self, device: torch.device, non_blocking: bool = False) -> "RotatedBoxes":
-        """The same boxes on ``device``."""
-        return RotatedBoxes(self.tensor.to(device=device, non_blocking=non_blocking))
+    if TYPE_CHECKING:  # inherited, and giving rotated boxes; scripting keeps Self out of Boxes
+
+        def clone(self) -> "RotatedBoxes": ...
+        def to(self, device: torch.device, non_blocking: bool = False) -> "RotatedBoxes": ...
+        def __getitem__(self, item: Index) -> "RotatedBoxes": ...
+        @classmethod
+        def cat(cls, boxes_list: list["RotatedBoxes"]) -> "RotatedBoxes": ...  # type: ignore[override]  # joins its own kind
 
     def area(self) -> Tensor:
         """(N,) areas in square pixels; negative where exactly one side is negative."""
@@ -138,37 +133,8 @@ class RotatedBoxes(Boxes):
         angle = torch.atan2(scale_x * sin, scale_y * cos).rad2deg()
         self.tensor = torch.stack((x * scale_x, y * scale_y, width, height, angle), dim=1)
 
-    def __getitem__(self, item: Index) -> "RotatedBoxes":
-        """Select boxes.
-
-        Args:
-            item: an int (gives a RotatedBoxes of length one), a slice, an int vector or a bool
-                vector with one element per box.
-
-        Returns:
-            RotatedBoxes that may share storage with this one, by torch's indexing rules.
-
-        Raises:
-            ValueError: if the index would take the rows apart.
-        """
-        if isinstance(item, int):
-            return RotatedBoxes(self.tensor[item].view(1, -1))
-        return RotatedBoxes(select_rows(self.tensor, item, "RotatedBoxes"))
-
     def __repr__(self) -> str:
         return f"RotatedBoxes({self.tensor})"
-
-    @classmethod
-    def cat(cls, boxes_list: list["RotatedBoxes"]) -> "RotatedBoxes":  # type: ignore[override]  # joins its own kind
-        """Join several RotatedBoxes, in order; an empty list gives zero boxes.
-
-        Raises:
-            TypeError: if an element is not a RotatedBoxes.
-        """
-        check_same_type(boxes_list, cls, "RotatedBoxes.cat")
-        if len(boxes_list) == 0:
-            return cls(torch.empty(0))
-        return cls(torch.cat([boxes.tensor for boxes in boxes_list]))
 
 
 def pairwise_iou_rotated(boxes1: RotatedBoxes, boxes2: RotatedBoxes) -> Tensor:

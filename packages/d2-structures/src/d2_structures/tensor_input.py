@@ -62,12 +62,18 @@ def tensor_from_host(data: Any, name: str) -> Tensor:
     return tensor
 
 
-def as_row_matrix(tensor: Tensor, columns: int, name: str) -> Tensor:
-    """Check that ``tensor`` is an (N, columns) matrix of numbers; give it as float32.
+def as_row_matrix(data: TensorLike, columns: int, name: str) -> Tensor:
+    """Check that ``data`` is an (N, columns) matrix of numbers; give it as a float32 tensor.
 
-    A tensor without elements gives (0, columns), whatever its shape. Shapes are not checked
-    under `torch.jit.trace`, where a check would be recorded as a constant.
+    A float32 tensor is given back itself. Lists and arrays must be finite. What has no elements
+    gives (0, columns), whatever its shape. Shapes are not checked under `torch.jit.trace`, where
+    a check would be recorded as a constant.
+
+    Raises:
+        TypeError: for bool or complex numbers, and what is not numeric.
+        ValueError: for another shape, or NaN or infinity in a list or array.
     """
+    tensor = data if isinstance(data, Tensor) else tensor_from_host(data, name)
     if tensor.dtype == torch.bool or tensor.is_complex():
         raise TypeError(f"{name} needs real numbers, got a tensor of dtype {tensor.dtype}")
     tensor = tensor.to(torch.float32)
