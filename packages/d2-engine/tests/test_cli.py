@@ -361,16 +361,22 @@ def test_predicting_with_weights_of_another_architecture_is_refused(run, shapes,
     assert "other.pth' does not fit the model" in message
 
 
-def test_predicting_a_truncated_picture_names_it(run, shapes, tmp_path, capfd):
+def test_a_truncated_picture_is_named_after_the_others_were_predicted(run, shapes, tmp_path, capfd):
     picture = sorted((shapes / "images").iterdir())[0]
     image = Image.open(picture).convert("RGB")
     image.save(tmp_path / "cut.jpg")
     content = (tmp_path / "cut.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(content[: len(content) // 2])
     message = fails(
-        capfd, "predict", tmp_path / "cut.jpg", "--run", run, "--output", tmp_path / "out"
+        capfd,
+        *("predict", tmp_path / "cut.jpg", picture),
+        *("--run", run, "--output", tmp_path / "out"),
     )
+    assert "1 of 2 pictures" in message
     assert "cut.jpg' cannot be decoded" in message
+    predictions = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [entry["file_name"] for entry in predictions["images"]] == [str(picture)]
+    assert (tmp_path / "out" / f"{picture.stem}.png").exists()
 
 
 def test_predicting_without_a_number_of_classes_is_refused(

@@ -63,8 +63,13 @@ def run(args: argparse.Namespace) -> int:
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
     results = _CocoResults(metadata)
+    unreadable: list[str] = []
     for path, name in images:
-        image = read_image(path, format="BGR")
+        try:
+            image = read_image(path, format="BGR")
+        except OSError as error:
+            unreadable.append(str(error))
+            continue
         instances = predictor(image)["instances"].to("cpu")
         instances = instances[instances.scores >= args.threshold]
         visualizer = Visualizer(image[:, :, ::-1], metadata, scale=args.scale)
@@ -73,6 +78,11 @@ def run(args: argparse.Namespace) -> int:
         results.add(path, image.shape[0], image.shape[1], instances)
         print(f"{path}: {len(instances)} objects -> {output / name}")
     results.write(output / "predictions.json")
+    if unreadable:
+        raise OSError(
+            f"{len(unreadable)} of {len(images)} pictures could not be read, the others are in "
+            f"{output}:\n  " + "\n  ".join(unreadable)
+        )
     return 0
 
 
