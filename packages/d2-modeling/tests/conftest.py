@@ -1,5 +1,7 @@
 """Builders shared by the tests, and reference values of the original system."""
 
+import gzip
+import json
 import os
 import pathlib
 from collections.abc import Callable
@@ -34,9 +36,9 @@ def _load_golden(name: str) -> Any:
     if not path.is_file():
         pytest.skip(f"reference values {name} are not at hand; set D2_SHARED to their folder")
     if path.suffix == ".json":
-        import json
-
         return json.loads(path.read_text())
+    if path.suffix == ".gz":
+        return json.loads(gzip.decompress(path.read_bytes()))
     return torch.load(path, weights_only=True)
 
 

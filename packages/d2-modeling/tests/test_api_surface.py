@@ -24,6 +24,16 @@ PACKAGE = [
     "ResNet",
     "ShapeSpec",
     "StandardROIHeads",
+    "build_anchor_generator",
+    "build_backbone",
+    "build_box_head",
+    "build_keypoint_head",
+    "build_mask_head",
+    "build_model",
+    "build_proposal_generator",
+    "build_resnet_backbone",
+    "build_roi_heads",
+    "build_rpn_head",
     "detector_postprocess",
 ]
 LAYERS = [
@@ -62,6 +72,10 @@ BACKBONE = [
     "LastLevelMaxPool",
     "LastLevelP6P7",
     "ResNet",
+    "build_backbone",
+    "build_resnet_backbone",
+    "build_resnet_fpn_backbone",
+    "build_retinanet_resnet_fpn_backbone",
 ]
 PROPOSALS = [
     "PROPOSAL_GENERATOR_REGISTRY",
@@ -69,6 +83,8 @@ PROPOSALS = [
     "RPN_HEAD_REGISTRY",
     "StandardRPNHead",
     "add_ground_truth_to_proposals",
+    "build_proposal_generator",
+    "build_rpn_head",
     "find_top_rpn_proposals",
 ]
 ROI = [
@@ -84,6 +100,10 @@ ROI = [
     "ROI_KEYPOINT_HEAD_REGISTRY",
     "ROI_MASK_HEAD_REGISTRY",
     "StandardROIHeads",
+    "build_box_head",
+    "build_keypoint_head",
+    "build_mask_head",
+    "build_roi_heads",
     "fast_rcnn_inference",
     "keypoint_rcnn_inference",
     "keypoint_rcnn_loss",
@@ -91,6 +111,12 @@ ROI = [
     "mask_rcnn_loss",
     "select_foreground_proposals",
     "select_proposals_with_visible_keypoints",
+]
+META_ARCH = [
+    "GeneralizedRCNN",
+    "META_ARCH_REGISTRY",
+    "ProposalNetwork",
+    "build_model",
 ]
 WEIGHTS = [
     "ShapeMismatch",
@@ -110,7 +136,7 @@ def test_public_names_are_the_listed_ones() -> None:
     assert sorted(proposal_generator.__all__) == PROPOSALS
     assert sorted(roi_heads.__all__) == ROI
     assert sorted(weights.__all__) == WEIGHTS
-    assert sorted(meta_arch.__all__) == ["GeneralizedRCNN", "META_ARCH_REGISTRY", "ProposalNetwork"]
+    assert sorted(meta_arch.__all__) == META_ARCH
 
 
 def test_registries_hold_what_the_package_defines() -> None:

@@ -5,23 +5,27 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from d2_modeling import GeneralizedRCNN, ProposalNetwork
+from d2_config import CfgNode, get_cfg
+from d2_modeling import ProposalNetwork, build_model
 from d2_modeling.events import EventStorage
-from d2_structures import Boxes, Instances, Keypoints, PolygonMasks
+from d2_structures import Boxes, Instances, Keypoints, PolygonMasks, RotatedBoxes
 
-Build = Callable[..., GeneralizedRCNN]
 Load = Callable[[str], Any]
 
-OPTIONS: dict[str, dict[str, Any]] = {
-    "faster_fpn": {},
-    "mask_fpn": {"mask": (8, 8, 8, 8, 8)},
-    "keypoint": {"keypoint": (8, 8), "num_classes": 1, "smooth_l1_beta": 0.5},
-}
+RCNN = ["faster_fpn", "mask_fpn", "keypoint"]
 
 
-def loaded(build_rcnn: Build, golden: Any, **options: Any) -> GeneralizedRCNN:
-    model = build_rcnn(**OPTIONS[golden["name"]], **options)
+def loaded(golden: Any, *, sample_all: bool = False) -> Any:
+    """The model that the reference's config describes, with the reference's weights."""
+    cfg = get_cfg()
+    cfg.merge_from_other_cfg(CfgNode.load_cfg(golden["cfg"]))
+    cfg.MODEL.DEVICE = "cpu"
+    if sample_all:
+        for options in (cfg.MODEL.RPN, cfg.MODEL.ROI_HEADS):
+            options.BATCH_SIZE_PER_IMAGE, options.POSITIVE_FRACTION = 10**6, 1.0
+    model = build_model(cfg)
     model.load_state_dict(golden["state_dict"], strict=True)
     return model
 
@@ -31,9 +35,11 @@ def inputs_of(golden: Any, *, training: bool) -> list[dict[str, Any]]:
     for entry in golden["inputs"]:
         item = {name: entry[name] for name in ("image", "height", "width")}
         if training:
-            size = tuple(entry["image"].shape[-2:])
-            gt = Instances(size)
-            gt.gt_boxes = Boxes(entry["gt_boxes"])
+            if "sem_seg" in entry:
+                item["sem_seg"] = entry["sem_seg"]
+            gt = Instances(tuple(entry["image"].shape[-2:]))
+            kind = RotatedBoxes if entry["gt_boxes"].shape[1] == 5 else Boxes
+            gt.gt_boxes = kind(entry["gt_boxes"])
             gt.gt_classes = entry["gt_classes"]
             if "gt_keypoints" in entry:
                 gt.gt_keypoints = Keypoints(entry["gt_keypoints"])
@@ -46,19 +52,19 @@ def inputs_of(golden: Any, *, training: bool) -> list[dict[str, Any]]:
     return inputs
 
 
-@pytest.fixture(params=list(OPTIONS))
+@pytest.fixture(params=RCNN)
 def golden(request: pytest.FixtureRequest, load_golden: Load) -> Any:
     return load_golden(f"models/{request.param}.pt")
 
 
-def test_the_same_parameters_are_trained(golden: Any, build_rcnn: Build) -> None:
-    model = loaded(build_rcnn, golden)
+def test_the_same_parameters_are_trained(golden: Any) -> None:
+    model = loaded(golden)
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
     assert trainable == set(golden["trainable"])
 
 
-def test_features_agree(golden: Any, build_rcnn: Build) -> None:
-    model = loaded(build_rcnn, golden).eval()
+def test_features_agree(golden: Any) -> None:
+    model = loaded(golden).eval()
     with torch.no_grad():
         features = model.backbone(model.preprocess_image(inputs_of(golden, training=False)).tensor)
     assert set(features) == set(golden["features_mean_std"])
@@ -67,11 +73,10 @@ def test_features_agree(golden: Any, build_rcnn: Build) -> None:
         assert features[name].std().item() == pytest.approx(std, rel=1e-4)
 
 
-def test_proposals_agree(golden: Any, build_rcnn: Build) -> None:
-    model = loaded(build_rcnn, golden).eval()
+def test_proposals_agree(golden: Any) -> None:
+    model = loaded(golden).eval()
     with torch.no_grad():
         images = model.preprocess_image(inputs_of(golden, training=False))
-        assert model.proposal_generator is not None
         proposals, losses = model.proposal_generator(images, model.backbone(images.tensor))
     assert losses == {}
     for got, wanted in zip(proposals, golden["rpn_proposals"], strict=True):
@@ -80,8 +85,8 @@ def test_proposals_agree(golden: Any, build_rcnn: Build) -> None:
         close(got.proposal_boxes.tensor, wanted["proposal_boxes"], atol=1e-2)
 
 
-def test_detections_agree(golden: Any, build_rcnn: Build) -> None:
-    model = loaded(build_rcnn, golden).eval()
+def test_detections_agree(golden: Any) -> None:
+    model = loaded(golden).eval()
     with torch.no_grad():
         outputs = model(inputs_of(golden, training=False))
     for output, reference in zip(outputs, golden["inference"], strict=True):
@@ -108,12 +113,11 @@ def test_detections_agree(golden: Any, build_rcnn: Build) -> None:
 def test_losses_and_gradients_agree(
     kind: str,
     golden: Any,
-    build_rcnn: Build,
-    gradient_norms: Callable[[Any], dict[str, float]],
+    gradient_norms: Callable[[nn.Module], dict[str, float]],
 ) -> None:
     if (kind, golden["name"]) == ("seeded", "keypoint"):
         pytest.skip("the sample hangs on the order of proposals whose scores nearly tie")
-    model = loaded(build_rcnn, golden, sample_all=kind == "nosample").train()
+    model = loaded(golden, sample_all=kind == "nosample").train()
     torch.manual_seed(0)
     losses = model(inputs_of(golden, training=True))
     assert set(losses) == set(golden[f"losses_{kind}"])
@@ -127,8 +131,8 @@ def test_losses_and_gradients_agree(
         assert norms[name] == pytest.approx(wanted, rel=1e-2, abs=1e-7), name
 
 
-def test_reporting_to_a_storage_does_not_change_losses(golden: Any, build_rcnn: Build) -> None:
-    model = loaded(build_rcnn, golden, sample_all=True).train()
+def test_reporting_to_a_storage_does_not_change_losses(golden: Any) -> None:
+    model = loaded(golden, sample_all=True).train()
     inputs = inputs_of(golden, training=True)
     silent = model(inputs)
     with EventStorage() as storage:
@@ -146,9 +150,8 @@ def test_reporting_to_a_storage_does_not_change_losses(golden: Any, build_rcnn: 
     assert ("mask_rcnn/accuracy" in storage.latest()) == ("loss_mask" in reported)
 
 
-def test_a_proposal_network_gives_the_same_proposals(golden: Any, build_rcnn: Build) -> None:
-    model = loaded(build_rcnn, golden).eval()
-    assert model.proposal_generator is not None
+def test_a_proposal_network_gives_the_same_proposals(golden: Any) -> None:
+    model = loaded(golden).eval()
     network = ProposalNetwork(
         backbone=model.backbone,
         proposal_generator=model.proposal_generator,

@@ -1,11 +1,23 @@
 """Backbones, proposal generators, heads and detectors in PyTorch."""
 
-from .anchor_generator import ANCHOR_GENERATOR_REGISTRY
-from .backbone import BACKBONE_REGISTRY, FPN, Backbone, ResNet
+from .anchor_generator import ANCHOR_GENERATOR_REGISTRY, build_anchor_generator
+from .backbone import (
+    BACKBONE_REGISTRY,
+    FPN,
+    Backbone,
+    ResNet,
+    build_backbone,
+    build_resnet_backbone,
+)
 from .layers import ShapeSpec
-from .meta_arch import META_ARCH_REGISTRY, GeneralizedRCNN, ProposalNetwork
+from .meta_arch import META_ARCH_REGISTRY, GeneralizedRCNN, ProposalNetwork, build_model
 from .postprocessing import detector_postprocess
-from .proposal_generator import PROPOSAL_GENERATOR_REGISTRY, RPN_HEAD_REGISTRY
+from .proposal_generator import (
+    PROPOSAL_GENERATOR_REGISTRY,
+    RPN_HEAD_REGISTRY,
+    build_proposal_generator,
+    build_rpn_head,
+)
 from .roi_heads import (
     ROI_BOX_HEAD_REGISTRY,
     ROI_HEADS_REGISTRY,
@@ -16,6 +28,10 @@ from .roi_heads import (
     FastRCNNOutputLayers,
     ROIHeads,
     StandardROIHeads,
+    build_box_head,
+    build_keypoint_head,
+    build_mask_head,
+    build_roi_heads,
 )
 
 __all__ = [
@@ -39,5 +55,15 @@ __all__ = [
     "ResNet",
     "ShapeSpec",
     "StandardROIHeads",
+    "build_anchor_generator",
+    "build_backbone",
+    "build_box_head",
+    "build_keypoint_head",
+    "build_mask_head",
+    "build_model",
+    "build_proposal_generator",
+    "build_resnet_backbone",
+    "build_roi_heads",
+    "build_rpn_head",
     "detector_postprocess",
 ]

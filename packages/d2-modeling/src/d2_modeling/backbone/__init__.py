@@ -1,9 +1,14 @@
 """Networks that turn images into feature maps."""
 
 from .backbone import Backbone
-from .build import BACKBONE_REGISTRY
+from .build import BACKBONE_REGISTRY, build_backbone
 from .fpn import FPN, LastLevelMaxPool, LastLevelP6P7
 from .resnet import BasicBlock, BasicStem, BottleneckBlock, ResNet
+from .resnet_from_config import (
+    build_resnet_backbone,
+    build_resnet_fpn_backbone,
+    build_retinanet_resnet_fpn_backbone,
+)
 
 __all__ = [
     "BACKBONE_REGISTRY",
@@ -15,4 +20,8 @@ __all__ = [
     "LastLevelMaxPool",
     "LastLevelP6P7",
     "ResNet",
+    "build_backbone",
+    "build_resnet_backbone",
+    "build_resnet_fpn_backbone",
+    "build_retinanet_resnet_fpn_backbone",
 ]

@@ -16,13 +16,14 @@ from ..layers.convolution import Norm
 from .backbone import Backbone
 
 _PER_BLOCK = "_per_block"
-_BLOCKS_PER_STAGE = {
+BLOCKS_PER_STAGE = {
     18: (2, 2, 2, 2),
     34: (3, 4, 6, 3),
     50: (3, 4, 6, 3),
     101: (3, 4, 23, 3),
     152: (3, 8, 36, 3),
 }
+"""Number of blocks of each stage, by depth."""
 
 
 def _conv_norm(in_channels: int, out_channels: int, norm: Norm, **kwargs: Any) -> Conv2d:
@@ -336,9 +337,9 @@ class ResNet(Backbone):
         Raises:
             ValueError: if the depth is not a standard one.
         """
-        if depth not in _BLOCKS_PER_STAGE:
+        if depth not in BLOCKS_PER_STAGE:
             raise ValueError(
-                f"no default ResNet of depth {depth}; there are {sorted(_BLOCKS_PER_STAGE)}. "
+                f"no default ResNet of depth {depth}; there are {sorted(BLOCKS_PER_STAGE)}. "
                 "Use ResNet.make_stage for others"
             )
         bottleneck = depth >= 50
@@ -347,7 +348,7 @@ class ResNet(Backbone):
         expansion = 4 if bottleneck else 1
         stages = []
         in_channels = 64
-        for index, num_blocks in enumerate(_BLOCKS_PER_STAGE[depth]):
+        for index, num_blocks in enumerate(BLOCKS_PER_STAGE[depth]):
             width = 64 * 2**index
             if bottleneck:
                 kwargs["bottleneck_channels"] = width

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -17,3 +18,25 @@ class ShapeSpec:
     height: int | None = None
     width: int | None = None
     stride: int | None = None
+
+
+def select_shapes(
+    shapes: Mapping[str, ShapeSpec], names: Sequence[str], wanted_by: str
+) -> list[ShapeSpec]:
+    """The shapes of the named feature maps.
+
+    Args:
+        shapes: what a backbone's ``output_shape()`` gives.
+        names: feature maps to pick, in the order of the result.
+        wanted_by: who asks, e.g. the config key that holds the names; for the error.
+
+    Raises:
+        ValueError: if a feature map does not exist or no name is given.
+    """
+    missing = [name for name in names if name not in shapes]
+    if missing or not names:
+        raise ValueError(
+            f"{wanted_by} is {list(names)}, but the backbone gives only {list(shapes)}; "
+            "name its outputs"
+        )
+    return [shapes[name] for name in names]

@@ -7,11 +7,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from d2_config import CfgNode, configurable
 from d2_structures import ImageList, Instances
 
-from ..backbone import Backbone
+from ..backbone import Backbone, build_backbone
 from ..events import active_event_storage
 from ..postprocessing import detector_postprocess
+from ..proposal_generator import build_proposal_generator
+from ..roi_heads import build_roi_heads
 from .build import META_ARCH_REGISTRY
 from .image_input import BatchedInputs, ImageInput, output_size
 from .proposal_pictures import put_proposal_picture
@@ -35,6 +38,7 @@ class GeneralizedRCNN(ImageInput):
         ValueError: if ``vis_period`` is positive without an ``input_format``.
     """
 
+    @configurable
     def __init__(
         self,
         *,
@@ -164,6 +168,21 @@ class GeneralizedRCNN(ImageInput):
             if storage is not None and storage.iter % self.vis_period == 0:
                 self.visualize_training(batched_inputs, proposals)
 
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """The constructor's arguments out of a config."""
+        backbone = build_backbone(cfg)
+        shapes = backbone.output_shape()
+        return {
+            "backbone": backbone,
+            "proposal_generator": build_proposal_generator(cfg, shapes),
+            "roi_heads": build_roi_heads(cfg, shapes),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "input_format": cfg.INPUT.FORMAT,
+            "vis_period": cfg.VIS_PERIOD,
+        }
+
 
 @META_ARCH_REGISTRY.register()
 class ProposalNetwork(ImageInput):
@@ -176,6 +195,7 @@ class ProposalNetwork(ImageInput):
         pixel_std: standard deviation of each channel, divided by.
     """
 
+    @configurable
     def __init__(
         self,
         *,
@@ -210,3 +230,14 @@ class ProposalNetwork(ImageInput):
                 proposals, batched_inputs, images.image_sizes, strict=True
             )
         ]
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """The constructor's arguments out of a config."""
+        backbone = build_backbone(cfg)
+        return {
+            "backbone": backbone,
+            "proposal_generator": build_proposal_generator(cfg, backbone.output_shape()),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+        }

@@ -1,6 +1,11 @@
 """Finding boxes that may hold objects."""
 
-from .build import PROPOSAL_GENERATOR_REGISTRY, RPN_HEAD_REGISTRY
+from .build import (
+    PROPOSAL_GENERATOR_REGISTRY,
+    RPN_HEAD_REGISTRY,
+    build_proposal_generator,
+    build_rpn_head,
+)
 from .proposal_utils import add_ground_truth_to_proposals, find_top_rpn_proposals
 from .rpn import RPN, StandardRPNHead
 
@@ -10,5 +15,7 @@ __all__ = [
     "RPN_HEAD_REGISTRY",
     "StandardRPNHead",
     "add_ground_truth_to_proposals",
+    "build_proposal_generator",
+    "build_rpn_head",
     "find_top_rpn_proposals",
 ]

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from d2_config import CfgNode, configurable
 from d2_structures import Boxes, ImageList, Instances, pairwise_iou
 
-from ..box_regression import BoxTransform, dense_box_regression_loss
+from ..anchor_generator import build_anchor_generator
+from ..box_regression import Box2BoxTransform, BoxTransform, dense_box_regression_loss
 from ..events import active_event_storage
 from ..initialization import normal_fill
-from ..layers import Conv2d, cat
+from ..layers import Conv2d, ShapeSpec, cat
+from ..layers.shape_spec import select_shapes
 from ..losses import loss_weights
 from ..matcher import Matcher
 from ..sampling import subsample_labels
-from .build import PROPOSAL_GENERATOR_REGISTRY, RPN_HEAD_REGISTRY
+from .build import PROPOSAL_GENERATOR_REGISTRY, RPN_HEAD_REGISTRY, build_rpn_head
 from .proposal_utils import filter_proposals, top_anchors
 
 
@@ -40,6 +44,7 @@ class StandardRPNHead(nn.Module):
     Source: Ren et al., "Faster R-CNN", 2015.
     """
 
+    @configurable
     def __init__(
         self,
         *,
@@ -88,6 +93,25 @@ class StandardRPNHead(nn.Module):
             deltas.append(self.anchor_deltas(hidden))
         return logits, deltas
 
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: Sequence[ShapeSpec]) -> dict[str, Any]:
+        """The constructor's arguments out of a config and the shapes of the feature maps."""
+        widths = {shape.channels for shape in input_shape}
+        if len(widths) != 1:
+            raise ValueError(f"the RPN head wants feature maps of equal width, got {widths}")
+        anchors = build_anchor_generator(cfg, input_shape)
+        if len(set(anchors.num_anchors)) != 1:
+            raise ValueError(
+                "the RPN head wants as many anchors on every feature map, got "
+                f"{anchors.num_anchors}; see MODEL.ANCHOR_GENERATOR"
+            )
+        return {
+            "in_channels": widths.pop(),
+            "num_anchors": anchors.num_anchors[0],
+            "box_dim": anchors.box_dim,
+            "conv_dims": cfg.MODEL.RPN.CONV_DIMS,
+        }
+
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
 class RPN(nn.Module):
@@ -114,6 +138,7 @@ class RPN(nn.Module):
     Source: Ren et al., "Faster R-CNN", 2015.
     """
 
+    @configurable
     def __init__(
         self,
         *,
@@ -302,6 +327,34 @@ class RPN(nn.Module):
             min_box_size=self.min_box_size,
             training=self.training,
         )
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
+        """The constructor's arguments out of a config and the backbone's output shapes."""
+        rpn = cfg.MODEL.RPN
+        shapes = select_shapes(input_shape, rpn.IN_FEATURES, "MODEL.RPN.IN_FEATURES")
+        return {
+            "in_features": rpn.IN_FEATURES,
+            "head": build_rpn_head(cfg, shapes),
+            "anchor_generator": build_anchor_generator(cfg, shapes),
+            "anchor_matcher": Matcher(
+                rpn.IOU_THRESHOLDS, rpn.IOU_LABELS, allow_low_quality_matches=True
+            ),
+            "box2box_transform": Box2BoxTransform(rpn.BBOX_REG_WEIGHTS),
+            "batch_size_per_image": rpn.BATCH_SIZE_PER_IMAGE,
+            "positive_fraction": rpn.POSITIVE_FRACTION,
+            "pre_nms_topk": (rpn.PRE_NMS_TOPK_TRAIN, rpn.PRE_NMS_TOPK_TEST),
+            "post_nms_topk": (rpn.POST_NMS_TOPK_TRAIN, rpn.POST_NMS_TOPK_TEST),
+            "nms_thresh": rpn.NMS_THRESH,
+            "min_box_size": cfg.MODEL.PROPOSAL_GENERATOR.MIN_SIZE,
+            "anchor_boundary_thresh": rpn.BOUNDARY_THRESH,
+            "loss_weight": {
+                "loss_rpn_cls": rpn.LOSS_WEIGHT,
+                "loss_rpn_loc": rpn.BBOX_REG_LOSS_WEIGHT * rpn.LOSS_WEIGHT,
+            },
+            "box_reg_loss_type": rpn.BBOX_REG_LOSS_TYPE,
+            "smooth_l1_beta": rpn.SMOOTH_L1_BETA,
+        }
 
 
 def _per_anchor(deltas: Tensor, box_dim: int) -> Tensor:

@@ -6,6 +6,10 @@ from .build import (
     ROI_HEADS_REGISTRY,
     ROI_KEYPOINT_HEAD_REGISTRY,
     ROI_MASK_HEAD_REGISTRY,
+    build_box_head,
+    build_keypoint_head,
+    build_mask_head,
+    build_roi_heads,
 )
 from .fast_rcnn import FastRCNNOutputLayers
 from .fast_rcnn_inference import fast_rcnn_inference
@@ -40,6 +44,10 @@ __all__ = [
     "MaskRCNNConvUpsampleHead",
     "ROIHeads",
     "StandardROIHeads",
+    "build_box_head",
+    "build_keypoint_head",
+    "build_mask_head",
+    "build_roi_heads",
     "fast_rcnn_inference",
     "keypoint_rcnn_inference",
     "keypoint_rcnn_loss",

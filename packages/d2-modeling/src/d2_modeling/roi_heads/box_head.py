@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
+
+from d2_config import CfgNode, configurable
 
 from ..initialization import msra_fill, xavier_fill
 from ..layers import Conv2d, ShapeSpec, get_norm
@@ -27,6 +30,7 @@ class FastRCNNConvFCHead(nn.Sequential):
         ValueError: if there is no layer at all, or the input shape is incomplete.
     """
 
+    @configurable
     def __init__(
         self,
         input_shape: ShapeSpec,
@@ -70,3 +74,14 @@ class FastRCNNConvFCHead(nn.Sequential):
     def output_shape(self) -> ShapeSpec:
         """Shape of the output: channels only after a fully connected layer."""
         return self._output_shape
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
+        """The constructor's arguments out of a config and the shape of the pooled features."""
+        options = cfg.MODEL.ROI_BOX_HEAD
+        return {
+            "input_shape": input_shape,
+            "conv_dims": [options.CONV_DIM] * options.NUM_CONV,
+            "fc_dims": [options.FC_DIM] * options.NUM_FC,
+            "conv_norm": options.NORM,
+        }

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from d2_config import CfgNode, configurable
 from d2_structures import Instances
 
-from ..box_regression import BoxTransform, box_regression_loss
+from ..box_regression import Box2BoxTransform, BoxTransform, box_regression_loss
 from ..events import active_event_storage
 from ..initialization import normal_fill
 from ..layers import ShapeSpec, cat, cross_entropy
@@ -47,6 +49,7 @@ class FastRCNNOutputLayers(nn.Module):
     2021, for the federated loss.
     """
 
+    @configurable
     def __init__(
         self,
         input_shape: ShapeSpec,
@@ -257,6 +260,30 @@ class FastRCNNOutputLayers(nn.Module):
         scores = predictions[0]
         probs = scores.sigmoid() if self.use_sigmoid_ce else F.softmax(scores, dim=-1)
         return probs.split([len(p) for p in proposals])
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
+        """The constructor's arguments out of a config and the shape of the region features.
+
+        A federated loss (``USE_FED_LOSS``) also needs ``get_fed_loss_cls_weights``, which
+        no config can hold: give it beside the config.
+        """
+        options = cfg.MODEL.ROI_BOX_HEAD
+        return {
+            "input_shape": input_shape,
+            "box2box_transform": Box2BoxTransform(options.BBOX_REG_WEIGHTS),
+            "num_classes": cfg.MODEL.ROI_HEADS.NUM_CLASSES,
+            "test_score_thresh": cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST,
+            "test_nms_thresh": cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST,
+            "test_topk_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "cls_agnostic_bbox_reg": options.CLS_AGNOSTIC_BBOX_REG,
+            "smooth_l1_beta": options.SMOOTH_L1_BETA,
+            "box_reg_loss_type": options.BBOX_REG_LOSS_TYPE,
+            "loss_weight": {"loss_box_reg": options.BBOX_REG_LOSS_WEIGHT},
+            "use_fed_loss": options.USE_FED_LOSS,
+            "use_sigmoid_ce": options.USE_SIGMOID_CE,
+            "fed_loss_num_classes": options.FED_LOSS_NUM_CLASSES,
+        }
 
 
 def _join(tensors: Sequence[Tensor], like: Tensor) -> Tensor:

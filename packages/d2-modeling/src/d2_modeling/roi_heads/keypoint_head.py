@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from d2_config import CfgNode, configurable
 from d2_structures import Instances
 
 from ..events import active_event_storage
@@ -94,6 +95,7 @@ class BaseKeypointRCNNHead(nn.Module, metaclass=ABCMeta):
         ValueError: if the normalizer is another string.
     """
 
+    @configurable
     def __init__(
         self,
         *,
@@ -135,6 +137,19 @@ class BaseKeypointRCNNHead(nn.Module, metaclass=ABCMeta):
     def layers(self, x: Any) -> Tensor:
         """Map region features to (B, K, S, S) keypoint logits."""
 
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: Any) -> dict[str, Any]:
+        """The constructor's arguments out of a config; the shape is for subclasses."""
+        options, heads = cfg.MODEL.ROI_KEYPOINT_HEAD, cfg.MODEL.ROI_HEADS
+        # All keypoints that the foreground of an image's sample could have.
+        possible = options.NUM_KEYPOINTS * heads.BATCH_SIZE_PER_IMAGE * heads.POSITIVE_FRACTION
+        by_visible = options.NORMALIZE_LOSS_BY_VISIBLE_KEYPOINTS
+        return {
+            "num_keypoints": options.NUM_KEYPOINTS,
+            "loss_weight": options.LOSS_WEIGHT,
+            "loss_normalizer": "visible" if by_visible else possible,
+        }
+
 
 @ROI_KEYPOINT_HEAD_REGISTRY.register()
 class KRCNNConvDeconvUpsampleHead(BaseKeypointRCNNHead):
@@ -150,6 +165,7 @@ class KRCNNConvDeconvUpsampleHead(BaseKeypointRCNNHead):
     Source: He et al., "Mask R-CNN", 2017, section 5.
     """
 
+    @configurable
     def __init__(
         self,
         input_shape: ShapeSpec,
@@ -162,9 +178,9 @@ class KRCNNConvDeconvUpsampleHead(BaseKeypointRCNNHead):
         super().__init__(
             num_keypoints=num_keypoints, loss_weight=loss_weight, loss_normalizer=loss_normalizer
         )
-        width = input_shape.channels
-        if width is None:
+        if not isinstance(input_shape, ShapeSpec) or input_shape.channels is None:
             raise ValueError(f"the keypoint head wants the number of channels, got {input_shape}")
+        width = input_shape.channels
         self._conv_names: list[str] = []
         for number, out_width in enumerate(conv_dims, start=1):
             layer = nn.Conv2d(width, out_width, 3, padding=1)
@@ -183,3 +199,12 @@ class KRCNNConvDeconvUpsampleHead(BaseKeypointRCNNHead):
         return interpolate(
             self.score_lowres(x), scale_factor=self.up_scale, mode="bilinear", align_corners=False
         )
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
+        """The constructor's arguments out of a config and the shape of the region features."""
+        return {
+            **super().from_config(cfg, input_shape),
+            "input_shape": input_shape,
+            "conv_dims": cfg.MODEL.ROI_KEYPOINT_HEAD.CONV_DIMS,
+        }

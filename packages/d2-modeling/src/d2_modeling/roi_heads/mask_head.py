@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from d2_config import CfgNode, configurable
 from d2_structures import Instances
 
 from ..events import active_event_storage
@@ -109,6 +110,7 @@ class BaseMaskRCNNHead(nn.Module, metaclass=ABCMeta):
         vis_period: see `mask_rcnn_loss`.
     """
 
+    @configurable
     def __init__(self, *, loss_weight: float = 1.0, vis_period: int = 0) -> None:
         super().__init__()
         self.loss_weight = loss_weight
@@ -136,6 +138,11 @@ class BaseMaskRCNNHead(nn.Module, metaclass=ABCMeta):
     def layers(self, x: Any) -> Tensor:
         """Map region features to (B, C, S, S) mask logits."""
 
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: Any) -> dict[str, Any]:
+        """The constructor's arguments out of a config; the shape is for subclasses."""
+        return {"vis_period": cfg.VIS_PERIOD}
+
 
 @ROI_MASK_HEAD_REGISTRY.register()
 class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
@@ -153,6 +160,7 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
         ValueError: if ``conv_dims`` is empty.
     """
 
+    @configurable
     def __init__(
         self,
         input_shape: ShapeSpec,
@@ -166,9 +174,9 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
         super().__init__(loss_weight=loss_weight, vis_period=vis_period)
         if not conv_dims:
             raise ValueError("conv_dims wants at least the width of the deconvolution")
-        width = input_shape.channels
-        if width is None:
+        if not isinstance(input_shape, ShapeSpec) or input_shape.channels is None:
             raise ValueError(f"the mask head wants the number of channels, got {input_shape}")
+        width = input_shape.channels
         self._conv_names: list[str] = []
         for number, out_width in enumerate(conv_dims[:-1], start=1):
             layer = Conv2d(
@@ -194,6 +202,19 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
         for name in self._conv_names:
             x = self.get_submodule(name)(x)
         return _double_and_predict(x, self.deconv, self.predictor)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
+        """The constructor's arguments out of a config and the shape of the region features."""
+        options = cfg.MODEL.ROI_MASK_HEAD
+        return {
+            **super().from_config(cfg, input_shape),
+            "input_shape": input_shape,
+            "num_classes": 1 if options.CLS_AGNOSTIC_MASK else cfg.MODEL.ROI_HEADS.NUM_CLASSES,
+            # One more than convolutions: the deconvolution's width.
+            "conv_dims": [options.CONV_DIM] * (options.NUM_CONV + 1),
+            "conv_norm": options.NORM,
+        }
 
 
 def _double_and_predict(x: Tensor, deconv: nn.ConvTranspose2d, predictor: nn.Conv2d) -> Tensor:

@@ -9,14 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from d2_config import CfgNode, configurable
 from d2_structures import Boxes, ImageList, Instances, pairwise_iou
 
 from ..events import active_event_storage
+from ..layers import ShapeSpec
 from ..matcher import Matcher
 from ..poolers import ROIPooler
 from ..proposal_generator.proposal_utils import add_ground_truth_to_proposals
 from ..sampling import subsample_labels
-from .build import ROI_HEADS_REGISTRY
+from .build import ROI_HEADS_REGISTRY, build_box_head, build_keypoint_head, build_mask_head
+from .fast_rcnn import FastRCNNOutputLayers
+from .region_pooling import build_optional_region_pooler, build_region_pooler
 from .region_selection import (
     select_foreground_proposals,
     select_proposals_with_visible_keypoints,
@@ -34,6 +38,7 @@ class ROIHeads(nn.Module, metaclass=ABCMeta):
         proposal_append_gt: whether ground truth boxes are proposals too.
     """
 
+    @configurable
     def __init__(
         self,
         *,
@@ -135,6 +140,20 @@ class ROIHeads(nn.Module, metaclass=ABCMeta):
             in inference).
         """
 
+    @classmethod
+    def from_config(
+        cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec] | None = None
+    ) -> dict[str, Any]:
+        """The constructor's arguments out of a config; the shapes are for subclasses."""
+        heads = cfg.MODEL.ROI_HEADS
+        return {
+            "num_classes": heads.NUM_CLASSES,
+            "batch_size_per_image": heads.BATCH_SIZE_PER_IMAGE,
+            "positive_fraction": heads.POSITIVE_FRACTION,
+            "proposal_matcher": Matcher(heads.IOU_THRESHOLDS, heads.IOU_LABELS),
+            "proposal_append_gt": heads.PROPOSAL_APPEND_GT,
+        }
+
 
 def _report_sample(sampled: Sequence[Instances], num_classes: int) -> None:
     storage = active_event_storage()
@@ -168,6 +187,7 @@ class StandardROIHeads(ROIHeads):
         **kwargs: arguments of `ROIHeads`.
     """
 
+    @configurable
     def __init__(
         self,
         *,
@@ -323,6 +343,52 @@ class StandardROIHeads(ROIHeads):
         boxes = [image.proposal_boxes if self.training else image.pred_boxes for image in instances]
         pooled: Tensor = pooler([features[name] for name in names], boxes)
         return pooled
+
+    @classmethod
+    def from_config(
+        cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec] | None = None
+    ) -> dict[str, Any]:
+        """The constructor's arguments out of a config and the backbone's output shapes."""
+        shapes = input_shape or {}
+        arguments = super().from_config(cfg, shapes)
+        arguments["train_on_pred_boxes"] = cfg.MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES
+        arguments |= cls._init_box_head(cfg, shapes)
+        if cfg.MODEL.MASK_ON:
+            arguments |= cls._init_mask_head(cfg, shapes)
+        if cfg.MODEL.KEYPOINT_ON:
+            arguments |= cls._init_keypoint_head(cfg, shapes)
+        return arguments
+
+    @classmethod
+    def _init_box_head(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
+        pooler, pooled_shape = build_region_pooler(cfg, cfg.MODEL.ROI_BOX_HEAD, input_shape)
+        head = build_box_head(cfg, pooled_shape)
+        return {
+            "box_in_features": cfg.MODEL.ROI_HEADS.IN_FEATURES,
+            "box_pooler": pooler,
+            "box_head": head,
+            "box_predictor": FastRCNNOutputLayers(cfg, head.output_shape),
+        }
+
+    @classmethod
+    def _init_mask_head(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
+        pooler, shape = build_optional_region_pooler(cfg, cfg.MODEL.ROI_MASK_HEAD, input_shape)
+        return {
+            "mask_in_features": cfg.MODEL.ROI_HEADS.IN_FEATURES,
+            "mask_pooler": pooler,
+            "mask_head": build_mask_head(cfg, shape),
+        }
+
+    @classmethod
+    def _init_keypoint_head(
+        cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]
+    ) -> dict[str, Any]:
+        pooler, shape = build_optional_region_pooler(cfg, cfg.MODEL.ROI_KEYPOINT_HEAD, input_shape)
+        return {
+            "keypoint_in_features": cfg.MODEL.ROI_HEADS.IN_FEATURES,
+            "keypoint_pooler": pooler,
+            "keypoint_head": build_keypoint_head(cfg, shape),
+        }
 
 
 def _require_head(head: nn.Module | None, kind: str) -> None:

@@ -1,0 +1,57 @@
+"""The poolers of ROI heads as configs describe them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from d2_config import CfgNode
+
+from ..layers import ShapeSpec
+from ..layers.shape_spec import select_shapes
+from ..poolers import ROIPooler
+
+
+def build_region_pooler(
+    cfg: CfgNode, head_options: CfgNode, input_shape: Mapping[str, ShapeSpec]
+) -> tuple[ROIPooler, ShapeSpec]:
+    """Build the pooler of one head on the maps of ``cfg.MODEL.ROI_HEADS.IN_FEATURES``.
+
+    Args:
+        cfg: the whole config.
+        head_options: the head's part of it, with the keys ``POOLER_…``.
+        input_shape: shapes of the backbone's feature maps.
+
+    Returns:
+        The pooler, and the shape of what it gives.
+
+    Raises:
+        ValueError: if a feature map is missing or they differ in width.
+    """
+    key = "MODEL.ROI_HEADS.IN_FEATURES"
+    names = cfg.MODEL.ROI_HEADS.IN_FEATURES
+    shapes = select_shapes(input_shape, names, key)
+    widths = {shape.channels for shape in shapes}
+    if len(widths) != 1:
+        raise ValueError(f"{key} {list(names)} have {widths} channels; one width is needed")
+    size = head_options.POOLER_RESOLUTION
+    pooler = ROIPooler(
+        output_size=size,
+        scales=[1.0 / (shape.stride or 1) for shape in shapes],
+        sampling_ratio=head_options.POOLER_SAMPLING_RATIO,
+        pooler_type=head_options.POOLER_TYPE,
+    )
+    return pooler, ShapeSpec(channels=widths.pop(), height=size, width=size)
+
+
+def build_optional_region_pooler(
+    cfg: CfgNode, head_options: CfgNode, input_shape: Mapping[str, ShapeSpec]
+) -> tuple[ROIPooler | None, ShapeSpec | dict[str, ShapeSpec]]:
+    """`build_region_pooler`, or no pooler if ``POOLER_TYPE`` is empty.
+
+    Such a head gets the feature maps themselves, and their shapes are returned by name.
+    """
+    if head_options.POOLER_TYPE:
+        return build_region_pooler(cfg, head_options, input_shape)
+    names = cfg.MODEL.ROI_HEADS.IN_FEATURES
+    shapes = select_shapes(input_shape, names, "MODEL.ROI_HEADS.IN_FEATURES")
+    return None, dict(zip(names, shapes, strict=True))
