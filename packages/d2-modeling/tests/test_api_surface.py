@@ -99,6 +99,7 @@ ROI = [
     "ROI_HEADS_REGISTRY",
     "ROI_KEYPOINT_HEAD_REGISTRY",
     "ROI_MASK_HEAD_REGISTRY",
+    "Res5ROIHeads",
     "StandardROIHeads",
     "build_box_head",
     "build_keypoint_head",

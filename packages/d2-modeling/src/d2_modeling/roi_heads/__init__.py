@@ -29,6 +29,7 @@ from .region_selection import (
     select_foreground_proposals,
     select_proposals_with_visible_keypoints,
 )
+from .res5_roi_heads import Res5ROIHeads
 from .roi_heads import ROIHeads, StandardROIHeads
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "KRCNNConvDeconvUpsampleHead",
     "MaskRCNNConvUpsampleHead",
     "ROIHeads",
+    "Res5ROIHeads",
     "StandardROIHeads",
     "build_box_head",
     "build_keypoint_head",

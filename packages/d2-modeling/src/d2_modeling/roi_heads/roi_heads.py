@@ -264,14 +264,7 @@ class StandardROIHeads(ROIHeads):
         Raises:
             ValueError: in training, or if the boxes or classes are missing.
         """
-        if self.training:
-            raise ValueError("forward_with_given_boxes is for inference; call eval() first")
-        for image in instances:
-            if not (image.has("pred_boxes") and image.has("pred_classes")):
-                raise ValueError(
-                    "given instances need pred_boxes and pred_classes, "
-                    f"got the fields {sorted(image.get_fields())}"
-                )
+        require_known_boxes(instances, training=self.training)
         if self.mask_on:
             instances = self._forward_mask(features, instances)
         if self.keypoint_on:
@@ -389,6 +382,18 @@ class StandardROIHeads(ROIHeads):
             "keypoint_pooler": pooler,
             "keypoint_head": build_keypoint_head(cfg, shape),
         }
+
+
+def require_known_boxes(instances: Sequence[Instances], *, training: bool) -> None:
+    """Refuse what `StandardROIHeads.forward_with_given_boxes` cannot work on."""
+    if training:
+        raise ValueError("forward_with_given_boxes is for inference; call eval() first")
+    for image in instances:
+        if not (image.has("pred_boxes") and image.has("pred_classes")):
+            raise ValueError(
+                "given instances need pred_boxes and pred_classes, "
+                f"got the fields {sorted(image.get_fields())}"
+            )
 
 
 def _require_head(head: nn.Module | None, kind: str) -> None:
