@@ -59,6 +59,11 @@ def test_numbers_of_parameters_are_those_of_the_original_models(shared):
     }
 
 
+def test_every_published_model_has_its_config():
+    configs = model_zoo.list_config_files()
+    assert [m.config for m in model_zoo.published_models() if m.config not in configs] == []
+
+
 def test_the_python_twin_of_a_config_has_its_weights():
     name = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x"
     url = model_zoo.get_checkpoint_url(f"{name}.yaml")
