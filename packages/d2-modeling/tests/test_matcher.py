@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2_modeling.matcher import Matcher
+from d2_modeling.matcher import Matcher, match_boxes
 from d2_modeling.sampling import subsample_labels
+from d2_structures import Boxes, RotatedBoxes, pairwise_iou
 
 
 def test_matches_equal_the_reference(golden_modeling: Any) -> None:
@@ -54,6 +55,43 @@ def test_wrong_thresholds_and_labels_are_refused(
 def test_only_matrices_are_matched() -> None:
     with pytest.raises(ValueError, match=r"\(M, N\)"):
         Matcher([0.5], [0, 1])(torch.zeros(3))
+
+
+# Few distinct coordinates, so that overlaps tie.
+box = st.builds(
+    lambda x, y, width, height: [x, y, x + width, y + height], *[st.integers(0, 5).map(float)] * 4
+)
+
+
+@given(st.lists(box, max_size=5), st.lists(box, max_size=15), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_boxes_match_as_their_overlaps_do(
+    gt: list[list[float]], boxes: list[list[float]], low_quality: bool
+) -> None:
+    matcher = Matcher([0.3, 0.7], [0, -1, 1], low_quality)
+    first, second = Boxes(gt), Boxes(boxes)
+    got = match_boxes(matcher, first, second)
+    for mine, wanted in zip(got, matcher(pairwise_iou(first, second)), strict=True):
+        assert mine.dtype == wanted.dtype
+        assert torch.equal(mine, wanted)
+
+
+def test_other_matchers_see_the_overlaps() -> None:
+    class Backwards(Matcher):
+        def __call__(self, match_quality_matrix: torch.Tensor) -> Any:
+            return super().__call__(1 - match_quality_matrix)
+
+    boxes = Boxes([[0.0, 0, 4, 4], [0, 0, 9, 9]])
+    _, labels = match_boxes(Backwards([0.5], [0, 1]), boxes[:1], boxes)
+    assert labels.tolist() == [0, 1]
+
+
+def test_rotated_boxes_match_by_their_own_overlaps() -> None:
+    upright = RotatedBoxes([[5.0, 5, 8, 2, 0], [5, 5, 2, 8, 0]])
+    turned = RotatedBoxes([[5.0, 5, 8, 2, 90], [5, 5, 8, 2, 180]])
+    matches, labels = match_boxes(Matcher([0.5], [0, 1]), upright, turned)
+    assert matches.tolist() == [1, 0]
+    assert labels.tolist() == [1, 1]
 
 
 def test_sampling_equals_the_reference(golden_modeling: Any) -> None:

@@ -13,6 +13,7 @@ def test_public_names_are_exactly_these() -> None:
         "build_info",
         "host",
         "load_library",
+        "match_anchors",
         "memory",
         "nms",
         "nms_rotated",
@@ -44,6 +45,8 @@ def test_documented_parameters_are_kept() -> None:
     assert parameters(d2_ops.pairwise_iou) == ["boxes1", "boxes2"]
     assert parameters(d2_ops.pairwise_ioa) == ["boxes1", "boxes2"]
     assert parameters(d2_ops.pairwise_giou) == ["boxes1", "boxes2"]
+    matching = ["thresholds", "labels", "allow_low_quality_matches"]
+    assert parameters(d2_ops.match_anchors) == ["gt_boxes", "anchors", *matching]
     assert parameters(d2_ops.paste_masks_in_image) == ["masks", "boxes", "image_shape", "threshold"]
     settings = ["output_size", "spatial_scale", "sampling_ratio", "aligned"]
     assert parameters(d2_ops.roi_align) == ["input", "boxes", *settings]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+from d2_ops import match_anchors
+from d2_structures import Boxes, RotatedBoxes, pairwise_iou, pairwise_iou_rotated
 
 
 class Matcher:
@@ -71,3 +74,30 @@ class Matcher:
             best_of_each_gt = matrix.amax(dim=1, keepdim=True)
             match_labels[(matrix == best_of_each_gt).any(dim=0)] = 1
         return matches, match_labels
+
+
+def match_boxes(
+    matcher: Callable[[Tensor], tuple[Tensor, Tensor]], gt_boxes: Boxes, boxes: Boxes
+) -> tuple[Tensor, Tensor]:
+    """What ``matcher(pairwise_iou(gt_boxes, boxes))`` gives, without the matrix for a `Matcher`.
+
+    Args:
+        matcher: a `Matcher`, or anything that is called like one.
+        gt_boxes: M ground truth boxes, axis-aligned or rotated.
+        boxes: N anchors or proposals of the same kind.
+
+    Returns:
+        (N,) int64 indices and (N,) int8 labels, see `Matcher`.
+    """
+    if isinstance(gt_boxes, RotatedBoxes) and isinstance(boxes, RotatedBoxes):
+        return matcher(pairwise_iou_rotated(gt_boxes, boxes))
+    if type(matcher) is not Matcher:
+        return matcher(pairwise_iou(gt_boxes, boxes))
+    matches = match_anchors(
+        gt_boxes.tensor,
+        boxes.tensor,
+        matcher.thresholds,
+        matcher.labels,
+        matcher.allow_low_quality_matches,
+    )
+    return matches.matched_idxs, matches.labels

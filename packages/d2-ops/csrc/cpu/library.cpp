@@ -11,6 +11,9 @@ D2_OPS_LIBRARY(m) {
   m.def("pairwise_ioa(Tensor boxes1, Tensor boxes2) -> Tensor");
   m.def("pairwise_giou(Tensor boxes1, Tensor boxes2) -> Tensor");
   m.def(
+      "match_anchors(Tensor gt_boxes, Tensor anchors, float[] thresholds, int[] labels, "
+      "bool allow_low_quality_matches) -> (Tensor, Tensor, Tensor)");
+  m.def(
       "roi_align(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
       "int sampling_ratio, bool aligned) -> Tensor");
   // The same without a derivative, cheaper to call.

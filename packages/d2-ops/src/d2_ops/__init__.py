@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from . import host, memory, overlay
     from ._box_iou_rotated import box_iou_rotated
     from ._build_info import build_info
+    from ._match_anchors import match_anchors
     from ._nms import batched_nms, batched_nms_rotated, nms, nms_rotated
     from ._operators import load_library
     from ._pairwise_boxes import pairwise_giou, pairwise_ioa, pairwise_iou
@@ -24,6 +25,7 @@ __all__ = [
     "build_info",
     "host",
     "load_library",
+    "match_anchors",
     "memory",
     "nms",
     "nms_rotated",
@@ -47,6 +49,7 @@ __getattr__, __dir__ = lazy_names(
         "build_info": "_build_info",
         "host": None,
         "load_library": "_operators",
+        "match_anchors": "_match_anchors",
         "memory": None,
         "nms": "_nms",
         "nms_rotated": "_nms",

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2_config import CfgNode, configurable
-from d2_structures import Boxes, ImageList, Instances, pairwise_iou
+from d2_structures import Boxes, ImageList, Instances
 
 from ..anchor_generator import build_anchor_generator
 from ..box_regression import Box2BoxTransform, BoxTransform, dense_box_regression_loss
@@ -19,7 +19,7 @@ from ..initialization import normal_fill
 from ..layers import Conv2d, ShapeSpec, cat
 from ..layers.shape_spec import select_shapes
 from ..losses import loss_weights
-from ..matcher import Matcher
+from ..matcher import Matcher, match_boxes
 from ..sampling import subsample_labels
 from .build import PROPOSAL_GENERATOR_REGISTRY, RPN_HEAD_REGISTRY, build_rpn_head
 from .proposal_utils import filter_proposals, top_anchors
@@ -228,7 +228,7 @@ class RPN(nn.Module):
         labels, matched_boxes = [], []
         for gt in gt_instances:
             gt_boxes: Boxes = gt.gt_boxes
-            matched_idxs, image_labels = self.anchor_matcher(pairwise_iou(gt_boxes, all_anchors))
+            matched_idxs, image_labels = match_boxes(self.anchor_matcher, gt_boxes, all_anchors)
             if self.anchor_boundary_thresh >= 0:
                 inside = all_anchors.inside_box(gt.image_size, int(self.anchor_boundary_thresh))
                 image_labels[~inside] = -1

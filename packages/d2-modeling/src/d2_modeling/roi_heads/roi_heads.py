@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from d2_config import CfgNode, configurable
-from d2_structures import Boxes, ImageList, Instances, pairwise_iou
+from d2_structures import Boxes, ImageList, Instances
 
 from ..events import active_event_storage
 from ..layers import ShapeSpec
-from ..matcher import Matcher
+from ..matcher import Matcher, match_boxes
 from ..poolers import ROIPooler
 from ..proposal_generator.proposal_utils import add_ground_truth_to_proposals
 from ..sampling import subsample_labels
@@ -80,8 +80,9 @@ class ROIHeads(nn.Module, metaclass=ABCMeta):
         return sampled
 
     def _label_and_sample_image(self, proposals: Instances, targets: Instances) -> Instances:
-        quality = pairwise_iou(targets.gt_boxes, proposals.proposal_boxes)
-        matched_idxs, matched_labels = self.proposal_matcher(quality)
+        matched_idxs, matched_labels = match_boxes(
+            self.proposal_matcher, targets.gt_boxes, proposals.proposal_boxes
+        )
         sampled_idxs, gt_classes = self._sample_proposals(
             matched_idxs, matched_labels, targets.gt_classes
         )
