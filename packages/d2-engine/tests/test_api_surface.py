@@ -35,6 +35,7 @@ NAMES = {
     ],
     "d2_engine.model_zoo": [
         "PublishedModel",
+        "get",
         "get_checkpoint_url",
         "get_config",
         "get_config_file",
