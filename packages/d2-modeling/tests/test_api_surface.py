@@ -22,6 +22,7 @@ PACKAGE = [
     "ROI_MASK_HEAD_REGISTRY",
     "RPN_HEAD_REGISTRY",
     "ResNet",
+    "RetinaNet",
     "ShapeSpec",
     "StandardROIHeads",
     "build_anchor_generator",
@@ -117,6 +118,8 @@ META_ARCH = [
     "GeneralizedRCNN",
     "META_ARCH_REGISTRY",
     "ProposalNetwork",
+    "RetinaNet",
+    "RetinaNetHead",
     "build_model",
 ]
 WEIGHTS = [

@@ -14,6 +14,7 @@ CONFIGS = [
     "COCO-Detection/fast_rcnn_R_50_FPN_1x.yaml",
     "COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml",
     "COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x.yaml",
+    "COCO-Detection/retinanet_R_50_FPN_1x.yaml",
     "COCO-Detection/rpn_R_50_C4_1x.yaml",
     "COCO-Detection/rpn_R_50_FPN_1x.yaml",
     "COCO-Detection/faster_rcnn_R_50_C4_1x.yaml",

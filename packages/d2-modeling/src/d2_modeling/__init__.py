@@ -10,7 +10,7 @@ from .backbone import (
     build_resnet_backbone,
 )
 from .layers import ShapeSpec
-from .meta_arch import META_ARCH_REGISTRY, GeneralizedRCNN, ProposalNetwork, build_model
+from .meta_arch import META_ARCH_REGISTRY, GeneralizedRCNN, ProposalNetwork, RetinaNet, build_model
 from .postprocessing import detector_postprocess
 from .proposal_generator import (
     PROPOSAL_GENERATOR_REGISTRY,
@@ -53,6 +53,7 @@ __all__ = [
     "ProposalNetwork",
     "ROIHeads",
     "ResNet",
+    "RetinaNet",
     "ShapeSpec",
     "StandardROIHeads",
     "build_anchor_generator",

@@ -15,9 +15,11 @@ from ..events import active_event_storage
 from ..postprocessing import detector_postprocess
 from ..proposal_generator import build_proposal_generator
 from ..roi_heads import build_roi_heads
+from .box_pictures import put_box_picture
 from .build import META_ARCH_REGISTRY
 from .image_input import BatchedInputs, ImageInput, output_size
-from .proposal_pictures import put_proposal_picture
+
+_PICTURE_NAME = "Left: GT bounding boxes;  Right: Predicted proposals"
 
 
 @META_ARCH_REGISTRY.register()
@@ -143,7 +145,12 @@ class GeneralizedRCNN(ImageInput):
             batched_inputs: see `forward`, with ``instances``.
             proposals: for each image with ``proposal_boxes``, by decreasing score.
         """
-        put_proposal_picture(batched_inputs, proposals, self.input_format or "BGR")
+        put_box_picture(
+            batched_inputs[0],
+            proposals[0].proposal_boxes.tensor,
+            self.input_format or "BGR",
+            _PICTURE_NAME,
+        )
 
     def _proposals(
         self,

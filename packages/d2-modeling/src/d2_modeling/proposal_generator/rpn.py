@@ -14,6 +14,7 @@ from d2_structures import Boxes, ImageList, Instances
 
 from ..anchor_generator import build_anchor_generator
 from ..box_regression import Box2BoxTransform, BoxTransform, dense_box_regression_loss
+from ..dense_predictions import per_anchor
 from ..events import active_event_storage
 from ..initialization import normal_fill
 from ..layers import Conv2d, ShapeSpec, cat
@@ -201,7 +202,7 @@ class RPN(nn.Module):
         logits, deltas = self.rpn_head(maps)
         box_dim = anchors[0].tensor.shape[1]
         logits = [level.permute(0, 2, 3, 1).flatten(1) for level in logits]
-        deltas = [_per_anchor(level, box_dim) for level in deltas]
+        deltas = [per_anchor(level, box_dim) for level in deltas]
         losses: dict[str, Tensor] = {}
         if self.training:
             if gt_instances is None:
@@ -355,12 +356,6 @@ class RPN(nn.Module):
             "box_reg_loss_type": rpn.BBOX_REG_LOSS_TYPE,
             "smooth_l1_beta": rpn.SMOOTH_L1_BETA,
         }
-
-
-def _per_anchor(deltas: Tensor, box_dim: int) -> Tensor:
-    """(N, A * B, H, W) to (N, H * W * A, B)."""
-    by_anchor = deltas.unflatten(1, (-1, box_dim)).permute(0, 3, 4, 1, 2)
-    return by_anchor.flatten(1, 3)
 
 
 def _report_sample(labels: Tensor) -> None:
