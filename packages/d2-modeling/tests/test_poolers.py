@@ -12,8 +12,8 @@ from d2_modeling.poolers import (
     assign_boxes_to_levels,
     convert_boxes_to_pooler_format,
 )
-from d2_ops import roi_align
-from d2_structures import Boxes
+from d2_ops import roi_align, roi_align_rotated, roi_pool
+from d2_structures import Boxes, RotatedBoxes
 
 SCALES = [1 / 4, 1 / 8, 1 / 16, 1 / 32]
 
@@ -63,6 +63,45 @@ def test_each_box_is_pooled_from_its_level_in_the_given_order(a: int, b: int, se
         torch.testing.assert_close(row, alone)
 
 
+def test_the_largest_values_are_pooled_from_the_level_of_each_box() -> None:
+    features = [feature.requires_grad_() for feature in pyramid()]
+    boxes = [random_boxes(7, 0), random_boxes(5, 1)]
+    pooler = ROIPooler(2, SCALES, 0, "ROIPool", canonical_box_size=40, canonical_level=3)
+    pooled = pooler(features, boxes)
+    levels = assign_boxes_to_levels(boxes, 2, 5, 40, 3)
+    for row, level, roi in zip(pooled, levels, convert_boxes_to_pooler_format(boxes), strict=True):
+        assert row.equal(roi_pool(features[level], roi[None], 2, SCALES[level])[0])
+    pooled.sum().backward()
+    assert all(feature.grad is not None for feature in features[:2])
+
+
+def test_rotated_boxes_are_pooled_from_their_level() -> None:
+    features = pyramid()
+    rows = torch.tensor([[50.0, 40, 20, 30, 30], [60, 60, 100, 70, -45], [30, 30, 8, 8, 90]])
+    boxes = [RotatedBoxes(rows[:2]), RotatedBoxes(rows[2:])]
+    pooler = ROIPooler(2, SCALES, 0, "ROIAlignRotated", canonical_box_size=40, canonical_level=3)
+    pooled = pooler(features, boxes)
+    levels = assign_boxes_to_levels(boxes, 2, 5, 40, 3)
+    assert levels.tolist() == [0, 2, 0]
+    for row, level, roi in zip(pooled, levels, convert_boxes_to_pooler_format(boxes), strict=True):
+        alone = roi_align_rotated(features[level], roi[None], 2, SCALES[level], 0)[0]
+        torch.testing.assert_close(row, alone)
+
+
+def test_a_pooler_compiles_in_one_graph_for_any_number_of_boxes() -> None:
+    pooler = ROIPooler(2, SCALES, 0, "ROIAlignV2")
+    compiled = torch.compile(
+        lambda x, a, b: pooler(x, [Boxes(a), Boxes(b)]),
+        fullgraph=True,
+        dynamic=True,
+        backend="eager",
+    )
+    for count in (3, 6):
+        boxes = [random_boxes(count, 0), random_boxes(count + 1, 1)]
+        pooled = compiled(pyramid(), boxes[0].tensor, boxes[1].tensor)
+        assert pooled.equal(pooler(pyramid(), boxes))
+
+
 def test_gradients_go_to_the_level_of_the_box() -> None:
     features = [f.double().requires_grad_() for f in pyramid(1, 1)]
     pooler = ROIPooler(2, SCALES, 1, "ROIAlignV2", canonical_box_size=40, canonical_level=3)
@@ -73,8 +112,9 @@ def test_gradients_go_to_the_level_of_the_box() -> None:
 
 
 def test_no_boxes_give_an_empty_result() -> None:
-    pooled = ROIPooler(7, SCALES, 0, "ROIAlignV2")(pyramid(), [Boxes(torch.zeros(0, 4))] * 2)
-    assert pooled.shape == (0, 3, 7, 7)
+    for kind in ("ROIAlignV2", "ROIPool"):
+        pooled = ROIPooler(7, SCALES, 0, kind)(pyramid(), [Boxes(torch.zeros(0, 4))] * 2)
+        assert pooled.shape == (0, 3, 7, 7)
 
 
 def test_a_single_level_needs_no_assignment() -> None:

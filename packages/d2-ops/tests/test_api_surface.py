@@ -7,6 +7,8 @@ def test_public_names_are_exactly_these() -> None:
     assert sorted(d2_ops.__all__) == [
         "ROIAlign",
         "ROIAlignRotated",
+        "ROIPool",
+        "assign_to_pyramid",
         "batched_nms",
         "batched_nms_rotated",
         "box_iou_rotated",
@@ -15,6 +17,8 @@ def test_public_names_are_exactly_these() -> None:
         "load_library",
         "match_anchors",
         "memory",
+        "multilevel_roi_align",
+        "multilevel_roi_align_rotated",
         "nms",
         "nms_rotated",
         "overlay",
@@ -22,8 +26,10 @@ def test_public_names_are_exactly_these() -> None:
         "pairwise_ioa",
         "pairwise_iou",
         "paste_masks_in_image",
+        "pyramid_levels",
         "roi_align",
         "roi_align_rotated",
+        "roi_pool",
     ]
 
 

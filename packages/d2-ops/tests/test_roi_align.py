@@ -291,8 +291,7 @@ def test_opcheck() -> None:
     torch.library.opcheck(bare.roi_align.default, (features.clone().requires_grad_(), *arguments))
     torch.library.opcheck(bare.roi_align_forward.default, (features, *arguments))
     gradient = torch.randn(len(boxes), 3, 7, 5, dtype=torch.float64)
-    sizes = features.shape
-    arguments = (boxes, 0.25, 7, 5, *sizes, 0, True)
+    arguments = (*arguments, list(features.shape))
     torch.library.opcheck(bare.roi_align_backward.default, (gradient, *arguments))
 
 

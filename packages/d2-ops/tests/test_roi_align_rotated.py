@@ -270,7 +270,7 @@ def test_the_bare_operator_checks_its_arguments_too() -> None:
         bare.roi_align_rotated_forward(torch.zeros(1, 2, 4, 5), torch.zeros(3, 5), 1.0, 2, 2, 0)
     gradient, boxes = torch.zeros(3, 2, 2, 2), torch.zeros(3, 6)
     with pytest.raises(ValueError, match="roi_align_rotated_backward: grad does not have"):
-        bare.roi_align_rotated_backward(gradient, boxes, 1.0, 2, 2, 1, 9, 4, 5, 0)
+        bare.roi_align_rotated_backward(gradient, boxes, 1.0, 2, 2, 0, [1, 9, 4, 5])
 
 
 def test_autocast_changes_nothing() -> None:
@@ -292,7 +292,7 @@ def test_opcheck() -> None:
     torch.library.opcheck(bare.roi_align_rotated.default, (tracked, *arguments))
     torch.library.opcheck(bare.roi_align_rotated_forward.default, (features, *arguments))
     gradient = torch.randn(len(boxes), 3, 3, 2, dtype=torch.float64)
-    arguments = (boxes, 0.25, 3, 2, *features.shape, 0)
+    arguments = (*arguments, list(features.shape))
     torch.library.opcheck(bare.roi_align_rotated_backward.default, (gradient, *arguments))
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from d2_ops import ROIAlign
-from d2_structures import Boxes
+from d2_ops import (
+    assign_to_pyramid,
+    multilevel_roi_align,
+    multilevel_roi_align_rotated,
+    pyramid_levels,
+    roi_pool,
+)
+from d2_structures import Boxes, RotatedBoxes
 
-_POOLERS = {
-    "ROIAlign": partial(ROIAlign, aligned=False),
-    "ROIAlignV2": partial(ROIAlign, aligned=True),
-}
+_POOLER_TYPES = ("ROIAlign", "ROIAlignV2", "ROIPool", "ROIAlignRotated")
 
 
 class ROIPooler(nn.Module):
@@ -27,7 +28,8 @@ class ROIPooler(nn.Module):
         scales: feature map pixels per image pixel for each level: powers of two, each half
             of the one before.
         sampling_ratio: see `ROIAlign`.
-        pooler_type: ``"ROIAlignV2"`` (aligned) or ``"ROIAlign"`` (legacy).
+        pooler_type: ``"ROIAlignV2"`` (aligned), ``"ROIAlign"`` (legacy), ``"ROIPool"`` (the
+            largest value of each bin) or ``"ROIAlignRotated"`` (for rotated boxes).
         canonical_box_size: size in image pixels (square root of the area) of a box that
             belongs to ``canonical_level``.
         canonical_level: log2 of that level's stride. Boxes of twice the size belong to the
@@ -54,25 +56,29 @@ class ROIPooler(nn.Module):
             raise ValueError(f"output_size has to be one or two numbers, got {output_size}")
         if canonical_box_size <= 0:
             raise ValueError(f"canonical_box_size has to be positive, got {canonical_box_size}")
-        if pooler_type not in _POOLERS:
-            close = difflib.get_close_matches(str(pooler_type), _POOLERS, n=1)
+        if pooler_type not in _POOLER_TYPES:
+            close = difflib.get_close_matches(str(pooler_type), _POOLER_TYPES, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"unknown pooler_type {pooler_type!r}{hint} Known: {list(_POOLERS)}")
+            raise ValueError(
+                f"unknown pooler_type {pooler_type!r}{hint} Known: {list(_POOLER_TYPES)}"
+            )
         self.output_size = size
-        self.min_level, self.max_level = _pyramid_levels(scales)
+        self.scales = tuple(scales)
+        self.sampling_ratio = sampling_ratio
+        self.pooler_type = pooler_type
+        self.min_level, self.max_level = pyramid_levels(scales)
         self.canonical_box_size = canonical_box_size
         self.canonical_level = canonical_level
-        self.level_poolers = nn.ModuleList(
-            _POOLERS[pooler_type](size, spatial_scale=scale, sampling_ratio=sampling_ratio)
-            for scale in scales
-        )
 
-    def forward(self, x: Sequence[Tensor], box_lists: Sequence[Boxes]) -> Tensor:
+    def forward(
+        self, x: Sequence[Tensor], box_lists: Sequence[Boxes] | Sequence[RotatedBoxes]
+    ) -> Tensor:
         """Pool every box of every image.
 
         Args:
             x: for each level (N, C, H, W), in the order of ``scales``.
-            box_lists: for each of the N images its boxes, in image pixels.
+            box_lists: for each of the N images its boxes, in image pixels; rotated ones for
+                ``"ROIAlignRotated"``.
 
         Returns:
             (M, C, output_height, output_width) for the M boxes of all images in order.
@@ -80,16 +86,11 @@ class ROIPooler(nn.Module):
         Raises:
             ValueError: if the number of levels or of images is wrong.
         """
-        if len(x) != len(self.level_poolers):
-            raise ValueError(f"pooler has {len(self.level_poolers)} levels, got {len(x)} features")
+        if len(x) != len(self.scales):
+            raise ValueError(f"pooler has {len(self.scales)} levels, got {len(x)} features")
         if len(box_lists) != len(x[0]):
             raise ValueError(f"got boxes of {len(box_lists)} images, features of {len(x[0])}")
         rois = convert_boxes_to_pooler_format(box_lists)
-        if len(rois) == 0:
-            return x[0].new_zeros((0, x[0].shape[1], *self.output_size))
-        if len(self.level_poolers) == 1:
-            pooled: Tensor = self.level_poolers[0](x[0], rois)
-            return pooled
         levels = assign_boxes_to_levels(
             box_lists,
             self.min_level,
@@ -97,27 +98,26 @@ class ROIPooler(nn.Module):
             self.canonical_box_size,
             self.canonical_level,
         )
-        return self._pool_by_level(x, rois, levels)
+        if self.pooler_type == "ROIPool":
+            return self._pool_by_level(x, rois, levels)
+        settings = self.output_size, self.scales, self.sampling_ratio
+        if self.pooler_type == "ROIAlignRotated":
+            return multilevel_roi_align_rotated(x, rois, *settings, levels=levels)
+        aligned = self.pooler_type == "ROIAlignV2"
+        return multilevel_roi_align(x, rois, *settings, aligned, levels=levels)
 
     def _pool_by_level(self, x: Sequence[Tensor], rois: Tensor, levels: Tensor) -> Tensor:
-        """Group the regions by level, pool each group at once, restore the order."""
-        order = torch.argsort(levels, stable=True)
-        counts = torch.bincount(levels, minlength=len(x)).tolist()
-        groups = rois[order].split(counts)
-        pooled = torch.cat(
-            [
-                pooler(feature, group)
-                for pooler, feature, group in zip(self.level_poolers, x, groups, strict=True)
-                if len(group) > 0
-            ]
-        )
-        position = torch.empty_like(order)
-        position[order] = torch.arange(len(order), device=order.device)
-        return pooled[position]
+        """Take the largest values of the regions of each level, and restore the order."""
+        groups = [(levels == level).nonzero()[:, 0] for level in range(len(x))]
+        pooled = [
+            roi_pool(feature, rois[group], self.output_size, scale)
+            for feature, group, scale in zip(x, groups, self.scales, strict=True)
+        ]
+        return torch.cat(pooled)[torch.cat(groups).argsort()]
 
 
 def assign_boxes_to_levels(
-    box_lists: Sequence[Boxes],
+    box_lists: Sequence[Boxes] | Sequence[RotatedBoxes],
     min_level: int,
     max_level: int,
     canonical_box_size: int,
@@ -135,31 +135,18 @@ def assign_boxes_to_levels(
     Returns:
         (M,) int64 in [0, max_level - min_level], 0 being the finest level.
     """
-    sizes = torch.sqrt(torch.cat([boxes.area() for boxes in box_lists]))
-    # The epsilon keeps boxes of exactly the bound's size on one side.
-    levels = torch.floor(canonical_level + torch.log2(sizes / canonical_box_size + 1e-8))
-    return levels.clamp(min=min_level, max=max_level).to(torch.int64) - min_level
+    areas = torch.cat([boxes.area() for boxes in box_lists])
+    return assign_to_pyramid(areas, (min_level, max_level), canonical_box_size, canonical_level)
 
 
-def convert_boxes_to_pooler_format(box_lists: Sequence[Boxes]) -> Tensor:
+def convert_boxes_to_pooler_format(box_lists: Sequence[Boxes] | Sequence[RotatedBoxes]) -> Tensor:
     """Join the boxes of all images, with the image's index as the first column.
 
     Returns:
         (M, 5), or (M, 6) for rotated boxes.
     """
-    boxes = torch.cat([image_boxes.tensor for image_boxes in box_lists])
-    counts = torch.tensor([len(image_boxes) for image_boxes in box_lists])
-    index = torch.repeat_interleave(torch.arange(len(box_lists)), counts)
-    index = index.to(device=boxes.device, dtype=boxes.dtype)
-    return torch.cat([index[:, None], boxes], dim=1)
-
-
-def _pyramid_levels(scales: Sequence[float]) -> tuple[int, int]:
-    """log2 of the first and last stride, checked to be steps of one."""
-    levels = [-math.log2(scale) for scale in scales]
-    wanted = [levels[0] + step for step in range(len(levels))] if levels else []
-    if not levels or levels[0] != int(levels[0]) or levels[0] < 0 or levels != wanted:
-        raise ValueError(
-            f"scales have to be powers of two, each half of the one before, got {list(scales)}"
-        )
-    return int(levels[0]), int(levels[-1])
+    rows = [
+        nn.functional.pad(boxes.tensor, (1, 0), value=index)
+        for index, boxes in enumerate(box_lists)
+    ]
+    return torch.cat(rows)

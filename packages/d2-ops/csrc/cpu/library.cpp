@@ -13,16 +13,17 @@ D2_OPS_LIBRARY(m) {
   m.def(
       "match_anchors(Tensor gt_boxes, Tensor anchors, float[] thresholds, int[] labels, "
       "bool allow_low_quality_matches) -> (Tensor, Tensor, Tensor)");
+  // Pooling: with a derivative; without, cheaper to call; the derivative, whose input_sizes are images and
+  // channels, then height and width of every feature map.
   m.def(
       "roi_align(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
       "int sampling_ratio, bool aligned) -> Tensor");
-  // The same without a derivative, cheaper to call.
   m.def(
       "roi_align_forward(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
       "int sampling_ratio, bool aligned) -> Tensor");
   m.def(
       "roi_align_backward(Tensor grad, Tensor boxes, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
-      "SymInt batch, SymInt channels, SymInt height, SymInt width, int sampling_ratio, bool aligned) -> Tensor");
+      "int sampling_ratio, bool aligned, SymInt[] input_sizes) -> Tensor");
   m.def(
       "roi_align_rotated(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
       "int sampling_ratio) -> Tensor");
@@ -31,6 +32,29 @@ D2_OPS_LIBRARY(m) {
       "SymInt pooled_width, int sampling_ratio) -> Tensor");
   m.def(
       "roi_align_rotated_backward(Tensor grad, Tensor boxes, float spatial_scale, SymInt pooled_height, "
-      "SymInt pooled_width, SymInt batch, SymInt channels, SymInt height, SymInt width, int sampling_ratio) -> Tensor");
+      "SymInt pooled_width, int sampling_ratio, SymInt[] input_sizes) -> Tensor");
+  m.def(
+      "multilevel_roi_align(Tensor[] features, Tensor boxes, Tensor levels, float[] spatial_scales, "
+      "SymInt pooled_height, SymInt pooled_width, int sampling_ratio, bool aligned) -> Tensor");
+  m.def(
+      "multilevel_roi_align_forward(Tensor[] features, Tensor boxes, Tensor levels, float[] spatial_scales, "
+      "SymInt pooled_height, SymInt pooled_width, int sampling_ratio, bool aligned) -> Tensor");
+  m.def(
+      "multilevel_roi_align_backward(Tensor grad, Tensor boxes, Tensor levels, float[] spatial_scales, "
+      "SymInt pooled_height, SymInt pooled_width, int sampling_ratio, bool aligned, SymInt[] input_sizes) -> Tensor[]");
+  m.def(
+      "multilevel_roi_align_rotated(Tensor[] features, Tensor boxes, Tensor levels, float[] spatial_scales, "
+      "SymInt pooled_height, SymInt pooled_width, int sampling_ratio) -> Tensor");
+  m.def(
+      "multilevel_roi_align_rotated_forward(Tensor[] features, Tensor boxes, Tensor levels, float[] spatial_scales, "
+      "SymInt pooled_height, SymInt pooled_width, int sampling_ratio) -> Tensor");
+  m.def(
+      "multilevel_roi_align_rotated_backward(Tensor grad, Tensor boxes, Tensor levels, float[] spatial_scales, "
+      "SymInt pooled_height, SymInt pooled_width, int sampling_ratio, SymInt[] input_sizes) -> Tensor[]");
+  // Also gives the offset in its plane of each value, -1 for none.
+  m.def(
+      "roi_pool(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, SymInt pooled_width) "
+      "-> (Tensor, Tensor)");
+  m.def("roi_pool_backward(Tensor grad, Tensor argmax, Tensor boxes, SymInt[] input_sizes) -> Tensor");
   m.def("paste_masks_in_image(Tensor masks, Tensor boxes, SymInt height, SymInt width, float threshold) -> Tensor");
 }

@@ -4,15 +4,12 @@
 #include <cmath>
 #include <cstdint>
 
+#include "pixel_range.h"
 #include "platform.h"
 
 namespace d2_ops {
 
 // Along one axis: the pixels [first, end) that a box can write in an image of `extent` pixels.
-struct PixelRange {
-  int64_t first, end;
-};
-
 template <class T>
 D2_OPS_HOST_DEVICE PixelRange pasted_range(T low, T high, int64_t extent) {
   constexpr T kFar = T(1 << 30);

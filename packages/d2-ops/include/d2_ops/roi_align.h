@@ -60,9 +60,11 @@ void fill_taps(const RoiAxis<T>& axis, int64_t bins, int64_t extent, AxisTaps<T>
 // One RoI, ready to be applied to any plane of its image.
 template <class T>
 struct RoiTaps {
-  static constexpr int64_t kRow = 5, kAtOnce = 512;
-  struct Scratch {
-    Scratch(int64_t /*height*/, int64_t /*width*/) {}
+  static constexpr int64_t kRow = kRoiRow, kAtOnce = 512;
+  struct Scratch {};
+  struct Buffer {
+    std::vector<T> row;  // rows of a bin, combined
+    void fit(const LevelShape& level) { row.resize(std::max<size_t>(row.size(), level.width)); }
   };
 
   int64_t index;  // row of the RoI in the output
@@ -70,15 +72,15 @@ struct RoiTaps {
   AxisTaps<T> rows, columns;
   int64_t first_column = 0, end_column = 0;  // the columns that some tap reads
 
-  void prepare(const T* roi, int64_t roi_index, int64_t height, int64_t width, const RoiAlignOptions& o, Scratch*) {
-    const T scale = static_cast<T>(o.spatial_scale);
+  void prepare(const T* roi, int64_t roi_index, const LevelShape& level, const RoiAlignOptions& o, Scratch*) {
+    const T scale = static_cast<T>(level.spatial_scale);
     const auto x = roi_axis(roi[1], roi[3], scale, o.pooled_width, o.sampling_ratio, o.aligned);
     const auto y = roi_axis(roi[2], roi[4], scale, o.pooled_height, o.sampling_ratio, o.aligned);
     index = roi_index;
     usable = x.usable && y.usable;
-    fill_taps(y, o.pooled_height, height, &rows);
-    fill_taps(x, o.pooled_width, width, &columns);
-    first_column = width;
+    fill_taps(y, o.pooled_height, level.height, &rows);
+    fill_taps(x, o.pooled_width, level.width, &columns);
+    first_column = level.width;
     end_column = 0;
     for (const Tap<T>& tap : columns.taps) {
       first_column = std::min<int64_t>(first_column, tap.pixel);
@@ -143,40 +145,40 @@ D2_OPS_ROI_ALIGN_CLONES(double)
 
 }  // namespace roi_align_detail
 
-// input: (images, channels, height, width); rois: roi_count rows of image, x1, y1, x2, y2, the
-// image within range; out: (roi_count, channels, pooled_height, pooled_width). All contiguous.
-// A RoI whose coordinates are not finite (or absurdly large) gives NaN.
+// rois: roi_count rows of image, x1, y1, x2, y2, image and level within range; out: (roi_count,
+// channels, pooled_height, pooled_width). All contiguous. A RoI whose coordinates are not finite (or
+// absurdly large) gives NaN.
 template <class T, class ParallelFor>
-void roi_align(const T* input, const T* rois, int64_t roi_count, int64_t channels, int64_t height, int64_t width,
-               const RoiAlignOptions& options, T* out, const ParallelFor& parallel_for) {
+void roi_align(const FeatureLevels<const T>& levels, const T* rois, int64_t roi_count, const RoiAlignOptions& options,
+               T* out, const ParallelFor& parallel_for) {
   const int64_t ph = options.pooled_height, pw = options.pooled_width;
   for_each_plane<RoiTaps<T>>(
-      rois, roi_count, channels, height, width, options, parallel_for,
-      [&](const RoiTaps<T>& roi, int64_t image, int64_t first, int64_t end, T* row) {
+      levels, rois, roi_count, options, parallel_for,
+      [&](const RoiTaps<T>& roi, int64_t level, int64_t image, int64_t first, int64_t end, auto* buffer) {
         for (int64_t c = first; c < end; ++c) {
-          const T* plane = input + (image * channels + c) * height * width;
-          T* pooled = out + (roi.index * channels + c) * ph * pw;
+          T* pooled = out + (roi.index * levels.channels + c) * ph * pw;
           if (roi.usable)
-            roi_align_detail::pool_plane(plane, width, roi, ph, pw, row, pooled);
+            roi_align_detail::pool_plane(levels.plane(level, image, c), levels.level[level].width, roi, ph, pw,
+                                         buffer->row.data(), pooled);
           else
             std::fill(pooled, pooled + ph * pw, std::numeric_limits<T>::quiet_NaN());
         }
       });
 }
 
-// Adds to grad_input (zeros at first) what grad_out sends back to it.
+// Adds to the levels (zeros at first) what grad_out sends back to them.
 template <class T, class ParallelFor>
-void roi_align_backward(const T* grad_out, const T* rois, int64_t roi_count, int64_t channels, int64_t height,
-                        int64_t width, const RoiAlignOptions& options, T* grad_input,
-                        const ParallelFor& parallel_for) {
+void roi_align_backward(const T* grad_out, const T* rois, int64_t roi_count, const RoiAlignOptions& options,
+                        const FeatureLevels<T>& grad_levels, const ParallelFor& parallel_for) {
   const int64_t ph = options.pooled_height, pw = options.pooled_width;
   for_each_plane<RoiTaps<T>>(
-      rois, roi_count, channels, height, width, options, parallel_for,
-      [&](const RoiTaps<T>& roi, int64_t image, int64_t first, int64_t end, T* row) {
+      grad_levels, rois, roi_count, options, parallel_for,
+      [&](const RoiTaps<T>& roi, int64_t level, int64_t image, int64_t first, int64_t end, auto* buffer) {
         if (!roi.usable) return;
         for (int64_t c = first; c < end; ++c)
-          roi_align_detail::unpool_plane(grad_out + (roi.index * channels + c) * ph * pw, width, roi, ph, pw, row,
-                                         grad_input + (image * channels + c) * height * width);
+          roi_align_detail::unpool_plane(grad_out + (roi.index * grad_levels.channels + c) * ph * pw,
+                                         grad_levels.level[level].width, roi, ph, pw, buffer->row.data(),
+                                         grad_levels.plane(level, image, c));
       });
 }
 

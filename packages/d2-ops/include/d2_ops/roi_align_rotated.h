@@ -20,9 +20,12 @@ struct RotatedRoiTaps {
   static constexpr int64_t kRow = kRotatedRoiRow, kAtOnce = 128;
 
   struct Scratch {
-    Scratch(int64_t height, int64_t width) : weight(height * width, T(0)) {}
-    std::vector<T> weight;  // of each pixel in the bin at work, otherwise zeros
+    std::vector<T> weight;  // of each pixel of a plane in the bin at work, otherwise zeros
     std::vector<int32_t> touched;
+  };
+
+  struct Buffer {
+    void fit(const LevelShape&) {}
   };
 
   int64_t index;  // row of the RoI in the output
@@ -30,14 +33,14 @@ struct RotatedRoiTaps {
   std::vector<Tap<T>> taps;
   std::vector<int64_t> ends;
 
-  void prepare(const T* row, int64_t roi_index, int64_t height, int64_t width, const RoiAlignOptions& o,
-               Scratch* scratch) {
-    const RotatedRoi<T> roi(row, height, width, o);
+  void prepare(const T* row, int64_t roi_index, const LevelShape& level, const RoiAlignOptions& o, Scratch* scratch) {
+    const RotatedRoi<T> roi(row, level, o);
     index = roi_index;
     usable = roi.usable;
     taps.clear();
     ends.assign(1, 0);
     if (!usable) return;
+    scratch->weight.resize(std::max<size_t>(scratch->weight.size(), level.height * level.width), T(0));
     const T norm = T(1) / roi.samples();
     for (int64_t bin = 0; bin < o.pooled_height * o.pooled_width; ++bin) {
       const auto add = [&](int64_t pixel, T weight) {
@@ -45,7 +48,7 @@ struct RotatedRoiTaps {
         if (scratch->weight[pixel] == T(0)) scratch->touched.push_back(static_cast<int32_t>(pixel));
         scratch->weight[pixel] += weight;
       };
-      for_each_rotated_pixel(roi, bin / o.pooled_width, bin % o.pooled_width, height, width, add);
+      for_each_rotated_pixel(roi, bin / o.pooled_width, bin % o.pooled_width, level.height, level.width, add);
       for (const int32_t pixel : scratch->touched) {
         taps.push_back({pixel, scratch->weight[pixel] * norm});
         scratch->weight[pixel] = T(0);
@@ -78,44 +81,43 @@ void unpool(const RotatedRoiTaps<T>& roi, int64_t bins, const T* grad_out, T* pl
 
 }  // namespace roi_align_rotated_detail
 
-// input: (images, channels, height, width), fewer than 2^31 pixels in a plane; rois: roi_count rows
-// of image, centre x, centre y, width, height and degrees counter-clockwise, the image within range;
-// out: (roi_count, channels, pooled_height, pooled_width). All contiguous. A RoI whose coordinates
-// are not finite (or absurdly large) gives NaN.
+// levels: fewer than 2^31 pixels in a plane; rois: roi_count rows of image, centre x, centre y, width,
+// height and degrees counter-clockwise, image and level within range; out: (roi_count, channels,
+// pooled_height, pooled_width). All contiguous. A RoI whose coordinates are not finite (or absurdly
+// large) gives NaN.
 template <class T, class ParallelFor>
-void roi_align_rotated(const T* input, const T* rois, int64_t roi_count, int64_t channels, int64_t height,
-                       int64_t width, const RoiAlignOptions& options, T* out, const ParallelFor& parallel_for) {
-  const int64_t bins = options.pooled_height * options.pooled_width, pixels = height * width;
+void roi_align_rotated(const FeatureLevels<const T>& levels, const T* rois, int64_t roi_count,
+                       const RoiAlignOptions& options, T* out, const ParallelFor& parallel_for) {
+  const int64_t bins = options.pooled_height * options.pooled_width;
   for_each_plane<RotatedRoiTaps<T>>(
-      rois, roi_count, channels, height, width, options, parallel_for,
-      [&](const RotatedRoiTaps<T>& roi, int64_t image, int64_t first, int64_t end, T*) {
-        T* pooled = out + roi.index * channels * bins;
+      levels, rois, roi_count, options, parallel_for,
+      [&](const RotatedRoiTaps<T>& roi, int64_t level, int64_t image, int64_t first, int64_t end, auto*) {
+        T* pooled = out + roi.index * levels.channels * bins;
         if (!roi.usable) {
           std::fill(pooled + first * bins, pooled + end * bins, std::numeric_limits<T>::quiet_NaN());
           return;
         }
-        const T* planes = input + image * channels * pixels;
+        const int64_t pixels = levels.level[level].height * levels.level[level].width;
         int64_t c = first;
         for (; c + 4 <= end; c += 4)
-          roi_align_rotated_detail::pool<4>(roi, bins, planes + c * pixels, pixels, pooled + c * bins);
+          roi_align_rotated_detail::pool<4>(roi, bins, levels.plane(level, image, c), pixels, pooled + c * bins);
         for (; c < end; ++c)
-          roi_align_rotated_detail::pool<1>(roi, bins, planes + c * pixels, pixels, pooled + c * bins);
+          roi_align_rotated_detail::pool<1>(roi, bins, levels.plane(level, image, c), pixels, pooled + c * bins);
       });
 }
 
-// Adds to grad_input (zeros at first) what grad_out sends back to it.
+// Adds to the levels (zeros at first) what grad_out sends back to them.
 template <class T, class ParallelFor>
-void roi_align_rotated_backward(const T* grad_out, const T* rois, int64_t roi_count, int64_t channels, int64_t height,
-                                int64_t width, const RoiAlignOptions& options, T* grad_input,
-                                const ParallelFor& parallel_for) {
-  const int64_t bins = options.pooled_height * options.pooled_width, pixels = height * width;
+void roi_align_rotated_backward(const T* grad_out, const T* rois, int64_t roi_count, const RoiAlignOptions& options,
+                                const FeatureLevels<T>& grad_levels, const ParallelFor& parallel_for) {
+  const int64_t bins = options.pooled_height * options.pooled_width;
   for_each_plane<RotatedRoiTaps<T>>(
-      rois, roi_count, channels, height, width, options, parallel_for,
-      [&](const RotatedRoiTaps<T>& roi, int64_t image, int64_t first, int64_t end, T*) {
+      grad_levels, rois, roi_count, options, parallel_for,
+      [&](const RotatedRoiTaps<T>& roi, int64_t level, int64_t image, int64_t first, int64_t end, auto*) {
         if (!roi.usable) return;
         for (int64_t c = first; c < end; ++c)
-          roi_align_rotated_detail::unpool(roi, bins, grad_out + (roi.index * channels + c) * bins,
-                                           grad_input + (image * channels + c) * pixels);
+          roi_align_rotated_detail::unpool(roi, bins, grad_out + (roi.index * grad_levels.channels + c) * bins,
+                                           grad_levels.plane(level, image, c));
       });
 }
 

@@ -8,8 +8,9 @@
 
 namespace d2_ops {
 
+constexpr int kRoiRow = 5;  // image, then the corners of a box
+
 struct RoiAlignOptions {
-  double spatial_scale;
   int64_t pooled_height, pooled_width;
   int64_t sampling_ratio;  // samples per bin and axis; <= 0: as many as the bin is pixels long
   bool aligned;            // shift by half a pixel, and no minimum size
@@ -90,7 +91,7 @@ struct LinearSample {
 // False for samples more than a pixel outside of the map: they contribute zero.
 template <class T>
 D2_OPS_HOST_DEVICE bool linear_sample(T position, int64_t extent, LinearSample<T>* sample) {
-  if (!(position >= T(-1) && position <= static_cast<T>(extent))) return false;
+  if (!(position >= T(-1) && position <= static_cast<T>(extent)) || extent == 0) return false;
   if (position < T(0)) position = T(0);
   sample->low = static_cast<int64_t>(position);
   if (sample->low >= extent - 1) {

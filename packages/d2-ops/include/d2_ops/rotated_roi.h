@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "feature_levels.h"
 #include "roi_geometry.h"
 #include "rotated_box.h"
 
@@ -18,8 +19,8 @@ struct RotatedRoi {
   double map_x_low, map_x_high, map_y_low, map_y_high;  // between these the axes can meet the map
   bool usable;
 
-  D2_OPS_HOST_DEVICE RotatedRoi(const T* row, int64_t height, int64_t width, const RoiAlignOptions& o) {
-    const T scale = static_cast<T>(o.spatial_scale);
+  D2_OPS_HOST_DEVICE RotatedRoi(const T* row, const LevelShape& level, const RoiAlignOptions& o) {
+    const T scale = static_cast<T>(level.spatial_scale);
     const T box_width = row[3] * scale, box_height = row[4] * scale;
     center_x = row[1] * scale - T(0.5);
     center_y = row[2] * scale - T(0.5);
@@ -34,8 +35,8 @@ struct RotatedRoi {
     usable = x.usable && y.usable && fabs(center_x) <= kFarthest && fabs(center_y) <= kFarthest && s * s <= 2;
 
     // The map with a margin of a pixel, [-1, width] x [-1, height], seen along the axes of the box.
-    const double half_width = 0.5 * static_cast<double>(width + 1);
-    const double half_height = 0.5 * static_cast<double>(height + 1);
+    const double half_width = 0.5 * static_cast<double>(level.width + 1);
+    const double half_height = 0.5 * static_cast<double>(level.height + 1);
     const double dx = half_width - 1 - static_cast<double>(center_x);
     const double dy = half_height - 1 - static_cast<double>(center_y);
     const double middle_x = c * dx - s * dy, middle_y = s * dx + c * dy;

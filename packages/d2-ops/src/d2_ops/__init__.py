@@ -9,16 +9,25 @@ if TYPE_CHECKING:
     from ._box_iou_rotated import box_iou_rotated
     from ._build_info import build_info
     from ._match_anchors import match_anchors
+    from ._multilevel_roi_align import (
+        assign_to_pyramid,
+        multilevel_roi_align,
+        multilevel_roi_align_rotated,
+        pyramid_levels,
+    )
     from ._nms import batched_nms, batched_nms_rotated, nms, nms_rotated
     from ._operators import load_library
     from ._pairwise_boxes import pairwise_giou, pairwise_ioa, pairwise_iou
     from ._paste_masks import paste_masks_in_image
     from ._roi_align import ROIAlign, roi_align
     from ._roi_align_rotated import ROIAlignRotated, roi_align_rotated
+    from ._roi_pool import ROIPool, roi_pool
 
 __all__ = [
     "ROIAlign",
     "ROIAlignRotated",
+    "ROIPool",
+    "assign_to_pyramid",
     "batched_nms",
     "batched_nms_rotated",
     "box_iou_rotated",
@@ -27,6 +36,8 @@ __all__ = [
     "load_library",
     "match_anchors",
     "memory",
+    "multilevel_roi_align",
+    "multilevel_roi_align_rotated",
     "nms",
     "nms_rotated",
     "overlay",
@@ -34,8 +45,10 @@ __all__ = [
     "pairwise_ioa",
     "pairwise_iou",
     "paste_masks_in_image",
+    "pyramid_levels",
     "roi_align",
     "roi_align_rotated",
+    "roi_pool",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -43,6 +56,8 @@ __getattr__, __dir__ = lazy_names(
     {
         "ROIAlign": "_roi_align",
         "ROIAlignRotated": "_roi_align_rotated",
+        "ROIPool": "_roi_pool",
+        "assign_to_pyramid": "_multilevel_roi_align",
         "batched_nms": "_nms",
         "batched_nms_rotated": "_nms",
         "box_iou_rotated": "_box_iou_rotated",
@@ -51,6 +66,8 @@ __getattr__, __dir__ = lazy_names(
         "load_library": "_operators",
         "match_anchors": "_match_anchors",
         "memory": None,
+        "multilevel_roi_align": "_multilevel_roi_align",
+        "multilevel_roi_align_rotated": "_multilevel_roi_align",
         "nms": "_nms",
         "nms_rotated": "_nms",
         "overlay": None,
@@ -58,7 +75,9 @@ __getattr__, __dir__ = lazy_names(
         "pairwise_ioa": "_pairwise_boxes",
         "pairwise_iou": "_pairwise_boxes",
         "paste_masks_in_image": "_paste_masks",
+        "pyramid_levels": "_multilevel_roi_align",
         "roi_align": "_roi_align",
         "roi_align_rotated": "_roi_align_rotated",
+        "roi_pool": "_roi_pool",
     },
 )

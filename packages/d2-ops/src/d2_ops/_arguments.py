@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 
@@ -32,16 +35,43 @@ def check_device(name: str, value: Tensor, other_name: str, other: Tensor) -> No
         raise ValueError(f"{name} is on {value.device} but {other_name} on {other.device}")
 
 
-def check_regions(input: Tensor, boxes: Tensor, columns: int, height: int, width: int) -> None:
+def check_integers(name: str, value: object) -> None:
+    """Raise TypeError unless this is an integer tensor."""
+    if not isinstance(value, Tensor) or value.is_floating_point() or value.is_complex():
+        raise TypeError(f"{name} must be an integer tensor, got {describe(value)}")
+
+
+def check_regions(
+    name: str, features: Tensor, boxes: Tensor, columns: int, height: int, width: int
+) -> None:
     """Raise TypeError or ValueError unless these can be pooled into height x width bins."""
-    check_floating("input", input)
+    check_floating(name, features)
     check_floating("boxes", boxes)
-    if input.dim() != 4:
-        raise ValueError(f"input must have shape (B, C, H, W), got {describe(input)}")
+    if features.dim() != 4:
+        raise ValueError(f"{name} must have shape (B, C, H, W), got {describe(features)}")
     check_columns("boxes", boxes, columns)
-    check_device("boxes", boxes, "input", input)
+    check_device("boxes", boxes, name, features)
     if height <= 0 or width <= 0:
         raise ValueError(f"output_size must be positive, got {height} x {width}")
+
+
+def bins(output_size: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width of pooled regions, given as one number or both."""
+    return (output_size, output_size) if isinstance(output_size, int) else output_size
+
+
+def with_image_index(boxes: Tensor | Sequence[Tensor], features: Tensor) -> Tensor:
+    """(K, 5) rows of image index and corners, of such rows or of one (L, 4) tensor per image."""
+    if isinstance(boxes, Tensor):
+        return boxes
+    for i, per_image in enumerate(boxes):
+        check_columns(f"boxes[{i}]", per_image, 4)
+    if not boxes:
+        return features.new_zeros((0, 5))
+    rows = [
+        torch.nn.functional.pad(per_image, (1, 0), value=i) for i, per_image in enumerate(boxes)
+    ]
+    return torch.cat(rows)
 
 
 def describe(value: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._arguments import check_columns, check_floating, check_rows, describe
+from ._arguments import check_columns, check_floating, check_integers, check_rows
 from ._library import operators, qualified
 
 _ops = operators()
@@ -32,9 +32,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
         TypeError: if an argument is not a floating tensor.
         ValueError: if shapes or devices disagree, or the threshold is NaN.
     """
-    _check(boxes, scores, iou_threshold, columns=4)
-    kept: Tensor = _ops.nms(boxes, scores, iou_threshold)
-    return kept
+    return _suppress("nms", 4, boxes, scores, iou_threshold)
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
@@ -56,10 +54,7 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
         TypeError: if boxes or scores are not floating tensors, or idxs not an integer tensor.
         ValueError: if shapes or devices disagree, or the threshold is NaN.
     """
-    _check(boxes, scores, iou_threshold, columns=4)
-    _check_idxs(idxs, boxes)
-    kept: Tensor = _ops.batched_nms(boxes, scores, idxs.long(), iou_threshold)
-    return kept
+    return _suppress("batched_nms", 4, boxes, scores, iou_threshold, idxs)
 
 
 def nms_rotated(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
@@ -83,9 +78,7 @@ def nms_rotated(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
         TypeError: if an argument is not a floating tensor.
         ValueError: if shapes or devices disagree, or the threshold is NaN.
     """
-    _check(boxes, scores, iou_threshold, columns=5)
-    kept: Tensor = _ops.nms_rotated(boxes, scores, iou_threshold)
-    return kept
+    return _suppress("nms_rotated", 5, boxes, scores, iou_threshold)
 
 
 def batched_nms_rotated(
@@ -107,34 +100,35 @@ def batched_nms_rotated(
         TypeError: if boxes or scores are not floating tensors, or idxs not an integer tensor.
         ValueError: if shapes or devices disagree, or the threshold is NaN.
     """
-    _check(boxes, scores, iou_threshold, columns=5)
-    _check_idxs(idxs, boxes)
-    kept: Tensor = _ops.batched_nms_rotated(boxes, scores, idxs.long(), iou_threshold)
-    return kept
+    return _suppress("batched_nms_rotated", 5, boxes, scores, iou_threshold, idxs)
 
 
-def _check(boxes: Tensor, scores: Tensor, iou_threshold: float, columns: int) -> None:
+def _suppress(
+    operator: str,
+    columns: int,
+    boxes: Tensor,
+    scores: Tensor,
+    iou_threshold: float,
+    idxs: Tensor | None = None,
+) -> Tensor:
     check_floating("boxes", boxes)
     check_floating("scores", scores)
     check_columns("boxes", boxes, columns)
     check_rows("scores", scores, boxes)
     if iou_threshold != iou_threshold:  # NaN; math.isnan cannot be traced
         raise ValueError("iou_threshold is NaN")
-
-
-def _check_idxs(idxs: Tensor, boxes: Tensor) -> None:
-    if not isinstance(idxs, Tensor) or idxs.is_floating_point() or idxs.is_complex():
-        raise TypeError(f"idxs must be an integer tensor, got {describe(idxs)}")
-    check_rows("idxs", idxs, boxes)
+    classes = []
+    if idxs is not None:
+        check_integers("idxs", idxs)
+        check_rows("idxs", idxs, boxes)
+        classes = [idxs.long()]
+    kept: Tensor = getattr(_ops, operator)(boxes, scores, *classes, iou_threshold)
+    return kept
 
 
 @torch.library.register_fake(qualified("nms"))
 @torch.library.register_fake(qualified("nms_rotated"))
-def _(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    return boxes.new_empty((torch.library.get_ctx().new_dynamic_size(),), dtype=torch.int64)
-
-
 @torch.library.register_fake(qualified("batched_nms"))
 @torch.library.register_fake(qualified("batched_nms_rotated"))
-def _(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
+def _(boxes: Tensor, *_: object) -> Tensor:
     return boxes.new_empty((torch.library.get_ctx().new_dynamic_size(),), dtype=torch.int64)

@@ -6,11 +6,13 @@ from __future__ import annotations
 from . import (  # noqa: F401 - imported for that effect
     _box_iou_rotated,
     _match_anchors,
+    _multilevel_roi_align,
     _nms,
     _pairwise_boxes,
     _paste_masks,
     _roi_align,
     _roi_align_rotated,
+    _roi_pool,
 )
 from ._library import LoadedLibraries, load
 

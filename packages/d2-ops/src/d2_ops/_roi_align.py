@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ._arguments import check_columns, check_regions
-from ._determinism import warn_or_raise_if_deterministic
-from ._library import operators, qualified
-
-_ops = operators()
+from ._arguments import bins, check_regions, with_image_index
+from ._linear_pooling import pool, register_linear_pooling
 
 
 def roi_align(
@@ -50,16 +45,10 @@ def roi_align(
 
     Source: He et al., "Mask R-CNN", 2017, section 3.
     """
-    rois = boxes if isinstance(boxes, Tensor) else _with_image_index(boxes, input)
-    height, width = (output_size, output_size) if isinstance(output_size, int) else output_size
-    check_regions(input, rois, 5, height, width)
-    differentiable = torch.compiler.is_compiling() or (
-        input.requires_grad and torch.is_grad_enabled()
-    )
-    # Passing through autograd costs more than a small call: do it where it matters.
-    operator = _ops.roi_align if differentiable else _ops.roi_align_forward
-    pooled: Tensor = operator(input, rois, spatial_scale, height, width, sampling_ratio, aligned)
-    return pooled
+    rois = with_image_index(boxes, input)
+    height, width = bins(output_size)
+    check_regions("input", input, rois, 5, height, width)
+    return pool("roi_align", input, rois, spatial_scale, height, width, sampling_ratio, aligned)
 
 
 class ROIAlign(nn.Module):
@@ -97,76 +86,4 @@ class ROIAlign(nn.Module):
         )
 
 
-def _with_image_index(boxes: Sequence[Tensor], input: Tensor) -> Tensor:
-    for i, per_image in enumerate(boxes):
-        check_columns(f"boxes[{i}]", per_image, 4)
-    if not boxes:
-        return input.new_zeros((0, 5))
-    rows = [nn.functional.pad(per_image, (1, 0), value=i) for i, per_image in enumerate(boxes)]
-    return torch.cat(rows)
-
-
-@torch.library.register_fake(qualified("roi_align"))
-@torch.library.register_fake(qualified("roi_align_forward"))
-def _(
-    input: Tensor,
-    boxes: Tensor,
-    spatial_scale: float,
-    pooled_height: int,
-    pooled_width: int,
-    sampling_ratio: int,
-    aligned: bool,
-) -> Tensor:
-    return input.new_empty((boxes.shape[0], input.shape[1], pooled_height, pooled_width))
-
-
-@torch.library.register_fake(qualified("roi_align_backward"))
-def _(
-    grad: Tensor,
-    boxes: Tensor,
-    spatial_scale: float,
-    pooled_height: int,
-    pooled_width: int,
-    batch: int,
-    channels: int,
-    height: int,
-    width: int,
-    sampling_ratio: int,
-    aligned: bool,
-) -> Tensor:
-    return grad.new_empty((batch, channels, height, width))
-
-
-def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    features, boxes, *ctx.settings = inputs
-    ctx.save_for_backward(boxes)
-    ctx.input_shape = features.shape
-
-
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    if grad.is_cuda:
-        warn_or_raise_if_deterministic("roi_align")
-    (boxes,) = ctx.saved_tensors
-    spatial_scale, height, width, sampling_ratio, aligned = ctx.settings
-    grad_input = _ops.roi_align_backward(
-        grad, boxes, spatial_scale, height, width, *ctx.input_shape, sampling_ratio, aligned
-    )
-    return grad_input, None, None, None, None, None, None
-
-
-def _save_for_double_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    _, boxes, spatial_scale, height, width, *_, sampling_ratio, aligned = inputs
-    ctx.save_for_backward(boxes)
-    ctx.settings = spatial_scale, height, width, sampling_ratio, aligned
-
-
-def _double_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    # Pooling is linear: the derivative of its transpose is pooling again.
-    (boxes,) = ctx.saved_tensors
-    return _ops.roi_align(grad, boxes, *ctx.settings), *[None] * 10
-
-
-torch.library.register_autograd(qualified("roi_align"), _backward, setup_context=_save_for_backward)
-torch.library.register_autograd(
-    qualified("roi_align_backward"), _double_backward, setup_context=_save_for_double_backward
-)
+register_linear_pooling("roi_align", regions=1)

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor, nn
 
-from ._arguments import check_regions
-from ._determinism import warn_or_raise_if_deterministic
-from ._library import operators, qualified
-
-_ops = operators()
+from ._arguments import bins, check_regions
+from ._linear_pooling import pool, register_linear_pooling
 
 
 def roi_align_rotated(
@@ -47,15 +41,9 @@ def roi_align_rotated(
 
     Source: Ma et al., "Arbitrary-oriented scene text detection via rotation proposals", 2018.
     """
-    height, width = (output_size, output_size) if isinstance(output_size, int) else output_size
-    check_regions(input, boxes, 6, height, width)
-    differentiable = torch.compiler.is_compiling() or (
-        input.requires_grad and torch.is_grad_enabled()
-    )
-    # Passing through autograd costs more than a small call: do it where it matters.
-    operator = _ops.roi_align_rotated if differentiable else _ops.roi_align_rotated_forward
-    pooled: Tensor = operator(input, boxes, spatial_scale, height, width, sampling_ratio)
-    return pooled
+    height, width = bins(output_size)
+    check_regions("input", input, boxes, 6, height, width)
+    return pool("roi_align_rotated", input, boxes, spatial_scale, height, width, sampling_ratio)
 
 
 class ROIAlignRotated(nn.Module):
@@ -87,69 +75,4 @@ class ROIAlignRotated(nn.Module):
         )
 
 
-@torch.library.register_fake(qualified("roi_align_rotated"))
-@torch.library.register_fake(qualified("roi_align_rotated_forward"))
-def _(
-    input: Tensor,
-    boxes: Tensor,
-    spatial_scale: float,
-    pooled_height: int,
-    pooled_width: int,
-    sampling_ratio: int,
-) -> Tensor:
-    return input.new_empty((boxes.shape[0], input.shape[1], pooled_height, pooled_width))
-
-
-@torch.library.register_fake(qualified("roi_align_rotated_backward"))
-def _(
-    grad: Tensor,
-    boxes: Tensor,
-    spatial_scale: float,
-    pooled_height: int,
-    pooled_width: int,
-    batch: int,
-    channels: int,
-    height: int,
-    width: int,
-    sampling_ratio: int,
-) -> Tensor:
-    return grad.new_empty((batch, channels, height, width))
-
-
-def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    features, boxes, *ctx.settings = inputs
-    ctx.save_for_backward(boxes)
-    ctx.input_shape = features.shape
-
-
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    if grad.is_cuda:
-        warn_or_raise_if_deterministic("roi_align_rotated")
-    (boxes,) = ctx.saved_tensors
-    spatial_scale, height, width, sampling_ratio = ctx.settings
-    grad_input = _ops.roi_align_rotated_backward(
-        grad, boxes, spatial_scale, height, width, *ctx.input_shape, sampling_ratio
-    )
-    return grad_input, *[None] * 5
-
-
-def _save_for_double_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    _, boxes, spatial_scale, height, width, *_, sampling_ratio = inputs
-    ctx.save_for_backward(boxes)
-    ctx.settings = spatial_scale, height, width, sampling_ratio
-
-
-def _double_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    # Pooling is linear: the derivative of its transpose is pooling again.
-    (boxes,) = ctx.saved_tensors
-    return _ops.roi_align_rotated(grad, boxes, *ctx.settings), *[None] * 9
-
-
-torch.library.register_autograd(
-    qualified("roi_align_rotated"), _backward, setup_context=_save_for_backward
-)
-torch.library.register_autograd(
-    qualified("roi_align_rotated_backward"),
-    _double_backward,
-    setup_context=_save_for_double_backward,
-)
+register_linear_pooling("roi_align_rotated", regions=1)

@@ -9,29 +9,21 @@
 namespace d2_ops {
 
 template <class T>
-struct RotatedRoiBin {
-  int64_t roi, channel, p, q, image;
+struct RotatedBin {
+  static constexpr int kRow = kRotatedRoiRow;
   RotatedRoi<T> region;
-  bool usable;  // false where the RoI is not finite or names no image
+  bool usable;  // false where the RoI is not finite
 
-  __device__ RotatedRoiBin(int64_t item, const T* rois, const FeatureShape& shape, const RoiAlignOptions& o)
-      : roi(item / (o.pooled_width * o.pooled_height) / shape.channels),
-        channel(item / (o.pooled_width * o.pooled_height) % shape.channels),
-        p(item / o.pooled_width % o.pooled_height),
-        q(item % o.pooled_width),
-        region(rois + kRotatedRoiRow * roi, shape.height, shape.width, o) {
-    const T named = rois[kRotatedRoiRow * roi];
-    usable = region.usable && named >= T(0) && named < static_cast<T>(shape.images);
-    image = usable ? static_cast<int64_t>(named) : 0;
-  }
+  __device__ RotatedBin(const T* row, const LevelShape& level, const RoiAlignOptions& o)
+      : region(row, level, o), usable(region.usable) {}
 
   __device__ T samples() const { return region.samples(); }
-};
 
-template <class T, class Visit>
-__device__ __forceinline__ void for_each_pixel(const RotatedRoiBin<T>& bin, const FeatureShape& shape,
-                                               const Visit& visit) {
-  for_each_rotated_pixel(bin.region, bin.p, bin.q, shape.height, shape.width, visit);
-}
+  template <class Visit>
+  __device__ __forceinline__ void for_each_pixel(int64_t p, int64_t q, const LevelShape& level,
+                                                 const Visit& visit) const {
+    for_each_rotated_pixel(region, p, q, level.height, level.width, visit);
+  }
+};
 
 }  // namespace d2_ops

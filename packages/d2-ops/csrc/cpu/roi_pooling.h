@@ -1,0 +1,62 @@
+// RoI pooling on the CPU, whatever the regions are: the bindings' way from tensors to a kernel and back.
+#pragma once
+
+#include <optional>
+
+#include "../roi_arguments.h"
+#include "parallel_for.h"
+
+namespace d2_ops {
+
+// On a device, checking these would stall the host.
+template <class F, class T>
+void require_images_and_levels(const FeatureLevels<F>& maps, const T* rois, int64_t columns, int64_t count,
+                               const char* op) {
+  for (int64_t k = 0; k < count; ++k) {
+    const T image = rois[columns * k];
+    require(image >= 0 && image < static_cast<T>(maps.images), op, ": boxes[", k, ", 0] is ", image,
+            ", not the index of one of ", maps.images, " images");
+    const int64_t level = maps.level_of(k);
+    require(level >= 0 && level < maps.count, op, ": levels[", k, "] is ", level, ", not the index of one of ",
+            maps.count, " feature maps");
+  }
+}
+
+// kernel(feature levels, rois, count, options, out, parallel for) fills out.
+template <class Options, class Kernel>
+Tensor pool_regions(const std::vector<Tensor>& features, const Regions& regions, const Options& options,
+                    const char* op, const Kernel& kernel) {
+  const ScalarType type = compute_type(features[0].scalar_type());
+  const std::vector<Tensor> maps = contiguous_as(features, type);
+  const Tensor rois = contiguous_as(regions.boxes, type);
+  const std::optional<Tensor> levels = contiguous_levels(regions);
+  const int64_t count = rois.size(0);
+  const Tensor out =
+      torch::stable::new_empty(maps[0], {count, maps[0].size(1), options.pooled_height, options.pooled_width});
+  dispatch_compute(type, [&](auto zero) {
+    using T = decltype(zero);
+    const auto from = feature_levels<const T>(maps, regions.scales, levels);
+    require_images_and_levels(from, data<T>(rois), regions.columns, count, op);
+    kernel(from, data<T>(rois), count, options, mutable_data<T>(out), TorchFor{});
+  });
+  return contiguous_as(out, features[0].scalar_type());
+}
+
+// kernel(grad, rois, count, options, feature levels, parallel for) adds to the levels.
+template <class Options, class Kernel>
+std::vector<Tensor> unpool_regions(const Tensor& grad, const Regions& regions, const Options& options,
+                                   const std::vector<int64_t>& sizes, const char* op, const Kernel& kernel) {
+  const ScalarType type = compute_type(grad.scalar_type());
+  const Tensor grad_out = contiguous_as(grad, type), rois = contiguous_as(regions.boxes, type);
+  const std::optional<Tensor> levels = contiguous_levels(regions);
+  const std::vector<Tensor> maps = zero_maps(grad_out, sizes, type);
+  dispatch_compute(type, [&](auto zero) {
+    using T = decltype(zero);
+    const auto to = feature_levels<T>(maps, regions.scales, levels);
+    require_images_and_levels(to, data<T>(rois), regions.columns, rois.size(0), op);
+    kernel(data<T>(grad_out), data<T>(rois), rois.size(0), options, to, TorchFor{});
+  });
+  return contiguous_as(maps, grad.scalar_type());
+}
+
+}  // namespace d2_ops
