@@ -6,6 +6,7 @@ Four levels of 256 channels for 800 x 1216 images, two images with 1 000 boxes o
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 import torchvision
@@ -25,6 +26,10 @@ def boxes_of_an_image(seed: int, n: int = 1000) -> Tensor:
     sides = 16 * 32 ** torch.rand(n, 2, generator=generator)
     corners = [(centres - sides / 2).clamp(min=0), torch.minimum(centres + sides / 2, image)]
     return torch.cat(corners, 1)
+
+
+def backward_of(output: Tensor, inputs: list[Tensor], gradient: Tensor) -> Callable[[], object]:
+    return lambda: torch.autograd.grad(output, inputs, gradient, retain_graph=True)
 
 
 def main() -> None:
@@ -52,8 +57,8 @@ def main() -> None:
         ours_out, theirs_out = ours(learned), theirs(learned)
         gradient = torch.randn_like(ours_out)
         rows[f"multilevel, {sampling}, backward"] = measure_pairs(
-            lambda y=ours_out, x=learned: torch.autograd.grad(y, x, gradient, retain_graph=True),
-            lambda y=theirs_out, x=learned: torch.autograd.grad(y, x, gradient, retain_graph=True),
+            backward_of(ours_out, learned, gradient),
+            backward_of(theirs_out, learned, gradient),
             seconds=8,
         )
     index = torch.arange(2.0).repeat_interleave(1000)[:, None]
@@ -67,8 +72,8 @@ def main() -> None:
     ours_out = d2_ops.roi_pool(learned_map, rois, 7, SCALES[0])
     theirs_out = torchvision.ops.roi_pool(learned_map, rois, 7, SCALES[0])
     rows["roi_pool on the finest level, backward"] = measure_pairs(
-        lambda: torch.autograd.grad(ours_out, learned_map, gradient, retain_graph=True),
-        lambda: torch.autograd.grad(theirs_out, learned_map, gradient, retain_graph=True),
+        backward_of(ours_out, [learned_map], gradient),
+        backward_of(theirs_out, [learned_map], gradient),
         seconds=8,
     )
     report("ops-multilevel-roi-align-cpu", rows, "torchvision", threads=2)
