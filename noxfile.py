@@ -50,6 +50,9 @@ BUILD_TOOLS = [
     "scikit-build-core>=0.11",
 ]
 TEST_TOOLS = ["hypothesis>=6.100", "pytest>=8"]
+# Optional peers of d2-structures that are imported by name only: large, one of them tied to its
+# own build of torch. Tests skip without them; the newest torch of the matrix runs with them.
+CONVERSION_PEERS = ["supervision>=0.25", "torchvision>=0.21"]
 LINT_TOOLS = ["import-linter==2.16", "mypy==2.4.0", "ruff==0.17.6", "types-PyYAML"]
 
 nox.needs_version = ">=2024.10.9"
@@ -123,11 +126,12 @@ def _needs_torch(package: str) -> bool:
 
 
 def _third_party() -> list[str]:
-    """What the packages need from elsewhere, their optional dependencies included."""
+    """What the packages need from elsewhere, the small optional dependencies included."""
     projects = [_project(p) for p in PACKAGES]
     groups = [p["dependencies"] for p in projects]
     groups += [g for p in projects for g in p.get("optional-dependencies", {}).values()]
-    return sorted({d for group in groups for d in group if not d.startswith("d2-")})
+    found = {d for group in groups for d in group if not d.startswith("d2-")}
+    return sorted(found - set(CONVERSION_PEERS))
 
 
 def _digest(package: str) -> str:
@@ -306,7 +310,10 @@ def isolation(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def matrix(session: nox.Session) -> None:
-    """The same d2-ops wheel, unchanged, under the oldest, the CPU-only and the newest torch."""
+    """The same d2-ops wheel, unchanged, under the oldest, the CPU-only and the newest torch.
+
+    Under the newest, which comes with torchvision, also d2-structures' conversions.
+    """
     (wheel,) = _wheels(session, ["ops"])
     digest = hashlib.sha256(Path(wheel).read_bytes()).hexdigest()[:16]
     for name in TORCH:
@@ -321,6 +328,10 @@ def matrix(session: nox.Session) -> None:
         session.run(python, "-m", "d2_ops")
         tests = "packages/d2-ops/tests"
         _pytest(session, f"matrix-{name}", tests, *session.posargs, python=python)
+        if name == "newest":
+            session.run(*pip, *_wheels(session, ["ops", "structures"]), *CONVERSION_PEERS)
+            conversions = "packages/d2-structures/tests/test_conversions.py"
+            _pytest(session, "matrix-conversions", conversions, python=python)
 
 
 @nox.session

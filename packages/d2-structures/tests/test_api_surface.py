@@ -1,4 +1,5 @@
 import d2_structures
+from d2_structures import conversions
 
 PUBLIC = [
     "BitMasks",
@@ -29,3 +30,15 @@ def test_the_public_names_are_these():
 def test_every_public_name_exists_and_says_what_it_is():
     for name in PUBLIC:
         assert getattr(d2_structures, name).__doc__
+
+
+def test_the_public_conversions_are_these():
+    assert conversions.__all__ == [
+        "instances_from_coco",
+        "instances_from_numpy",
+        "instances_from_supervision",
+        "instances_from_tv_tensors",
+        "instances_to_coco",
+        "instances_to_supervision",
+        "instances_to_tv_tensors",
+    ]

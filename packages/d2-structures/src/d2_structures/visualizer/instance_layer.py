@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..rotated_corners import rotated_corners
 from .canvas import Canvas, Frame, Patch, Rect, Stroke
 from .colors import Color, contrasting_text_color, shaded
 from .label_layout import LabelLayout
-from .rotated_boxes import rotated_corners
 from .silhouettes import Silhouette, paint
 from .skeleton import Skeleton
 from .strokes import closed_segments, dashed

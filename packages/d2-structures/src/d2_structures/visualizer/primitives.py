@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..rotated_corners import rotated_corners
 from .array_input import as_array, read_boxes, read_keypoints
 from .canvas import Stroke
 from .colors import ColorLike, lightened, parse_color
@@ -19,7 +20,6 @@ from .instance_layer import (
 from .label_layout import LabelLayout
 from .mask_kinds import BinaryMask, crop_to_content, read_polygon
 from .palette import palette_color
-from .rotated_boxes import rotated_corners
 from .silhouettes import binary_silhouette, paint, polygon_silhouette
 from .skeleton import read_skeleton
 from .strokes import dashed, path_segments

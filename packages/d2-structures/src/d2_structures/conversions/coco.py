@@ -1,0 +1,274 @@
+"""`Instances` and COCO's annotation and result dicts.
+
+COCO writes boxes as (x, y, width, height) in continuous pixels, and keypoints as pixel indices:
+they are moved by half a pixel between there and here. Rotated boxes are five numbers, (x_center,
+y_center, width, height, degrees counter-clockwise), as detection projects write them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from d2_ops import host
+
+from ..bit_masks import BitMasks
+from ..box_mode import BoxMode
+from ..boxes import Boxes
+from ..instances import Instances
+from ..polygon_masks import PolygonMasks
+from ..rotated_boxes import RotatedBoxes
+from .fields import KnownFields, as_bitmaps, as_numpy, build_instances, known_fields
+
+__all__ = ["instances_from_coco", "instances_to_coco"]
+
+_MASK_FORMATS = (None, "polygon", "bitmask")
+
+
+def instances_to_coco(
+    instances: Instances,
+    image_id: int | str,
+    *,
+    id_map: Mapping[int, int] | None = None,
+    first_id: int | None = None,
+) -> list[dict[str, Any]]:
+    """Write predictions as COCO results, or ground truth as COCO annotations.
+
+    Args:
+        instances: with the documented fields of predictions or of ground truth; boxes and classes
+            are needed, scores too where there are ``pred_boxes``.
+        image_id: the image's id in the dataset.
+        id_map: dataset's category id → class, ``thing_dataset_id_to_contiguous_id`` of metadata.
+            None writes the classes themselves.
+        first_id: ``id`` of the first annotation, the others count on; None writes no ids.
+
+    Returns:
+        One JSON-ready dict per instance: ``image_id``, ``category_id``, ``bbox``; where there are
+        masks ``segmentation``, polygons from `PolygonMasks` and compressed run lengths from
+        others; where there are keypoints ``keypoints``. Predictions also have ``score``, ground
+        truth ``area`` in square pixels (of the mask, else of the box), ``iscrowd`` (the field
+        ``gt_iscrowd``, else 0) and with keypoints ``num_keypoints``.
+
+    Raises:
+        ValueError: if a field is missing, a number is not finite, or a class is not in ``id_map``.
+    """
+    fields = known_fields(instances)
+    needed = ("classes", "scores") if fields.predicted else ("classes",)
+    for name in needed:
+        if getattr(fields, name) is None:
+            raise ValueError(
+                f"the instances of image {image_id!r} need {name} for COCO; they have the fields "
+                f"{sorted(instances.get_fields())}"
+            )
+    columns: dict[str, Sequence[Any]] = {
+        "category_id": _categories(fields, id_map),
+        "bbox": _boxes_to_coco(fields.boxes),
+    }
+    if fields.masks is not None:
+        columns["segmentation"] = _segmentations(fields.masks, instances.image_size)
+    if fields.keypoints is not None:
+        columns["keypoints"] = _keypoints_to_coco(fields.keypoints, fields.predicted)
+    if fields.predicted:
+        columns["score"] = _finite(fields.scores, "scores").tolist()
+    else:
+        columns["area"] = _areas(fields, columns.get("segmentation"), instances.image_size)
+        crowd = instances.gt_iscrowd if instances.has("gt_iscrowd") else [0] * len(instances)
+        columns["iscrowd"] = [int(value) for value in crowd]
+        if fields.keypoints is not None:
+            seen = fields.keypoints[:, :, 2] > 0
+            columns["num_keypoints"] = seen.sum(dim=1).tolist()
+    if first_id is not None:
+        columns["id"] = range(first_id, first_id + len(instances))
+    return [
+        {"image_id": image_id, **dict(zip(columns, values, strict=True))}
+        for values in zip(*columns.values(), strict=True)
+    ]
+
+
+def instances_from_coco(
+    annotations: Sequence[Mapping[str, Any]],
+    image_size: tuple[int, int],
+    *,
+    id_map: Mapping[int, int] | None = None,
+    mask_format: str | None = None,
+) -> Instances:
+    """Read the annotations or the results of one image.
+
+    Args:
+        annotations: dicts with ``bbox`` and ``category_id``, and optionally ``segmentation``
+            (polygons or run lengths), ``keypoints`` and ``iscrowd``. Where each has a ``score``
+            they are taken for predictions. A ``bbox_mode`` says how a box is written where it is
+            not COCO's way.
+        image_size: (height, width) of the image in pixels.
+        id_map: dataset's category id → class, ``thing_dataset_id_to_contiguous_id`` of metadata.
+            None keeps the ids as classes.
+        mask_format: ``"polygon"`` or ``"bitmask"``; None takes `PolygonMasks` where all
+            segmentations are polygons and bitmaps elsewhere.
+
+    Returns:
+        Instances with the documented fields; ``gt_iscrowd`` (bool) where ground truth says it. An
+        annotation without the segmentation or keypoints that others have gets an empty mask, and
+        keypoints that are not labelled.
+
+    Raises:
+        ValueError: naming the annotation, if something is missing, malformed, not finite or
+            negative in size, or a category is not in ``id_map``.
+    """
+    if mask_format not in _MASK_FORMATS:
+        raise ValueError(f"mask_format must be one of {_MASK_FORMATS}, got {mask_format!r}")
+    for position, annotation in enumerate(annotations):
+        missing = {"bbox", "category_id"} - annotation.keys()
+        if missing:
+            raise ValueError(
+                f"annotation {position} lacks {sorted(missing)}; it has {sorted(annotation)}"
+            )
+    predicted = bool(annotations) and all("score" in a for a in annotations)
+    instances = build_instances(
+        image_size,
+        predicted=predicted,
+        boxes=_boxes_from_coco(annotations),
+        classes=[_class_of(a["category_id"], id_map, i) for i, a in enumerate(annotations)],
+        scores=[float(a["score"]) for a in annotations] if predicted else None,
+        masks=_masks_from_coco(annotations, image_size, mask_format),
+        keypoints=_keypoints_from_coco(annotations, predicted),
+    )
+    if not predicted and any("iscrowd" in a for a in annotations):
+        instances.gt_iscrowd = torch.tensor([bool(a.get("iscrowd", 0)) for a in annotations])
+    return instances
+
+
+def _categories(fields: KnownFields, id_map: Mapping[int, int] | None) -> list[int]:
+    assert fields.classes is not None
+    classes = [int(c) for c in fields.classes.tolist()]
+    if id_map is None:
+        return classes
+    ids = {contiguous: dataset_id for dataset_id, contiguous in id_map.items()}
+    unknown = sorted({c for c in classes if c not in ids})
+    if unknown:
+        raise ValueError(f"classes {unknown} are not among the classes of id_map, {sorted(ids)}")
+    return [ids[c] for c in classes]
+
+
+def _class_of(category_id: Any, id_map: Mapping[int, int] | None, position: int) -> int:
+    if id_map is None:
+        return int(category_id)
+    if category_id not in id_map:
+        raise ValueError(
+            f"category_id {category_id!r} of annotation {position} is not in id_map, which has "
+            f"{sorted(id_map)}"
+        )
+    return id_map[category_id]
+
+
+def _boxes_to_coco(boxes: Boxes) -> list[list[float]]:
+    numbers = _finite(boxes.tensor, "boxes")
+    if isinstance(boxes, RotatedBoxes):
+        return numbers.tolist()
+    return BoxMode.convert(numbers, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS).tolist()
+
+
+def _boxes_from_coco(annotations: Sequence[Mapping[str, Any]]) -> Boxes:
+    written = [[float(value) for value in a["bbox"]] for a in annotations]
+    for position, box in enumerate(written):
+        if len(box) not in (4, 5) or not np.isfinite(box).all():
+            raise ValueError(
+                f"bbox of annotation {position} must be 4 numbers (x, y, width, height), or 5 for "
+                f"a rotated box, all finite; got {box}"
+            )
+    own_modes = [BoxMode.XYWHA_ABS if len(box) == 5 else BoxMode.XYWH_ABS for box in written]
+    modes = [BoxMode(a.get("bbox_mode", m)) for a, m in zip(annotations, own_modes, strict=True)]
+    rotated = BoxMode.XYWHA_ABS in modes
+    wanted = BoxMode.XYWHA_ABS if rotated else BoxMode.XYXY_ABS
+    boxes = [BoxMode.convert(box, m, wanted) for box, m in zip(written, modes, strict=True)]
+    for position, box in enumerate(boxes):
+        width, height = box[2:4] if rotated else (box[2] - box[0], box[3] - box[1])
+        if width < 0 or height < 0:
+            raise ValueError(
+                f"bbox of annotation {position} has a negative size: {written[position]} in mode "
+                f"{modes[position].name}"
+            )
+    return RotatedBoxes(boxes) if rotated else Boxes(boxes)
+
+
+def _segmentations(masks: Any, image_size: tuple[int, int]) -> list[Any]:
+    if isinstance(masks, PolygonMasks):
+        return [[polygon.tolist() for polygon in instance] for instance in masks.polygons]
+    rles = BitMasks(as_bitmaps(masks, image_size)).to_rle()
+    return [{**rle, "counts": rle["counts"].decode("ascii")} for rle in rles]
+
+
+def _masks_from_coco(
+    annotations: Sequence[Mapping[str, Any]], image_size: tuple[int, int], mask_format: str | None
+) -> PolygonMasks | BitMasks | None:
+    if not any("segmentation" in a for a in annotations):
+        return None
+    segmentations = [a.get("segmentation", []) for a in annotations]
+    encoded = [i for i, one in enumerate(segmentations) if isinstance(one, Mapping)]
+    if mask_format == "polygon" and encoded:
+        raise ValueError(
+            f"the segmentation of annotation {encoded[0]} is run lengths, which "
+            "mask_format='polygon' cannot hold; use 'bitmask'"
+        )
+    if not encoded and mask_format != "bitmask":
+        return PolygonMasks(segmentations)
+    drawn = [BitMasks(np.zeros((0, *image_size), bool))]
+    for one in segmentations:
+        if isinstance(one, Mapping):
+            drawn.append(BitMasks.from_rle([dict(one)], *image_size))
+        else:
+            drawn.append(BitMasks.from_polygon_masks(PolygonMasks([one]), *image_size))
+    return BitMasks.cat(drawn)
+
+
+def _keypoints_to_coco(keypoints: Tensor, predicted: bool) -> list[list[float]]:
+    points = as_numpy(_finite(keypoints, "keypoints")).astype(np.float64)
+    points[..., :2] -= 0.5
+    if not predicted:
+        points[points[..., 2] <= 0] = 0
+    return [triples.ravel().tolist() for triples in points]
+
+
+def _keypoints_from_coco(
+    annotations: Sequence[Mapping[str, Any]], predicted: bool
+) -> np.ndarray | None:
+    """(N, K, 3), or None where no annotation has any."""
+    flat = [np.asarray(a.get("keypoints", ()), np.float64).reshape(-1) for a in annotations]
+    size = max((numbers.size for numbers in flat), default=0)
+    if not size:
+        return None
+    keypoints = np.zeros((len(flat), size))
+    for position, numbers in enumerate(flat):
+        fits = numbers.size in (0, size) and numbers.size % 3 == 0
+        if not fits or not np.isfinite(numbers).all():
+            raise ValueError(
+                f"keypoints of annotation {position} must be x, y, visibility of the same "
+                f"keypoints as in the others, all finite; got {numbers.size} numbers, the longest "
+                f"has {size}"
+            )
+        keypoints[position, : numbers.size] = numbers
+    triples = keypoints.reshape(len(flat), -1, 3)
+    triples[..., :2] += 0.5
+    if not predicted:
+        triples[triples[..., 2] <= 0] = 0
+    return triples
+
+
+def _areas(
+    fields: KnownFields, segmentations: Sequence[Any] | None, image_size: tuple[int, int]
+) -> list[float]:
+    if segmentations is None:
+        return [float(area) for area in fields.boxes.area().tolist()]
+    rles = [
+        one if isinstance(one, dict) else host.polygons_to_rle(one, *image_size)
+        for one in segmentations
+    ]
+    return [float(area) for area in host.rle_area(rles)]
+
+
+def _finite(tensor: Tensor | None, name: str) -> Tensor:
+    assert tensor is not None
+    if not bool(torch.isfinite(tensor).all()):
+        raise ValueError(f"{name} hold NaN or infinity, which COCO's JSON cannot")
+    return tensor.detach()
