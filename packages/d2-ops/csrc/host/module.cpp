@@ -1,6 +1,7 @@
 #include "module.h"
 
 NB_MODULE(_host, m) {
+  bind_coco_evaluation(m);
   bind_overlay(m);
   bind_polygons(m);
   bind_rle(m);

@@ -47,3 +47,67 @@ def stroke_paths(
 def soften_mask(
     mask: NDArray[np.uint8], coverage: NDArray[np.uint8], left: bool, top: bool
 ) -> None: ...
+
+class CocoGroups:
+    def __init__(
+        self,
+        images: NDArray[np.int64],
+        categories: NDArray[np.int64],
+        scores: NDArray[np.float64],
+        truth_images: NDArray[np.int64],
+        truth_categories: NDArray[np.int64],
+        image_count: int,
+        category_count: int,
+        use_categories: bool,
+        limit: int,
+        threads: int,
+    ) -> None: ...
+    @property
+    def pairs(self) -> int: ...
+    def fill_pairs(
+        self, detections: NDArray[np.int64], ground_truths: NDArray[np.int64]
+    ) -> None: ...
+    def evaluate_boxes(
+        self,
+        evaluation: CocoEvaluation,
+        boxes: NDArray[np.float64],
+        truth_boxes: NDArray[np.float64],
+    ) -> None: ...
+    def evaluate_masks(
+        self,
+        evaluation: CocoEvaluation,
+        text: NDArray[np.uint8],
+        ends: NDArray[np.int64],
+        sizes: NDArray[np.int64],
+        truth_text: NDArray[np.uint8],
+        truth_ends: NDArray[np.int64],
+        truth_sizes: NDArray[np.int64],
+    ) -> None: ...
+    def evaluate_overlaps(
+        self, evaluation: CocoEvaluation, overlaps: NDArray[np.float64]
+    ) -> None: ...
+
+class CocoEvaluation:
+    def __init__(
+        self,
+        areas: NDArray[np.float64],
+        truth_areas: NDArray[np.float64],
+        crowd: NDArray[np.uint8],
+        ignored: NDArray[np.uint8],
+        nameless: NDArray[np.uint8],
+        thresholds: NDArray[np.float64],
+        recall_thresholds: NDArray[np.float64],
+        area_ranges: NDArray[np.float64],
+        limits: NDArray[np.int64],
+        precision: NDArray[np.float64],
+        recall: NDArray[np.float64],
+        scores: NDArray[np.float64],
+    ) -> None: ...
+
+def mask_areas(
+    text: NDArray[np.uint8],
+    ends: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    areas: NDArray[np.int64],
+    threads: int,
+) -> None: ...
