@@ -32,6 +32,8 @@ class Instances:
 
     _image_size: tuple[int, int]
     _fields: dict[str, Any]
+    _image: Any = None
+    _metadata: Any = None
 
     def __init__(self, image_size: tuple[int, int], **kwargs: Any) -> None:
         """Start a list of instances.
@@ -103,6 +105,30 @@ class Instances:
     def get_fields(self) -> dict[str, Any]:
         """The fields by name. This is the dict itself: changing it changes the instances."""
         return self._fields
+
+    def with_image(self, image_rgb: Any, metadata: Any = None) -> "Instances":
+        """The same instances, which notebooks show as a picture.
+
+        The fields and the image are shared, not copied. What is made of these instances, by
+        indexing or moving them for instance, knows the image too.
+
+        Args:
+            image_rgb: (height, width, 3) in RGB order, range 0..255: an array, a tensor or a
+                Pillow image.
+            metadata: names and colours of classes, as `d2_structures.visualizer.Visualizer` takes
+                them.
+
+        Raises:
+            ValueError: if the image has another size.
+        """
+        shape = (*image_rgb.shape,) if hasattr(image_rgb, "shape") else np.shape(image_rgb)
+        if shape[:2] != tuple(self._image_size) or len(shape) not in (2, 3):
+            raise ValueError(
+                f"these Instances are of an image of shape {(*self._image_size, 3)}, got {shape}"
+            )
+        shown = self.__copy__()
+        shown._image, shown._metadata = image_rgb, metadata
+        return shown
 
     def to(self, *args: Any, **kwargs: Any) -> "Instances":
         """Call ``to`` with these arguments on every field that has it; keep the others."""
@@ -240,6 +266,14 @@ class Instances:
         return f"Instances({count}image_height={height}, image_width={width}, fields=[{fields}])"
 
     __str__ = __repr__
+
+    def _repr_png_(self) -> bytes | None:
+        """The picture that notebooks show; without an image they show the text."""
+        if self._image is None:
+            return None
+        from .visualizer.instance_picture import draw_instances
+
+        return draw_instances(self, self._image, self._metadata)._repr_png_()
 
     def _empty_like(self) -> "Instances":
         """Instances of the same type and private attributes, without fields."""
