@@ -14,6 +14,7 @@ PACKAGE = [
     "GeneralizedRCNN",
     "META_ARCH_REGISTRY",
     "PROPOSAL_GENERATOR_REGISTRY",
+    "PanopticFPN",
     "ProposalNetwork",
     "ROIHeads",
     "ROI_BOX_HEAD_REGISTRY",
@@ -23,6 +24,8 @@ PACKAGE = [
     "RPN_HEAD_REGISTRY",
     "ResNet",
     "RetinaNet",
+    "SEM_SEG_HEADS_REGISTRY",
+    "SemanticSegmentor",
     "ShapeSpec",
     "StandardROIHeads",
     "build_anchor_generator",
@@ -35,7 +38,9 @@ PACKAGE = [
     "build_resnet_backbone",
     "build_roi_heads",
     "build_rpn_head",
+    "build_sem_seg_head",
     "detector_postprocess",
+    "sem_seg_postprocess",
 ]
 LAYERS = [
     "ASPP",
@@ -117,10 +122,16 @@ ROI = [
 META_ARCH = [
     "GeneralizedRCNN",
     "META_ARCH_REGISTRY",
+    "PanopticFPN",
     "ProposalNetwork",
     "RetinaNet",
     "RetinaNetHead",
+    "SEM_SEG_HEADS_REGISTRY",
+    "SemSegFPNHead",
+    "SemanticSegmentor",
     "build_model",
+    "build_sem_seg_head",
+    "combine_semantic_and_instance_outputs",
 ]
 WEIGHTS = [
     "ShapeMismatch",

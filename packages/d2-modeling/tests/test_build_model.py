@@ -60,7 +60,7 @@ def test_values_of_the_config_reach_the_parts(cfg: CfgNode) -> None:
     assert rpn.loss_weight == {"loss_rpn_cls": 2.0, "loss_rpn_loc": 6.0}
     assert rpn.anchor_matcher.allow_low_quality_matches
     assert not heads.proposal_matcher.allow_low_quality_matches
-    assert heads.box_predictor.loss_weight == {"loss_box_reg": 4.0}
+    assert heads.box_predictor.loss_weight == {"loss_cls": 1.0, "loss_box_reg": 4.0}
     assert heads.box_predictor.test_topk_per_image == 11
     assert heads.box_pooler.output_size == (7, 7)
     assert not heads.mask_on

@@ -15,7 +15,7 @@ from d2_structures import Boxes, Instances, Keypoints, PolygonMasks, RotatedBoxe
 Load = Callable[[str], Any]
 
 RCNN = ["faster_fpn", "mask_fpn", "keypoint"]
-MODELS = [*RCNN, "retinanet"]
+MODELS = [*RCNN, "retinanet", "semantic", "panoptic"]
 
 
 def loaded(golden: Any, *, sample_all: bool = False) -> Any:
@@ -143,11 +143,13 @@ def test_losses_and_gradients_agree(
     golden: Any,
     gradient_norms: Callable[[nn.Module], dict[str, float]],
 ) -> None:
-    if (kind, golden["name"]) == ("seeded", "keypoint"):
+    if kind == "seeded" and golden["name"] in ("keypoint", "panoptic"):
         pytest.skip("the sample hangs on the order of proposals whose scores nearly tie")
     model = loaded(golden, sample_all=kind == "nosample").train()
     if (kind, golden["name"]) == ("nosample", "retinanet"):
         model(inputs_of(golden, training=True))  # there it was the second batch of a running mean
+    if golden["name"] == "panoptic":
+        model.double()  # relative noise of 1e-6 in its weights moves gradients by 3 %
     torch.manual_seed(0)
     losses = model(inputs_of(golden, training=True))
     assert set(losses) == set(golden[f"losses_{kind}"])

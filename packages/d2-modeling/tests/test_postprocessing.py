@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from d2_modeling import detector_postprocess
+from d2_modeling import detector_postprocess, sem_seg_postprocess
 from d2_structures import Boxes, Instances
 
 
@@ -65,3 +65,9 @@ def test_no_detections_stay_none() -> None:
 def test_boxes_are_needed() -> None:
     with pytest.raises(ValueError, match=r"got the fields \['scores'\]"):
         detector_postprocess(Instances((10, 10), scores=torch.zeros(2)), 20, 20)
+
+
+def test_semantic_logits_lose_their_padding_and_are_resized(golden_modeling: Any) -> None:
+    golden = golden_modeling["sem_seg_postprocess"]
+    result = sem_seg_postprocess(golden["x"], golden["img"], *golden["out"])
+    torch.testing.assert_close(result, golden["y"])

@@ -22,9 +22,11 @@ CONFIGS = [
     "COCO-InstanceSegmentation/mask_rcnn_R_50_C4_1x.yaml",
     "COCO-InstanceSegmentation/mask_rcnn_R_101_FPN_3x.yaml",
     "COCO-Keypoints/keypoint_rcnn_R_50_FPN_1x.yaml",
+    "COCO-PanopticSegmentation/panoptic_fpn_R_50_1x.yaml",
     "LVISv1-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml",
     "Misc/mask_rcnn_R_50_FPN_1x_cls_agnostic.yaml",
     "Misc/mask_rcnn_R_50_FPN_3x_gn.yaml",
+    "Misc/semantic_R_50_FPN_1x.yaml",
     "Misc/scratch_mask_rcnn_R_50_FPN_9x_syncbn.yaml",
 ]
 

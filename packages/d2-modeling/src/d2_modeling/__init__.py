@@ -10,8 +10,18 @@ from .backbone import (
     build_resnet_backbone,
 )
 from .layers import ShapeSpec
-from .meta_arch import META_ARCH_REGISTRY, GeneralizedRCNN, ProposalNetwork, RetinaNet, build_model
-from .postprocessing import detector_postprocess
+from .meta_arch import (
+    META_ARCH_REGISTRY,
+    SEM_SEG_HEADS_REGISTRY,
+    GeneralizedRCNN,
+    PanopticFPN,
+    ProposalNetwork,
+    RetinaNet,
+    SemanticSegmentor,
+    build_model,
+    build_sem_seg_head,
+)
+from .postprocessing import detector_postprocess, sem_seg_postprocess
 from .proposal_generator import (
     PROPOSAL_GENERATOR_REGISTRY,
     RPN_HEAD_REGISTRY,
@@ -45,15 +55,18 @@ __all__ = [
     "ROI_KEYPOINT_HEAD_REGISTRY",
     "ROI_MASK_HEAD_REGISTRY",
     "RPN_HEAD_REGISTRY",
+    "SEM_SEG_HEADS_REGISTRY",
     "Backbone",
     "BaseKeypointRCNNHead",
     "BaseMaskRCNNHead",
     "FastRCNNOutputLayers",
     "GeneralizedRCNN",
+    "PanopticFPN",
     "ProposalNetwork",
     "ROIHeads",
     "ResNet",
     "RetinaNet",
+    "SemanticSegmentor",
     "ShapeSpec",
     "StandardROIHeads",
     "build_anchor_generator",
@@ -66,5 +79,7 @@ __all__ = [
     "build_resnet_backbone",
     "build_roi_heads",
     "build_rpn_head",
+    "build_sem_seg_head",
     "detector_postprocess",
+    "sem_seg_postprocess",
 ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
+from torch import Tensor
+
 from d2_ops import paste_masks_in_image
 from d2_structures import Boxes, Instances
 
@@ -51,3 +54,22 @@ def detector_postprocess(
         scale = output.pred_keypoints.new_tensor([scale_x, scale_y, 1.0])
         output.pred_keypoints = output.pred_keypoints * scale
     return output
+
+
+def sem_seg_postprocess(
+    result: Tensor, img_size: tuple[int, int], output_height: int, output_width: int
+) -> Tensor:
+    """Bring the logits of a semantic segmentation to the output resolution.
+
+    Args:
+        result: (K, H, W) logits of the padded network input.
+        img_size: (height, width) of the image without padding.
+        output_height: wanted height in pixels.
+        output_width: wanted width in pixels.
+
+    Returns:
+        (K, output_height, output_width) logits, bilinearly interpolated.
+    """
+    without_padding = result[None, :, : img_size[0], : img_size[1]]
+    size = (output_height, output_width)
+    return F.interpolate(without_padding, size=size, mode="bilinear", align_corners=False)[0]

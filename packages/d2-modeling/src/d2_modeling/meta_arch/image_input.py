@@ -72,6 +72,44 @@ class ImageInput(nn.Module):
             padding_constraints=backbone.padding_constraints,
         )
 
+    def batch_sem_seg(
+        self,
+        batched_inputs: BatchedInputs,
+        images: ImageList,
+        backbone: Backbone,
+        ignore_value: int,
+    ) -> Tensor:
+        """Batch the ``sem_seg`` of every input, padded with ``ignore_value``.
+
+        Args:
+            batched_inputs: dicts with ``sem_seg`` (H, W) labels.
+            images: what `batch_images` returned for them.
+            backbone: says how to pad.
+            ignore_value: label of the padding.
+
+        Returns:
+            (N, H, W) int64.
+
+        Raises:
+            ValueError: if an input has none, or its size is not that of its image.
+        """
+        targets = []
+        for index, (entry, size) in enumerate(zip(batched_inputs, images.image_sizes, strict=True)):
+            target = entry.get("sem_seg")
+            if not isinstance(target, Tensor) or target.shape != torch.Size(size):
+                got = tuple(target.shape) if isinstance(target, Tensor) else type(target).__name__
+                raise ValueError(
+                    f"input {index} wants a tensor sem_seg of the image's size {tuple(size)}, "
+                    f"got {got}"
+                )
+            targets.append(target.to(device=self.device, dtype=torch.int64))
+        return ImageList.from_tensors(
+            targets,
+            backbone.size_divisibility,
+            ignore_value,
+            padding_constraints=backbone.padding_constraints,
+        ).tensor
+
     def instances_of(self, batched_inputs: BatchedInputs, name: str) -> list[Instances] | None:
         """The instances that the inputs hold under ``name``, on the model's device.
 

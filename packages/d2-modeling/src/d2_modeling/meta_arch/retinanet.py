@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from d2_config import CfgNode, configurable
-from d2_structures import Boxes, ImageList, Instances, pairwise_iou
+from d2_structures import Boxes, ImageList, Instances
 
 from ..anchor_generator import build_anchor_generator
 from ..backbone import Backbone, build_backbone
@@ -19,7 +19,7 @@ from ..events import active_event_storage
 from ..focal_loss import dense_focal_loss
 from ..layers import cat
 from ..layers.shape_spec import select_shapes
-from ..matcher import Matcher
+from ..matcher import Matcher, match_boxes
 from ..postprocessing import detector_postprocess
 from .box_pictures import put_box_picture
 from .build import META_ARCH_REGISTRY
@@ -162,8 +162,8 @@ class RetinaNet(DenseDetector):
         all_anchors = Boxes.cat(list(anchors))
         labels, boxes = [], []
         for gt in gt_instances:
-            matched_idxs, matched_labels = self.anchor_matcher(
-                pairwise_iou(gt.gt_boxes, all_anchors)
+            matched_idxs, matched_labels = match_boxes(
+                self.anchor_matcher, gt.gt_boxes, all_anchors
             )
             if len(gt) == 0:
                 labels.append(torch.full_like(matched_idxs, self.num_classes))

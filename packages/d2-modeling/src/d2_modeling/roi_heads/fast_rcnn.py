@@ -279,7 +279,7 @@ class FastRCNNOutputLayers(nn.Module):
             "cls_agnostic_bbox_reg": options.CLS_AGNOSTIC_BBOX_REG,
             "smooth_l1_beta": options.SMOOTH_L1_BETA,
             "box_reg_loss_type": options.BBOX_REG_LOSS_TYPE,
-            "loss_weight": {"loss_box_reg": options.BBOX_REG_LOSS_WEIGHT},
+            "loss_weight": {"loss_cls": 1.0, "loss_box_reg": options.BBOX_REG_LOSS_WEIGHT},
             "use_fed_loss": options.USE_FED_LOSS,
             "use_sigmoid_ce": options.USE_SIGMOID_CE,
             "fed_loss_num_classes": options.FED_LOSS_NUM_CLASSES,

@@ -1,0 +1,86 @@
+"""Models that give each pixel a class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from d2_config import CfgNode, configurable
+
+from ..backbone import Backbone, build_backbone
+from ..postprocessing import sem_seg_postprocess
+from .build import META_ARCH_REGISTRY
+from .image_input import BatchedInputs, ImageInput, output_size
+from .sem_seg_head import build_sem_seg_head
+
+
+@META_ARCH_REGISTRY.register()
+class SemanticSegmentor(ImageInput):
+    """A backbone and a head that labels pixels.
+
+    Args:
+        backbone: maps images to feature maps.
+        sem_seg_head: maps feature maps to logits or losses, see `SemSegFPNHead`; needs the
+            attribute ``ignore_value``.
+        pixel_mean: mean of each channel, subtracted from images.
+        pixel_std: standard deviation of each channel, divided by.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        sem_seg_head: nn.Module,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+    ) -> None:
+        super().__init__(pixel_mean, pixel_std)
+        self.backbone = backbone
+        self.sem_seg_head: Any = sem_seg_head
+
+    def forward(self, batched_inputs: BatchedInputs) -> Any:
+        """Losses in training, logits otherwise.
+
+        Args:
+            batched_inputs: for each image a dict with
+
+                * ``image``: (C, H, W) tensor;
+                * ``sem_seg``: (H, W) labels, in training;
+                * ``height``, ``width``: wanted output size, by default the image's.
+
+        Returns:
+            In training a dict of losses. Otherwise for each image ``{"sem_seg": ...}``,
+            (K, height, width) logits.
+
+        Raises:
+            ValueError: if ``image``, or in training ``sem_seg``, is missing or of a wrong
+                size.
+        """
+        images = self.batch_images(batched_inputs, self.backbone)
+        targets = None
+        if self.training:
+            ignore_value = self.sem_seg_head.ignore_value
+            targets = self.batch_sem_seg(batched_inputs, images, self.backbone, ignore_value)
+        logits, losses = self.sem_seg_head(self.backbone(images.tensor), targets)
+        if self.training:
+            return losses
+        return [
+            {"sem_seg": sem_seg_postprocess(result, image_size, *output_size(entry, image_size))}
+            for result, entry, image_size in zip(
+                logits, batched_inputs, images.image_sizes, strict=True
+            )
+        ]
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """The constructor's arguments out of a config."""
+        backbone = build_backbone(cfg)
+        return {
+            "backbone": backbone,
+            "sem_seg_head": build_sem_seg_head(cfg, backbone.output_shape()),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+        }
