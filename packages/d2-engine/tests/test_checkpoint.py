@@ -1,5 +1,6 @@
 """Checkpoints on disk: what is saved, found, loaded and refused."""
 
+import io
 import pickle
 from pathlib import Path
 
@@ -8,8 +9,14 @@ import pytest
 import torch
 from torch import nn
 
+from d2_data.remote_files import local_path
 from d2_engine import checkpoint as checkpoint_package
-from d2_engine.checkpoint import Checkpointer, DetectionCheckpointer, PeriodicCheckpointer
+from d2_engine.checkpoint import (
+    Checkpointer,
+    DetectionCheckpointer,
+    PeriodicCheckpointer,
+    read_checkpoint,
+)
 
 
 def make_model(width: int = 4) -> nn.Sequential:
@@ -273,3 +280,29 @@ def test_impossible_periods_are_refused(tmp_path):
         PeriodicCheckpointer(checkpointer, period=0)
     with pytest.raises(ValueError, match="max_to_keep"):
         PeriodicCheckpointer(checkpointer, period=1, max_to_keep=0)
+
+
+def test_a_checkpointer_loads_weights_from_a_url(monkeypatch, tmp_path):
+    model, other = nn.Linear(3, 2), nn.Linear(3, 2)
+    buffer = io.BytesIO()
+    torch.save({"model": model.state_dict()}, buffer)
+    url = "https://example.org/linear.pth"
+    monkeypatch.setenv("D2_CACHE", str(tmp_path))
+    kept = local_path(url)
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(buffer.getvalue())
+    DetectionCheckpointer(other).load(url)
+    assert torch.equal(model.weight, other.weight)
+    assert read_checkpoint(url)["model"].keys() == model.state_dict().keys()
+
+
+@pytest.mark.parametrize("ending", [".pth", ".pyth"])
+def test_names_may_match_at_their_ends_where_the_path_or_the_file_says_so(tmp_path, ending):
+    backbone = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    detector = nn.ModuleDict({"backbone": nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))})
+    path = tmp_path / f"backbone{ending}"
+    key = "model_state" if ending == ".pyth" else "model"
+    torch.save({key: backbone.state_dict()}, path)
+    query = "" if ending == ".pyth" else "?matching_heuristics=True"
+    DetectionCheckpointer(detector).load(f"{path}{query}")
+    assert torch.equal(backbone[0].weight, detector["backbone"][0].weight)

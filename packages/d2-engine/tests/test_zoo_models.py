@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from d2_config import CfgNode, instantiate
+from d2_data import remote_files
+from d2_data.remote_files import local_path
 from d2_engine import model_zoo
-from d2_engine.checkpoint import remote_files
-from d2_engine.checkpoint.remote_files import local_path
 from d2_modeling import build_model
 
 PARTS = [

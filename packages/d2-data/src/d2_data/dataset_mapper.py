@@ -8,8 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from d2_config import CfgNode, configurable
 from d2_data import detection_utils as utils
-from d2_data.transforms import AugInput, Augmentation, AugmentationList, Transform
+from d2_data.transforms import (
+    AugInput,
+    Augmentation,
+    AugmentationList,
+    RandomCrop,
+    Transform,
+)
 
 __all__ = ["DatasetMapper"]
 
@@ -36,6 +43,9 @@ class DatasetMapper:
         recompute_boxes: whether boxes become the tight boxes of the masks; needs
             ``use_instance_mask``.
 
+    It can also be called with a yacs-style config, ``DatasetMapper(cfg, is_train=True)``, and
+    arguments beside it win: see :meth:`from_config`.
+
     Example:
         >>> mapper = DatasetMapper(
         ...     is_train=True,
@@ -45,6 +55,7 @@ class DatasetMapper:
         >>> mapper(DatasetCatalog.get("shapes_train")[0])["image"].shape
     """
 
+    @configurable
     def __init__(
         self,
         is_train: bool,
@@ -143,3 +154,30 @@ class DatasetMapper:
         if self.recompute_boxes and instances.has("gt_masks"):
             instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
         return utils.filter_empty_instances(instances)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        """Take the arguments from ``INPUT``, ``DATASETS`` and what the model makes use of."""
+        augmentations = utils.build_augmentation(cfg, is_train)
+        crop = cfg.INPUT.CROP.ENABLED and is_train
+        if crop:
+            augmentations.insert(0, RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
+        arguments: dict[str, Any] = {
+            "is_train": is_train,
+            "augmentations": augmentations,
+            "image_format": cfg.INPUT.FORMAT,
+            "use_instance_mask": cfg.MODEL.MASK_ON,
+            "instance_mask_format": cfg.INPUT.MASK_FORMAT,
+            "use_keypoint": cfg.MODEL.KEYPOINT_ON,
+            "recompute_boxes": crop and cfg.MODEL.MASK_ON,
+        }
+        if cfg.MODEL.KEYPOINT_ON and is_train:
+            arguments["keypoint_hflip_indices"] = utils.create_keypoint_hflip_indices(
+                cfg.DATASETS.TRAIN
+            )
+        if cfg.MODEL.LOAD_PROPOSALS:
+            split = "TRAIN" if is_train else "TEST"
+            arguments["precomputed_proposal_topk"] = cfg.DATASETS[
+                f"PRECOMPUTED_PROPOSAL_TOPK_{split}"
+            ]
+        return arguments

@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
+from d2_config import configurable
 from d2_data.aspect_ratio_grouping import (
     AspectRatioGroupedDataset,
     group_by_orientation,
     is_wide,
 )
 from d2_data.list_dataset import DatasetFromList
+from d2_data.loader_config import arguments_for_testing, arguments_for_training
 from d2_data.mapped_dataset import MapDataset
 from d2_data.sample_seeding import seeded_sample
 from d2_data.samplers import InferenceSampler, TrainingSampler
@@ -24,6 +26,7 @@ Mapper = Callable[[Any], Any]
 Collate = Callable[[list[Any]], Any]
 
 
+@configurable(from_config=arguments_for_training)
 def build_detection_train_loader(
     dataset: Sequence[Any] | Dataset[Any],
     *,
@@ -36,6 +39,9 @@ def build_detection_train_loader(
     seed: int | None = None,
 ) -> DataLoader[Any]:
     """Build an endless loader for training.
+
+    It can also be called with a yacs-style config, ``build_detection_train_loader(cfg)``, and
+    arguments beside it win: see :func:`~d2_data.loader_config.arguments_for_training`.
 
     Each sample is mapped with generators seeded by the run's seed and the sample's place
     in the stream, so that the batches do not depend on ``num_workers``.
@@ -88,6 +94,7 @@ def build_detection_train_loader(
     )
 
 
+@configurable(from_config=arguments_for_testing)
 def build_detection_test_loader(
     dataset: Sequence[Any] | Dataset[Any],
     *,
@@ -98,6 +105,10 @@ def build_detection_test_loader(
     collate_fn: Collate | None = None,
 ) -> DataLoader[Any]:
     """Build a loader that gives each sample once.
+
+    It can also be called with a yacs-style config,
+    ``build_detection_test_loader(cfg, "coco_2017_val")``, and arguments beside it win: see
+    :func:`~d2_data.loader_config.arguments_for_testing`.
 
     Args:
         dataset: list of dicts, or a torch dataset.

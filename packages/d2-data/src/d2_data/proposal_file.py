@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from d2_data.remote_files import fetch
 from d2_structures import BoxMode
 
 __all__ = ["load_proposals_into_dataset"]
@@ -22,7 +23,7 @@ def load_proposals_into_dataset(
 
     Args:
         dataset_dicts: in the standard dataset format.
-        proposal_file: the file.
+        proposal_file: the file, or its URL: see :func:`~d2_data.remote_files.fetch`.
 
     Returns:
         ``dataset_dicts``; each has got ``proposal_boxes``, ``proposal_objectness_logits``
@@ -32,7 +33,7 @@ def load_proposals_into_dataset(
         ValueError: if the file is not such a file, or lacks one of the images.
     """
     name = os.fspath(proposal_file)
-    content = _load(name)
+    content = _load(str(fetch(name)))
     ids = content.get("ids", content.get("indexes"))
     logits_per_image = content.get("objectness_logits", content.get("scores"))
     if ids is None or logits_per_image is None or "boxes" not in content:

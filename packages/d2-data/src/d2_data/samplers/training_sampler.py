@@ -82,7 +82,7 @@ class RepeatFactorTrainingSampler(Sampler[int]):
 
     @staticmethod
     def repeat_factors_from_category_frequency(
-        dataset_dicts: Sequence[dict[str, Any]], repeat_thresh: float
+        dataset_dicts: Sequence[dict[str, Any]], repeat_thresh: float, sqrt: bool = True
     ) -> torch.Tensor:
         """Repeat factor of each image from the rarest category in it.
 
@@ -92,6 +92,7 @@ class RepeatFactorTrainingSampler(Sampler[int]):
         Args:
             dataset_dicts: annotated, in the standard dataset format.
             repeat_thresh: categories in a smaller fraction of images are repeated.
+            sqrt: whether to take the square root; without it rare categories weigh more.
 
         Returns:
             (N,) float32; 1 for images without annotations.
@@ -103,8 +104,9 @@ class RepeatFactorTrainingSampler(Sampler[int]):
             for record in dataset_dicts
         ]
         images_with = Counter(itertools.chain.from_iterable(categories_of))
+        exponent = 0.5 if sqrt else 1.0
         factor_of = {
-            category: max(1.0, (repeat_thresh * len(dataset_dicts) / count) ** 0.5)
+            category: max(1.0, (repeat_thresh * len(dataset_dicts) / count) ** exponent)
             for category, count in images_with.items()
         }
         return torch.tensor(

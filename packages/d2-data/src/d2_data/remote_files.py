@@ -1,4 +1,4 @@
-"""Checkpoints that are named by URL: kept in a cache folder and downloaded when absent.
+"""Files that are named by URL: kept in a cache folder and downloaded when absent.
 
 The cache folder is that of the environment variable ``D2_CACHE``, else ``FVCORE_CACHE``, whose
 files from detectron2 are found where they are, else ``~/.cache/d2``.

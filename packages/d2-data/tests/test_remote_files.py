@@ -1,4 +1,4 @@
-"""Checkpoints that are named by URL."""
+"""Files that are named by URL."""
 
 import hashlib
 import io
@@ -7,11 +7,9 @@ from email.message import Message
 from pathlib import Path
 
 import pytest
-import torch
-from torch import nn
 
-from d2_engine.checkpoint import DetectionCheckpointer, read_checkpoint, remote_files
-from d2_engine.checkpoint.remote_files import ZOO_PREFIX, cache_folder, fetch, local_path
+from d2_data import remote_files
+from d2_data.remote_files import ZOO_PREFIX, cache_folder, fetch, local_path
 
 
 @pytest.fixture(autouse=True)
@@ -128,26 +126,3 @@ def test_a_short_hash_that_differs_is_only_reported(monkeypatch, caplog):
 def test_other_urls_are_refused(url):
     with pytest.raises(ValueError, match="wanted a file|names no file"):
         fetch(url)
-
-
-def test_a_checkpointer_loads_weights_from_a_url(monkeypatch):
-    model, other = nn.Linear(3, 2), nn.Linear(3, 2)
-    buffer = io.BytesIO()
-    torch.save({"model": model.state_dict()}, buffer)
-    url = "https://example.org/linear.pth"
-    serve(monkeypatch, {url: buffer.getvalue()})
-    DetectionCheckpointer(other).load(url)
-    assert torch.equal(model.weight, other.weight)
-    assert read_checkpoint(url)["model"].keys() == model.state_dict().keys()
-
-
-@pytest.mark.parametrize("ending", [".pth", ".pyth"])
-def test_names_may_match_at_their_ends_where_the_path_or_the_file_says_so(tmp_path, ending):
-    backbone = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
-    detector = nn.ModuleDict({"backbone": nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))})
-    path = tmp_path / f"backbone{ending}"
-    key = "model_state" if ending == ".pyth" else "model"
-    torch.save({key: backbone.state_dict()}, path)
-    query = "" if ending == ".pyth" else "?matching_heuristics=True"
-    DetectionCheckpointer(detector).load(f"{path}{query}")
-    assert torch.equal(backbone[0].weight, detector["backbone"][0].weight)

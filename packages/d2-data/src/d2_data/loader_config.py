@@ -1,0 +1,99 @@
+"""What a yacs-style config says about loaders, as their arguments."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch.utils.data import IterableDataset
+
+from d2_config import CfgNode
+from d2_data.dataset_dicts import get_detection_dataset_dicts
+from d2_data.dataset_mapper import DatasetMapper
+from d2_data.samplers import RepeatFactorTrainingSampler, TrainingSampler
+
+
+def arguments_for_training(
+    cfg: CfgNode, mapper: Any = None, *, dataset: Any = None, sampler: Any = None
+) -> dict[str, Any]:
+    """Arguments of ``build_detection_train_loader``.
+
+    Args:
+        cfg: read are ``DATASETS``, ``DATALOADER``, ``SOLVER.IMS_PER_BATCH`` and ``SEED``, and
+            what the model makes use of.
+        mapper: by default ``DatasetMapper(cfg, is_train=True)``.
+        dataset: by default the datasets ``DATASETS.TRAIN``.
+        sampler: by default the one that ``DATALOADER.SAMPLER_TRAIN`` names.
+
+    Raises:
+        ValueError: if the sampler is unknown, or a dataset is empty.
+    """
+    if dataset is None:
+        keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE
+        dataset = get_detection_dataset_dicts(
+            cfg.DATASETS.TRAIN,
+            filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
+            min_keypoints=keypoints if cfg.MODEL.KEYPOINT_ON else 0,
+            proposal_files=cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None,
+        )
+    seed = cfg.SEED if cfg.SEED >= 0 else None
+    if sampler is None and not isinstance(dataset, IterableDataset):
+        sampler = _train_sampler(cfg, dataset, seed)
+    return {
+        "dataset": dataset,
+        "sampler": sampler,
+        "mapper": DatasetMapper(cfg, is_train=True) if mapper is None else mapper,
+        "total_batch_size": cfg.SOLVER.IMS_PER_BATCH,
+        "aspect_ratio_grouping": cfg.DATALOADER.ASPECT_RATIO_GROUPING,
+        "num_workers": cfg.DATALOADER.NUM_WORKERS,
+        "seed": seed,
+    }
+
+
+def arguments_for_testing(
+    cfg: CfgNode, dataset_name: str | Sequence[str], mapper: Any = None
+) -> dict[str, Any]:
+    """Arguments of ``build_detection_test_loader``.
+
+    Args:
+        cfg: read are ``DATALOADER``, and ``DATASETS`` for files of proposals.
+        dataset_name: one dataset or several.
+        mapper: by default ``DatasetMapper(cfg, is_train=False)``.
+
+    Raises:
+        ValueError: if the model needs proposals, and a dataset is none of ``DATASETS.TEST``.
+    """
+    names = [dataset_name] if isinstance(dataset_name, str) else list(dataset_name)
+    return {
+        "dataset": get_detection_dataset_dicts(
+            names,
+            filter_empty=False,
+            proposal_files=_test_proposals(cfg, names) if cfg.MODEL.LOAD_PROPOSALS else None,
+        ),
+        "mapper": DatasetMapper(cfg, is_train=False) if mapper is None else mapper,
+        "num_workers": cfg.DATALOADER.NUM_WORKERS,
+    }
+
+
+def _train_sampler(cfg: CfgNode, dataset: Any, seed: int | None) -> Any:
+    name = cfg.DATALOADER.SAMPLER_TRAIN
+    if name == "TrainingSampler":
+        return TrainingSampler(len(dataset), seed=seed)
+    if name == "RepeatFactorTrainingSampler":
+        factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
+            dataset, cfg.DATALOADER.REPEAT_THRESHOLD, sqrt=cfg.DATALOADER.REPEAT_SQRT
+        )
+        return RepeatFactorTrainingSampler(factors, seed=seed)
+    raise ValueError(
+        f"DATALOADER.SAMPLER_TRAIN is {name!r}; known are TrainingSampler and "
+        "RepeatFactorTrainingSampler. Pass another as sampler="
+    )
+
+
+def _test_proposals(cfg: CfgNode, names: Sequence[str]) -> list[str]:
+    known = dict(zip(cfg.DATASETS.TEST, cfg.DATASETS.PROPOSAL_FILES_TEST, strict=True))
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(
+            f"there are no proposals for {', '.join(unknown)}: name it in DATASETS.TEST, and its "
+            "file in DATASETS.PROPOSAL_FILES_TEST"
+        )
+    return [known[name] for name in names]
