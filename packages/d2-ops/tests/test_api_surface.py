@@ -13,6 +13,9 @@ def test_public_names_are_exactly_these() -> None:
         "batched_nms_rotated",
         "box_iou_rotated",
         "build_info",
+        "ciou_loss",
+        "diou_loss",
+        "giou_loss",
         "host",
         "load_library",
         "match_anchors",
@@ -30,6 +33,8 @@ def test_public_names_are_exactly_these() -> None:
         "roi_align",
         "roi_align_rotated",
         "roi_pool",
+        "sigmoid_focal_loss",
+        "smooth_l1_loss",
     ]
 
 
@@ -53,6 +58,11 @@ def test_documented_parameters_are_kept() -> None:
     assert parameters(d2_ops.pairwise_giou) == ["boxes1", "boxes2"]
     matching = ["thresholds", "labels", "allow_low_quality_matches"]
     assert parameters(d2_ops.match_anchors) == ["gt_boxes", "anchors", *matching]
+    for loss in (d2_ops.giou_loss, d2_ops.diou_loss, d2_ops.ciou_loss):
+        assert parameters(loss) == ["boxes1", "boxes2", "reduction", "eps"]
+    assert parameters(d2_ops.smooth_l1_loss) == ["input", "target", "beta", "reduction"]
+    focal = ["inputs", "targets", "alpha", "gamma", "reduction"]
+    assert parameters(d2_ops.sigmoid_focal_loss) == focal
     assert parameters(d2_ops.paste_masks_in_image) == ["masks", "boxes", "image_shape", "threshold"]
     settings = ["output_size", "spatial_scale", "sampling_ratio", "aligned"]
     assert parameters(d2_ops.roi_align) == ["input", "boxes", *settings]

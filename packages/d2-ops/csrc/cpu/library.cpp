@@ -57,4 +57,8 @@ D2_OPS_LIBRARY(m) {
       "-> (Tensor, Tensor)");
   m.def("roi_pool_backward(Tensor grad, Tensor argmax, Tensor boxes, SymInt[] input_sizes) -> Tensor");
   m.def("paste_masks_in_image(Tensor masks, Tensor boxes, SymInt height, SymInt width, float threshold) -> Tensor");
+  m.def("sigmoid_focal_loss(Tensor inputs, Tensor targets, float alpha, float gamma) -> Tensor");
+  m.def("sigmoid_focal_loss_sum(Tensor inputs, Tensor targets, float alpha, float gamma) -> Tensor");
+  m.def(
+      "sigmoid_focal_loss_backward(Tensor grad, Tensor inputs, Tensor targets, float alpha, float gamma) -> Tensor");
 }

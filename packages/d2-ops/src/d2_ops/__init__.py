@@ -7,6 +7,7 @@ from ._lazy import lazy_names
 if TYPE_CHECKING:
     from . import host, memory, overlay
     from ._box_iou_rotated import box_iou_rotated
+    from ._box_losses import ciou_loss, diou_loss, giou_loss, smooth_l1_loss
     from ._build_info import build_info
     from ._match_anchors import match_anchors
     from ._multilevel_roi_align import (
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ._roi_align import ROIAlign, roi_align
     from ._roi_align_rotated import ROIAlignRotated, roi_align_rotated
     from ._roi_pool import ROIPool, roi_pool
+    from ._sigmoid_focal_loss import sigmoid_focal_loss
 
 __all__ = [
     "ROIAlign",
@@ -32,6 +34,9 @@ __all__ = [
     "batched_nms_rotated",
     "box_iou_rotated",
     "build_info",
+    "ciou_loss",
+    "diou_loss",
+    "giou_loss",
     "host",
     "load_library",
     "match_anchors",
@@ -49,6 +54,8 @@ __all__ = [
     "roi_align",
     "roi_align_rotated",
     "roi_pool",
+    "sigmoid_focal_loss",
+    "smooth_l1_loss",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -62,6 +69,9 @@ __getattr__, __dir__ = lazy_names(
         "batched_nms_rotated": "_nms",
         "box_iou_rotated": "_box_iou_rotated",
         "build_info": "_build_info",
+        "ciou_loss": "_box_losses",
+        "diou_loss": "_box_losses",
+        "giou_loss": "_box_losses",
         "host": None,
         "load_library": "_operators",
         "match_anchors": "_match_anchors",
@@ -79,5 +89,7 @@ __getattr__, __dir__ = lazy_names(
         "roi_align": "_roi_align",
         "roi_align_rotated": "_roi_align_rotated",
         "roi_pool": "_roi_pool",
+        "sigmoid_focal_loss": "_sigmoid_focal_loss",
+        "smooth_l1_loss": "_box_losses",
     },
 )

@@ -13,6 +13,7 @@ from . import (  # noqa: F401 - imported for that effect
     _roi_align,
     _roi_align_rotated,
     _roi_pool,
+    _sigmoid_focal_loss,
 )
 from ._library import LoadedLibraries, load
 
