@@ -5,6 +5,8 @@ import d2_ops
 
 def test_public_names_are_exactly_these() -> None:
     assert sorted(d2_ops.__all__) == [
+        "DeformConv",
+        "ModulatedDeformConv",
         "ROIAlign",
         "ROIAlignRotated",
         "ROIPool",
@@ -14,6 +16,7 @@ def test_public_names_are_exactly_these() -> None:
         "box_iou_rotated",
         "build_info",
         "ciou_loss",
+        "deform_conv2d",
         "diou_loss",
         "giou_loss",
         "host",
@@ -69,4 +72,9 @@ def test_documented_parameters_are_kept() -> None:
     assert parameters(d2_ops.ROIAlign) == settings
     assert parameters(d2_ops.roi_align_rotated) == ["input", "boxes", *settings[:3]]
     assert parameters(d2_ops.ROIAlignRotated) == settings[:3]
+    steps = ["stride", "padding", "dilation"]
+    assert parameters(d2_ops.deform_conv2d) == ["input", "offset", "weight", "bias", *steps, "mask"]
+    layer = ["in_channels", "out_channels", "kernel_size", *steps, "groups", "deformable_groups"]
+    layer += ["bias", "norm", "activation"]
+    assert parameters(d2_ops.DeformConv) == parameters(d2_ops.ModulatedDeformConv) == layer
     assert parameters(d2_ops.memory.retry_if_cuda_oom) == ["func"]

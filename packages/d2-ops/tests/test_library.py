@@ -54,7 +54,8 @@ def test_cuda_operators_load_wherever_torch_and_the_wheel_have_cuda() -> None:
     assert info["cuda_library"] is not None, info["cuda_missing_because"]
     suppression = ("nms", "batched_nms", "nms_rotated", "batched_nms_rotated", "box_iou_rotated")
     pooling = [f"roi_align{kind}{way}" for kind in ("", "_rotated") for way in ("", "_backward")]
-    for name in (*suppression, *pooling, "paste_masks_in_image"):
+    convolution = [f"deform_conv2d{way}" for way in ("", "_backward_sampling", "_backward_weight")]
+    for name in (*suppression, *pooling, *convolution, "paste_masks_in_image"):
         assert torch._C._dispatch_has_kernel_for_dispatch_key(f"d2_ops::{name}", "CUDA")
 
 

@@ -56,6 +56,17 @@ D2_OPS_LIBRARY(m) {
       "roi_pool(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, SymInt pooled_width) "
       "-> (Tensor, Tensor)");
   m.def("roi_pool_backward(Tensor grad, Tensor argmax, Tensor boxes, SymInt[] input_sizes) -> Tensor");
+  m.def(
+      "deform_conv2d(Tensor input, Tensor offset, Tensor? mask, Tensor weight, int stride_h, int stride_w, "
+      "int pad_h, int pad_w, int dilation_h, int dilation_w) -> Tensor");
+  // Gradients of input, offset and mask (empty without a mask).
+  m.def(
+      "deform_conv2d_backward_sampling(Tensor grad, Tensor input, Tensor offset, Tensor? mask, Tensor weight, "
+      "int stride_h, int stride_w, int pad_h, int pad_w, int dilation_h, int dilation_w) -> "
+      "(Tensor, Tensor, Tensor)");
+  m.def(
+      "deform_conv2d_backward_weight(Tensor grad, Tensor input, Tensor offset, Tensor? mask, Tensor weight, "
+      "int stride_h, int stride_w, int pad_h, int pad_w, int dilation_h, int dilation_w) -> Tensor");
   m.def("paste_masks_in_image(Tensor masks, Tensor boxes, SymInt height, SymInt width, float threshold) -> Tensor");
   m.def("sigmoid_focal_loss(Tensor inputs, Tensor targets, float alpha, float gamma) -> Tensor");
   m.def("sigmoid_focal_loss_sum(Tensor inputs, Tensor targets, float alpha, float gamma) -> Tensor");

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ._box_iou_rotated import box_iou_rotated
     from ._box_losses import ciou_loss, diou_loss, giou_loss, smooth_l1_loss
     from ._build_info import build_info
+    from ._deform_conv import DeformConv, ModulatedDeformConv, deform_conv2d
     from ._match_anchors import match_anchors
     from ._multilevel_roi_align import (
         assign_to_pyramid,
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ._sigmoid_focal_loss import sigmoid_focal_loss
 
 __all__ = [
+    "DeformConv",
+    "ModulatedDeformConv",
     "ROIAlign",
     "ROIAlignRotated",
     "ROIPool",
@@ -35,6 +38,7 @@ __all__ = [
     "box_iou_rotated",
     "build_info",
     "ciou_loss",
+    "deform_conv2d",
     "diou_loss",
     "giou_loss",
     "host",
@@ -61,6 +65,8 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "DeformConv": "_deform_conv",
+        "ModulatedDeformConv": "_deform_conv",
         "ROIAlign": "_roi_align",
         "ROIAlignRotated": "_roi_align_rotated",
         "ROIPool": "_roi_pool",
@@ -70,6 +76,7 @@ __getattr__, __dir__ = lazy_names(
         "box_iou_rotated": "_box_iou_rotated",
         "build_info": "_build_info",
         "ciou_loss": "_box_losses",
+        "deform_conv2d": "_deform_conv",
         "diou_loss": "_box_losses",
         "giou_loss": "_box_losses",
         "host": None,
