@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from d2_data import Metadata
 from d2_eval import CocoGroundTruth, evaluate_coco_results
+from d2_ops.host import polygons_to_rle
 
 
 @pytest.fixture
@@ -146,6 +147,104 @@ def test_average_precision_follows_its_definition(tmp_path_factory, truth, found
         assert curves.average_precision(iou=iou) == pytest.approx(expected, abs=1e-6)
 
 
+# The two implementations
+
+
+def assert_same_numbers(truth, results, task: str, **options) -> None:
+    official = evaluate_coco_results(truth, results, task, use_fast_impl=False, **options)
+    fast = evaluate_coco_results(truth, results, task, use_fast_impl=True, **options)
+    for name in ("precision", "recall", "scores", "iou_thresholds", "recall_thresholds"):
+        np.testing.assert_array_equal(getattr(fast, name), getattr(official, name), err_msg=name)
+    for name in ("task", "class_names", "areas", "max_detections"):
+        assert getattr(fast, name) == getattr(official, name)
+
+
+@pytest.fixture
+def scene(tmp_path):
+    """Build a dataset with crowds, and results near its objects with many equal scores."""
+
+    def build(seed: int, keypoints: int = 0) -> tuple[CocoGroundTruth, list[dict]]:
+        rng = np.random.default_rng(seed)
+        annotations, results = [], []
+        for number in range(60):
+            x, y, w, h = (int(v) for v in rng.integers(1, 60, 4))
+            place = {
+                "image_id": int(rng.integers(5)),
+                "category_id": int(rng.choice([2, 5, 9])),
+            }
+            triangle = [x, y, x + w, y, x + w, y + h]
+            annotation = {**place, "id": number, "bbox": [x, y, w, h], "area": w * h / 2}
+            annotation["segmentation"] = [triangle]
+            annotation["iscrowd"] = int(rng.random() < 0.1)
+            points = np.c_[rng.uniform(0, 100, (keypoints, 2)), rng.integers(0, 3, keypoints)]
+            annotation["keypoints"] = (points * [1, 1, rng.random() < 0.8]).ravel().tolist()
+            annotation["num_keypoints"] = sum(v > 0 for v in annotation["keypoints"][2::3])
+            annotations.append(annotation)
+            for _ in range(rng.integers(0, 5)):
+                box = np.maximum(rng.normal([x, y, w, h], 3), 1)
+                corners = (np.array(triangle) + rng.integers(-3, 4, 6)).tolist()
+                rle = polygons_to_rle([corners], 128, 128)
+                results.append(
+                    {
+                        **place,
+                        "bbox": box.tolist(),
+                        "segmentation": {**rle, "counts": rle["counts"].decode()},
+                        "keypoints": (points + rng.normal(0, 2, points.shape)).ravel().tolist(),
+                        "score": float(rng.integers(1, 9)) / 10,
+                    }
+                )
+        content = {
+            "images": [{"id": i, "height": 128, "width": 128} for i in (4, 2, 0, 1, 3)],
+            "categories": [{"id": i, "name": f"class {i}"} for i in (9, 2, 5)],
+            "annotations": annotations,
+        }
+        path = tmp_path / "scene.json"
+        path.write_text(json.dumps(content))
+        metadata = Metadata(
+            name="scene",
+            json_file=str(path),
+            thing_classes=["nine", "two"],  # category 5 is not evaluated
+            thing_dataset_id_to_contiguous_id={9: 0, 2: 1},
+        )
+        return CocoGroundTruth.load(metadata), results
+
+    return build
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("task", ["bbox", "segm"])
+def test_both_implementations_give_the_same_numbers(scene, task, seed):
+    truth, results = scene(seed)
+    assert_same_numbers(truth, results, task)
+    assert_same_numbers(truth, results, task, max_detections=2, image_ids=[3, 1, 77])
+    assert_same_numbers(truth, [], task)
+
+
+@pytest.mark.parametrize("left_out", [[], ["bbox"], ["bbox", "segmentation"]])
+@pytest.mark.parametrize("count", [3, 17])
+def test_both_implementations_give_the_same_numbers_for_keypoints(scene, count, left_out):
+    truth, results = scene(0, count)
+    del truth.coco.anns[0]["keypoints"], truth.coco.anns[0]["num_keypoints"]
+    for result in results:  # what is there decides about the detection's area
+        for field in left_out:
+            del result[field]
+    sigmas = np.linspace(0.02, 0.1, count)
+    assert_same_numbers(truth, results, "keypoints", kpt_oks_sigmas=sigmas)
+    assert_same_numbers(truth, [], "keypoints", kpt_oks_sigmas=sigmas, max_detections=1)
+
+
+@pytest.mark.parametrize("task", ["bbox", "segm"])
+def test_both_implementations_agree_on_real_annotations(shared_data, task):
+    folder = shared_data / "data" / "coco54"
+    truth = folder / "instances_coco54.json"
+    assert_same_numbers(truth, folder / f"fake{task}_coco54_results.json", task)
+
+
+def test_both_implementations_agree_on_real_keypoints(shared_data):
+    folder = shared_data / "data" / "keypoints" / "mmpose_coco"
+    assert_same_numbers(folder / "test_coco.json", folder / "jitter_results.json", "keypoints")
+
+
 # Properties
 
 
@@ -240,6 +339,20 @@ def test_an_unknown_category_is_named(json_file):
 def test_a_missing_field_is_named(json_file):
     with pytest.raises(ValueError, match="'segmentation'"):
         evaluate_coco_results(json_file, PERFECT, "segm")
+
+
+def test_a_score_that_is_not_finite_is_named(json_file):
+    with pytest.raises(ValueError, match="result 3 has the score nan"):
+        evaluate_coco_results(json_file, [*PERFECT, {**PERFECT[0], "score": math.nan}], "bbox")
+
+
+@pytest.mark.parametrize("use_fast_impl", [True, False])
+def test_a_mask_of_another_size_than_its_image_is_named(json_file, use_fast_impl):
+    mask = polygons_to_rle([[0, 0, 9, 0, 9, 9]], 100, 80)
+    for segmentation, message in [(mask, "100 x 80 .* 80 x 100"), ([[0, 0, 9, 0, 9, 9]], "list")]:
+        results = [{**PERFECT[0], "segmentation": segmentation}]
+        with pytest.raises(ValueError, match=message):
+            evaluate_coco_results(json_file, results, "segm", use_fast_impl=use_fast_impl)
 
 
 def test_an_unknown_task_is_named(json_file):

@@ -55,8 +55,8 @@ class COCOEvaluator(DatasetEvaluator):
             writes nothing.
         max_dets_per_image: most detections per image that count for boxes and masks, by default
             100. Keypoints always count 20.
-        use_fast_impl: accepted for compatibility; there is one implementation, whose numbers are
-            the official ones.
+        use_fast_impl: compute with the kernels of d2-ops; False computes with pycocotools. The
+            numbers are the same to the last bit.
         kpt_oks_sigmas: per keypoint the tolerance of the keypoint similarity; empty uses COCO's.
         allow_cached_coco: whether a conversion kept in ``output_dir`` by an earlier run may be
             used.
@@ -86,6 +86,7 @@ class COCOEvaluator(DatasetEvaluator):
             raise ValueError(f"max_dets_per_image is at least 1, got {max_dets_per_image}")
         self._max_dets_per_image = max_dets_per_image
         self._kpt_oks_sigmas = tuple(kpt_oks_sigmas)
+        self._use_fast_impl = use_fast_impl
         self._distributed = distributed
         self._output_dir = None if output_dir is None else Path(output_dir)
         self._ground_truth = CocoGroundTruth.load(
@@ -218,6 +219,7 @@ class COCOEvaluator(DatasetEvaluator):
                     max_detections=None if task == "keypoints" else self._max_dets_per_image,
                     kpt_oks_sigmas=self._kpt_oks_sigmas,
                     image_ids=image_ids,
+                    use_fast_impl=self._use_fast_impl,
                 )
                 results[task] = _scores(self.curves[task])
             else:

@@ -1,4 +1,4 @@
-"""COCO's average precision, computed by pycocotools and kept with its curves.
+"""COCO's average precision, kept with its curves.
 
 Source: Lin et al., "Microsoft COCO: Common Objects in Context", 2014;
 https://cocodataset.org/#detection-eval and https://cocodataset.org/#keypoints-eval.
@@ -6,23 +6,19 @@ https://cocodataset.org/#detection-eval and https://cocodataset.org/#keypoints-e
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import io
-import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import attrs
 import numpy as np
-from pycocotools.cocoeval import COCOeval
+from pycocotools.cocoeval import Params
 
 from d2_data.annotation_file import read_json
+from d2_eval.coco_fast import fast_precision_recall
 from d2_eval.coco_ground_truth import CocoGroundTruth
-
-_logger = logging.getLogger(__name__)
+from d2_eval.coco_official import official_precision_recall
 
 Task = Literal["bbox", "segm", "keypoints"]
 
@@ -169,6 +165,7 @@ def evaluate_coco_results(
     max_detections: int | None = None,
     kpt_oks_sigmas: Sequence[float] = (),
     image_ids: Sequence[int] | None = None,
+    use_fast_impl: bool = True,
 ) -> CocoCurves:
     """Match COCO results with annotations and compute precision and recall.
 
@@ -181,10 +178,12 @@ def evaluate_coco_results(
         max_detections: most detections per image that count, by default 100 (20 for keypoints).
         kpt_oks_sigmas: per keypoint the tolerance of COCO's similarity; empty uses COCO's 17.
         image_ids: evaluate only these images.
+        use_fast_impl: False computes with pycocotools. The numbers are the same.
 
     Raises:
-        ValueError: if a result belongs to an unknown image or category, lacks a field, or the
-            number of keypoints, sigmas and annotated keypoints differ.
+        ValueError: if a result belongs to an unknown image or category, lacks a field, has a score
+            that is not finite or a mask of another size than its image, or the number of
+            keypoints, sigmas and annotated keypoints differ.
     """
     if task not in TASKS:
         raise ValueError(f"task is one of {TASKS}, got {task!r}")
@@ -197,36 +196,42 @@ def evaluate_coco_results(
         read_json(results) if isinstance(results, str | os.PathLike) else results
     )
     _check_results(truth, entries, task)
-    evaluation = COCOeval(truth.coco, _load_results(truth, entries, task), iouType=task)
-    parameters = evaluation.params
-    parameters.catIds = list(truth.category_ids)
-    if image_ids is not None:
-        parameters.imgIds = list(image_ids)
+    parameters = _parameters(truth, task, max_detections, image_ids)
     if task == "keypoints":
         parameters.kpt_oks_sigmas = _sigmas(truth, entries, kpt_oks_sigmas, parameters)
-        if max_detections is not None:
-            parameters.maxDets = [max_detections]
-    elif max_detections is not None:
-        parameters.maxDets = sorted(
-            {min(limit, max_detections) for limit in (1, 10, max_detections)}
-        )
-    with _quietly():
-        evaluation.evaluate()
-        evaluation.accumulate()
-    # evaluate() has sorted the categories; go back to the model's order.
-    order = [evaluation.params.catIds.index(number) for number in truth.category_ids]
-    precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]
+        _complete_keypoints(truth, len(parameters.kpt_oks_sigmas))
+    evaluate = fast_precision_recall if use_fast_impl else official_precision_recall
     return CocoCurves(
-        task=task,
-        class_names=truth.class_names,
-        precision=precision[:, :, order],
-        recall=recall[:, order],
-        scores=evaluation.eval["scores"][:, :, order],
+        task,
+        truth.class_names,
+        *evaluate(truth, entries, parameters),
         iou_thresholds=np.asarray(parameters.iouThrs),
         recall_thresholds=np.asarray(parameters.recThrs),
         areas=tuple(parameters.areaRngLbl),
-        max_detections=tuple(evaluation.params.maxDets),
+        max_detections=tuple(parameters.maxDets),
     )
+
+
+def _parameters(
+    truth: CocoGroundTruth,
+    task: Task,
+    max_detections: int | None,
+    image_ids: Sequence[int] | None,
+) -> Params:
+    """pycocotools' settings for a task."""
+    parameters = Params(task)
+    parameters.imgIds = sorted(truth.coco.imgs) if image_ids is None else list(image_ids)
+    if max_detections is not None:
+        limits = (max_detections,) if task == "keypoints" else (1, 10, max_detections)
+        parameters.maxDets = sorted({min(limit, max_detections) for limit in limits})
+    return parameters
+
+
+def _complete_keypoints(truth: CocoGroundTruth, count: int) -> None:
+    """Give objects without keypoints the unlabelled ones that pycocotools expects."""
+    for annotation in truth.coco.anns.values():
+        points = annotation.setdefault("keypoints", [0] * (3 * count))
+        annotation.setdefault("num_keypoints", sum(v > 0 for v in points[2::3]))
 
 
 def _mean_percent(values: np.ndarray) -> float:
@@ -256,22 +261,26 @@ def _check_results(truth: CocoGroundTruth, results: Sequence[dict[str, Any]], ta
                 f"result {index} has category_id {result['category_id']!r}, which {truth.name!r} "
                 f"does not declare (declared: {sorted(categories)[:12]}…)"
             )
+        if not math.isfinite(result["score"]):
+            raise ValueError(f"result {index} has the score {result['score']}, must be finite")
+        if task == "segm":
+            _check_mask_size(index, result, truth.coco.imgs[result["image_id"]])
 
 
-def _load_results(truth: CocoGroundTruth, results: Sequence[dict[str, Any]], task: Task) -> Any:
-    """pycocotools' index of the results; it writes into the entries, so they are copied."""
-    entries = [dict(result) for result in results]
-    if task == "segm":
-        # With a box present pycocotools would take its area for the mask's.
-        for entry in entries:
-            entry.pop("bbox", None)
-    with _quietly():
-        if entries:
-            return truth.coco.loadRes(entries)
-        empty = copy.copy(truth.coco)
-        empty.dataset = {**truth.coco.dataset, "annotations": []}
-        empty.createIndex()
-        return empty
+def _check_mask_size(index: int, result: Mapping[str, Any], image: Mapping[str, Any]) -> None:
+    segmentation = result["segmentation"]
+    if not isinstance(segmentation, Mapping):
+        raise ValueError(
+            f"result {index} has a segmentation of type {type(segmentation).__name__}; results "
+            'hold masks as run lengths: {"size": [height, width], "counts": …}'
+        )
+    size = list(segmentation["size"])
+    wanted = [image.get("height", size[0]), image.get("width", size[1])]
+    if size != wanted:
+        raise ValueError(
+            f"result {index} has a mask of {size[0]} x {size[1]} pixels, but image "
+            f"{result['image_id']!r} has {wanted[0]} x {wanted[1]}"
+        )
 
 
 def _sigmas(
@@ -294,14 +303,3 @@ def _sigmas(
             "length"
         )
     return sigmas
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Send what pycocotools prints to the log."""
-    output = io.StringIO()
-    with contextlib.redirect_stdout(output):
-        yield
-    for line in output.getvalue().splitlines():
-        if line.strip():
-            _logger.debug("pycocotools: %s", line)
