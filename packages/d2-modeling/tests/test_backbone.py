@@ -183,3 +183,12 @@ def test_a_custom_backbone_promises_no_divisibility() -> None:
             return {"out": ShapeSpec(channels=3, stride=1)}
 
     assert (Toy().size_divisibility, Toy().padding_constraints) == (0, {})
+
+
+def test_a_top_block_needs_a_feature_that_exists() -> None:
+    with torch.device("meta"):
+        resnet = ResNet(
+            BasicStem(), ResNet.make_default_stages(18), out_features=["res2", "res3", "res4"]
+        )
+        with pytest.raises(ValueError, match="top block of FPN wants feature 'p5'"):
+            FPN(resnet, ["res2", "res3", "res4"], 8, top_block=LastLevelMaxPool())

@@ -21,9 +21,9 @@ from d2_modeling import (
 from d2_modeling.backbone import build_resnet_fpn_backbone
 
 SHAPES = {
-    "p2": ShapeSpec(channels=8, stride=4),
-    "p3": ShapeSpec(channels=8, stride=8),
-    "wide": ShapeSpec(channels=16, stride=16),
+    "p4": ShapeSpec(channels=8, stride=16),
+    "p5": ShapeSpec(channels=8, stride=32),
+    "wide": ShapeSpec(channels=16, stride=64),
 }
 
 
@@ -34,11 +34,11 @@ def cfg() -> CfgNode:
     model = cfg.MODEL
     model.DEVICE = "cpu"
     model.BACKBONE.NAME = "build_resnet_fpn_backbone"
-    model.RESNETS.OUT_FEATURES = model.FPN.IN_FEATURES = ["res2", "res3"]
+    model.RESNETS.OUT_FEATURES = model.FPN.IN_FEATURES = ["res4", "res5"]
     model.RESNETS.RES2_OUT_CHANNELS = 16
     model.RESNETS.STEM_OUT_CHANNELS = model.RESNETS.WIDTH_PER_GROUP = 4
     model.FPN.OUT_CHANNELS = 8
-    model.RPN.IN_FEATURES = model.ROI_HEADS.IN_FEATURES = ["p2", "p3"]
+    model.RPN.IN_FEATURES = model.ROI_HEADS.IN_FEATURES = ["p4", "p5"]
     model.ROI_HEADS.NAME = "StandardROIHeads"
     model.ROI_HEADS.NUM_CLASSES = 3
     model.ROI_BOX_HEAD.NAME = "FastRCNNConvFCHead"
@@ -168,15 +168,16 @@ def test_without_cuda_the_remedy_is_named(cfg: CfgNode) -> None:
 
 def test_a_retinanet_pyramid_needs_the_last_stage(cfg: CfgNode) -> None:
     cfg.MODEL.BACKBONE.NAME = "build_retinanet_resnet_fpn_backbone"
+    cfg.MODEL.RESNETS.OUT_FEATURES = ["res3", "res4"]
     with pytest.raises(ValueError, match="need 'res5'"):
         build_backbone(cfg)
 
 
 def test_feature_maps_of_a_shared_head_have_one_width(cfg: CfgNode) -> None:
-    shapes = [SHAPES["p3"], SHAPES["wide"]]
+    shapes = [SHAPES["p5"], SHAPES["wide"]]
     assert build_anchor_generator(cfg, shapes).num_anchors == [15, 15]
     with pytest.raises(ValueError, match="equal width"):
         build_rpn_head(cfg, shapes)
-    cfg.MODEL.ROI_HEADS.IN_FEATURES = ["p3", "wide"]
+    cfg.MODEL.ROI_HEADS.IN_FEATURES = ["p5", "wide"]
     with pytest.raises(ValueError, match="one width"):
         build_roi_heads(cfg, SHAPES)

@@ -24,6 +24,7 @@ CONFIGS = [
     "COCO-Keypoints/keypoint_rcnn_R_50_FPN_1x.yaml",
     "COCO-PanopticSegmentation/panoptic_fpn_R_50_1x.yaml",
     "LVISv1-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml",
+    "Misc/cascade_mask_rcnn_R_50_FPN_1x.yaml",
     "Misc/mask_rcnn_R_50_FPN_1x_cls_agnostic.yaml",
     "Misc/mask_rcnn_R_50_FPN_3x_gn.yaml",
     "Misc/semantic_R_50_FPN_1x.yaml",

@@ -101,3 +101,25 @@ def match_boxes(
         matcher.allow_low_quality_matches,
     )
     return matches.matched_idxs, matches.labels
+
+
+def classes_of_matches(
+    matched_idxs: Tensor, matched_labels: Tensor, gt_classes: Tensor, num_classes: int
+) -> Tensor:
+    """The class of each prediction out of its match.
+
+    Args:
+        matched_idxs: (N,) index of each prediction's ground truth, see `Matcher`.
+        matched_labels: (N,) label of the match: 1, 0 or -1.
+        gt_classes: (M,) class of each ground truth; M may be 0.
+        num_classes: the class of the background.
+
+    Returns:
+        (N,) int64: ``num_classes`` for background, -1 for ignored.
+    """
+    if gt_classes.numel() == 0:
+        return torch.full_like(matched_idxs, num_classes)
+    classes = gt_classes[matched_idxs]
+    classes[matched_labels == 0] = num_classes
+    classes[matched_labels == -1] = -1
+    return classes

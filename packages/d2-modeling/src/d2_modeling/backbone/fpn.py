@@ -69,8 +69,8 @@ class FPN(Backbone):
         square_pad: if positive, inputs are to be padded to squares of this size.
 
     Raises:
-        ValueError: if strides do not double, a feature is missing or ``fuse_type`` is
-            unknown.
+        ValueError: if strides do not double, a feature is missing (also the one that the
+            top block wants) or ``fuse_type`` is unknown.
 
     Source: Lin et al., "Feature Pyramid Networks", 2017.
     """
@@ -106,6 +106,12 @@ class FPN(Backbone):
         self._out_feature_strides = {
             f"p{stage}": stride for stage, stride in zip(stages, strides, strict=True)
         }
+        sources = [*shapes, *self._out_feature_strides]
+        if top_block is not None and self.top_block.in_feature not in sources:
+            raise ValueError(
+                f"the top block of FPN wants feature {self.top_block.in_feature!r}; "
+                f"there are {sources}"
+            )
         for extra in range(top_block.num_levels if self.top_block is not None else 0):  # type: ignore[union-attr,arg-type]  # documented attribute
             self._out_feature_strides[f"p{stages[-1] + extra + 1}"] = 2 ** (stages[-1] + extra + 1)
         self._out_features = list(self._out_feature_strides)

@@ -19,7 +19,7 @@ from ..events import active_event_storage
 from ..focal_loss import dense_focal_loss
 from ..layers import cat
 from ..layers.shape_spec import select_shapes
-from ..matcher import Matcher, match_boxes
+from ..matcher import Matcher, classes_of_matches, match_boxes
 from ..postprocessing import detector_postprocess
 from .box_pictures import put_box_picture
 from .build import META_ARCH_REGISTRY
@@ -165,15 +165,13 @@ class RetinaNet(DenseDetector):
             matched_idxs, matched_labels = match_boxes(
                 self.anchor_matcher, gt.gt_boxes, all_anchors
             )
+            labels.append(
+                classes_of_matches(matched_idxs, matched_labels, gt.gt_classes, self.num_classes)
+            )
             if len(gt) == 0:
-                labels.append(torch.full_like(matched_idxs, self.num_classes))
                 boxes.append(torch.zeros_like(all_anchors.tensor))
-                continue
-            image_labels = gt.gt_classes[matched_idxs]
-            image_labels[matched_labels == 0] = self.num_classes
-            image_labels[matched_labels == -1] = -1
-            labels.append(image_labels)
-            boxes.append(gt.gt_boxes.tensor[matched_idxs])
+            else:
+                boxes.append(gt.gt_boxes.tensor[matched_idxs])
         return labels, boxes
 
     def losses(

@@ -11,6 +11,7 @@ from .build import (
     build_mask_head,
     build_roi_heads,
 )
+from .cascade_rcnn import CascadeROIHeads
 from .fast_rcnn import FastRCNNOutputLayers
 from .fast_rcnn_inference import fast_rcnn_inference
 from .keypoint_head import (
@@ -39,6 +40,7 @@ __all__ = [
     "ROI_MASK_HEAD_REGISTRY",
     "BaseKeypointRCNNHead",
     "BaseMaskRCNNHead",
+    "CascadeROIHeads",
     "FastRCNNConvFCHead",
     "FastRCNNOutputLayers",
     "KRCNNConvDeconvUpsampleHead",

@@ -14,7 +14,7 @@ from d2_structures import Boxes, ImageList, Instances
 
 from ..events import active_event_storage
 from ..layers import ShapeSpec
-from ..matcher import Matcher, match_boxes
+from ..matcher import Matcher, classes_of_matches, match_boxes
 from ..poolers import ROIPooler
 from ..proposal_generator.proposal_utils import add_ground_truth_to_proposals
 from ..sampling import subsample_labels
@@ -76,7 +76,7 @@ class ROIHeads(nn.Module, metaclass=ABCMeta):
         sampled = [
             self._label_and_sample_image(*pair) for pair in zip(proposals, targets, strict=True)
         ]
-        _report_sample(sampled, self.num_classes)
+        report_sample(sampled, self.num_classes)
         return sampled
 
     def _label_and_sample_image(self, proposals: Instances, targets: Instances) -> Instances:
@@ -108,12 +108,7 @@ class ROIHeads(nn.Module, metaclass=ABCMeta):
         Returns:
             (S,) drawn indices, foreground first, and (S,) their classes.
         """
-        if gt_classes.numel() > 0:
-            classes = gt_classes[matched_idxs]
-            classes[matched_labels == 0] = self.num_classes
-            classes[matched_labels == -1] = -1
-        else:
-            classes = torch.full_like(matched_idxs, self.num_classes)
+        classes = classes_of_matches(matched_idxs, matched_labels, gt_classes, self.num_classes)
         foreground, background = subsample_labels(
             classes, self.batch_size_per_image, self.positive_fraction, self.num_classes
         )
@@ -156,7 +151,8 @@ class ROIHeads(nn.Module, metaclass=ABCMeta):
         }
 
 
-def _report_sample(sampled: Sequence[Instances], num_classes: int) -> None:
+def report_sample(sampled: Sequence[Instances], num_classes: int) -> None:
+    """Put the mean numbers of foreground and background proposals into the event storage."""
     storage = active_event_storage()
     if storage is None or not sampled:
         return
@@ -208,7 +204,7 @@ class StandardROIHeads(ROIHeads):
         super().__init__(**kwargs)
         self.in_features = self.box_in_features = list(box_in_features)
         self.box_pooler = box_pooler
-        self.box_head = box_head
+        self.box_head: Any = box_head
         self.box_predictor: Any = box_predictor
         self.mask_on = mask_in_features is not None
         if mask_in_features is not None:
@@ -243,7 +239,7 @@ class StandardROIHeads(ROIHeads):
         if targets is None:
             raise ValueError("the ROI heads want targets while training, got None")
         proposals = self.label_and_sample_proposals(proposals, targets)
-        losses = self._box_losses(features, proposals)
+        losses = self._box_losses(features, proposals, targets)
         if self.mask_on or self.keypoint_on:
             foreground, _ = select_foreground_proposals(proposals, self.num_classes)
             losses.update(self._forward_mask(features, foreground))
@@ -292,8 +288,12 @@ class StandardROIHeads(ROIHeads):
         return detections
 
     def _box_losses(
-        self, features: Mapping[str, Tensor], proposals: Sequence[Instances]
+        self,
+        features: Mapping[str, Tensor],
+        proposals: Sequence[Instances],
+        targets: Sequence[Instances],
     ) -> dict[str, Tensor]:
+        """Losses of the box head for labelled proposals; subclasses may label anew."""
         predictions = self._predict_boxes(features, proposals)
         losses: dict[str, Tensor] = self.box_predictor.losses(predictions, proposals)
         if self.train_on_pred_boxes:

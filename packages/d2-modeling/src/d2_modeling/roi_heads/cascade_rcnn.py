@@ -1,0 +1,232 @@
+"""ROI heads that refine boxes in several stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from d2_config import CfgNode, configurable
+from d2_structures import Boxes, Instances
+
+from ..box_regression import Box2BoxTransform
+from ..events import active_event_storage
+from ..layers import ShapeSpec
+from ..matcher import Matcher, classes_of_matches, match_boxes
+from ..poolers import ROIPooler
+from .build import ROI_HEADS_REGISTRY, build_box_head
+from .fast_rcnn import FastRCNNOutputLayers, Predictions
+from .fast_rcnn_inference import fast_rcnn_inference
+from .region_pooling import build_region_pooler
+from .roi_heads import StandardROIHeads, report_sample
+
+
+@ROI_HEADS_REGISTRY.register()
+class CascadeROIHeads(StandardROIHeads):
+    """Box heads in a row: each regresses the boxes of the one before, and is more demanding.
+
+    Args:
+        box_in_features: names of the feature maps for the box heads.
+        box_pooler: extracts the region features of every stage.
+        box_heads: network of each stage on them.
+        box_predictors: predictions of each stage; their box regression has to be class
+            agnostic.
+        proposal_matchers: for each stage, labels its boxes by their overlap with ground
+            truth.
+        **kwargs: arguments of `StandardROIHeads`, except for its box head's and matcher.
+
+    Raises:
+        ValueError: if there are not as many heads, predictors and matchers, or an argument
+            makes no sense here.
+
+    Source: Cai & Vasconcelos, "Cascade R-CNN", 2018.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        box_in_features: Sequence[str],
+        box_pooler: ROIPooler,
+        box_heads: Sequence[nn.Module],
+        box_predictors: Sequence[nn.Module],
+        proposal_matchers: Sequence[Matcher],
+        **kwargs: Any,
+    ) -> None:
+        counts = (len(box_heads), len(box_predictors), len(proposal_matchers))
+        if len(set(counts)) != 1 or counts[0] == 0:
+            raise ValueError(
+                "a cascade wants as many box_heads as box_predictors and proposal_matchers, "
+                f"at least one; got {counts}"
+            )
+        if "proposal_matcher" in kwargs:
+            raise ValueError("a cascade takes proposal_matchers instead of proposal_matcher")
+        if kwargs.get("train_on_pred_boxes", False):
+            raise ValueError("train_on_pred_boxes is not for cascades; leave it False")
+        super().__init__(
+            box_in_features=box_in_features,
+            box_pooler=box_pooler,
+            box_head=nn.ModuleList(box_heads),
+            box_predictor=nn.ModuleList(box_predictors),
+            proposal_matcher=proposal_matchers[0],
+            **kwargs,
+        )
+        self.proposal_matchers = list(proposal_matchers)
+        self.num_cascade_stages = len(box_heads)
+
+    def _box_losses(
+        self,
+        features: Mapping[str, Tensor],
+        proposals: Sequence[Instances],
+        targets: Sequence[Instances],
+    ) -> dict[str, Tensor]:
+        """The losses of every stage, named ``…_stage0`` and so on."""
+        losses: dict[str, Tensor] = {}
+        boxes: Sequence[Tensor] = ()
+        for stage, predictor in enumerate(self.box_predictor):
+            with _event_scope(f"stage{stage}"):
+                if stage > 0:
+                    proposals = self._label_boxes(boxes, proposals, targets, stage)
+                predictions = self._run_stage(features, proposals, stage)
+                stage_losses = predictor.losses(predictions, proposals)
+            losses |= {f"{name}_stage{stage}": loss for name, loss in stage_losses.items()}
+            boxes = predictor.predict_boxes(predictions, proposals)
+        return losses
+
+    def _detect(
+        self, features: Mapping[str, Tensor], proposals: Sequence[Instances]
+    ) -> list[Instances]:
+        """Boxes of the last stage with the mean scores of all stages."""
+        scores: list[Sequence[Tensor]] = []
+        boxes: Sequence[Tensor] = ()
+        for stage, predictor in enumerate(self.box_predictor):
+            if stage > 0:
+                proposals = [
+                    _clipped_proposals(image_boxes, image.image_size)
+                    for image_boxes, image in zip(boxes, proposals, strict=True)
+                ]
+            predictions = self._run_stage(features, proposals, stage)
+            scores.append(predictor.predict_probs(predictions, proposals))
+            boxes = predictor.predict_boxes(predictions, proposals)
+        last = self.box_predictor[-1]
+        detections, _ = fast_rcnn_inference(
+            boxes,
+            [torch.stack(image_scores).mean(dim=0) for image_scores in zip(*scores, strict=True)],
+            [image.image_size for image in proposals],
+            last.test_score_thresh,
+            last.test_nms_thresh,
+            last.test_topk_per_image,
+        )
+        return detections
+
+    def _run_stage(
+        self, features: Mapping[str, Tensor], proposals: Sequence[Instances], stage: int
+    ) -> Predictions:
+        pooled = self.box_pooler(
+            [features[name] for name in self.box_in_features],
+            [image.proposal_boxes for image in proposals],
+        )
+        # Every stage trains its own head in full, but the features get the mean of what the
+        # stages want of them.
+        scaled = _ScaledGradient.apply(pooled, 1.0 / self.num_cascade_stages)
+        predictions: Predictions = self.box_predictor[stage](self.box_head[stage](scaled))
+        return predictions
+
+    @torch.no_grad()
+    def _label_boxes(
+        self,
+        boxes: Sequence[Tensor],
+        proposals: Sequence[Instances],
+        targets: Sequence[Instances],
+        stage: int,
+    ) -> list[Instances]:
+        """The boxes of the stage before as labelled proposals of this one; none is drawn."""
+        labelled = []
+        for image_boxes, image, gt in zip(boxes, proposals, targets, strict=True):
+            refined = _clipped_proposals(image_boxes, image.image_size)
+            refined = refined[refined.proposal_boxes.nonempty()]
+            matched_idxs, matched_labels = match_boxes(
+                self.proposal_matchers[stage], gt.gt_boxes, refined.proposal_boxes
+            )
+            refined.gt_classes = classes_of_matches(
+                matched_idxs, matched_labels, gt.gt_classes, self.num_classes
+            )
+            if len(gt) > 0:
+                refined.gt_boxes = gt.gt_boxes[matched_idxs]
+            labelled.append(refined)
+        report_sample(labelled, self.num_classes)
+        return labelled
+
+    @classmethod
+    def from_config(
+        cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec] | None = None
+    ) -> dict[str, Any]:
+        """The constructor's arguments out of a config and the backbone's output shapes."""
+        arguments = super().from_config(cfg, input_shape)
+        del arguments["proposal_matcher"]
+        return arguments
+
+    @classmethod
+    def _init_box_head(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
+        options = cfg.MODEL.ROI_BOX_CASCADE_HEAD
+        _check_config(cfg)
+        pooler, pooled_shape = build_region_pooler(cfg, cfg.MODEL.ROI_BOX_HEAD, input_shape)
+        heads = [build_box_head(cfg, pooled_shape) for _ in options.IOUS]
+        predictors = [
+            FastRCNNOutputLayers(
+                cfg, head.output_shape, box2box_transform=Box2BoxTransform(weights)
+            )
+            for head, weights in zip(heads, options.BBOX_REG_WEIGHTS, strict=True)
+        ]
+        return {
+            "box_in_features": cfg.MODEL.ROI_HEADS.IN_FEATURES,
+            "box_pooler": pooler,
+            "box_heads": heads,
+            "box_predictors": predictors,
+            "proposal_matchers": [Matcher([iou], [0, 1]) for iou in options.IOUS],
+        }
+
+
+class _ScaledGradient(torch.autograd.Function):
+    """The identity, whose gradient is multiplied."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: float) -> Tensor:
+        ctx.scale = scale
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        return grad_outputs[0] * ctx.scale, None
+
+
+def _clipped_proposals(boxes_xyxy: Tensor, image_size: tuple[int, int]) -> Instances:
+    """Predicted boxes as fixed proposals within the image."""
+    boxes = Boxes(boxes_xyxy.detach())
+    boxes.clip(image_size)
+    return Instances(image_size, proposal_boxes=boxes)
+
+
+def _event_scope(name: str) -> AbstractContextManager[Any]:
+    storage = active_event_storage()
+    return nullcontext() if storage is None else storage.name_scope(name)
+
+
+def _check_config(cfg: CfgNode) -> None:
+    ious, options = cfg.MODEL.ROI_BOX_CASCADE_HEAD.IOUS, cfg.MODEL.ROI_BOX_HEAD
+    if not options.CLS_AGNOSTIC_BBOX_REG:
+        raise ValueError("a cascade needs MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG to be True")
+    weights = cfg.MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS
+    if len(weights) != len(ious):
+        raise ValueError(
+            f"MODEL.ROI_BOX_CASCADE_HEAD has {len(weights)} BBOX_REG_WEIGHTS for {len(ious)} IOUS"
+        )
+    thresholds = cfg.MODEL.ROI_HEADS.IOU_THRESHOLDS
+    if ious[0] != thresholds[0]:
+        raise ValueError(
+            f"the first of MODEL.ROI_BOX_CASCADE_HEAD.IOUS {list(ious)} has to be that of "
+            f"MODEL.ROI_HEADS.IOU_THRESHOLDS {list(thresholds)}"
+        )
