@@ -18,7 +18,7 @@ from d2_modeling import (
     build_roi_heads,
     build_rpn_head,
 )
-from d2_modeling.backbone import build_resnet_fpn_backbone
+from d2_modeling.backbone import build_resnet_backbone, build_resnet_fpn_backbone
 
 SHAPES = {
     "p4": ShapeSpec(channels=8, stride=16),
@@ -181,3 +181,31 @@ def test_feature_maps_of_a_shared_head_have_one_width(cfg: CfgNode) -> None:
     cfg.MODEL.ROI_HEADS.IN_FEATURES = ["p5", "wide"]
     with pytest.raises(ValueError, match="one width"):
         build_roi_heads(cfg, SHAPES)
+
+
+def test_stages_are_deformable_where_the_config_says(cfg: CfgNode) -> None:
+    options = cfg.MODEL.RESNETS
+    options.OUT_FEATURES = ["res2", "res3", "res4"]
+    options.DEFORM_ON_PER_STAGE = [False, True, False, False]
+    options.DEFORM_MODULATED, options.DEFORM_NUM_GROUPS = True, 2
+    resnet = build_resnet_backbone(cfg, ShapeSpec(channels=3))
+    kinds = {
+        name: {type(b).__name__ for b in getattr(resnet, name)} for name in options.OUT_FEATURES
+    }
+    assert kinds == {
+        "res2": {"BottleneckBlock"},
+        "res3": {"DeformBottleneckBlock"},
+        "res4": {"BottleneckBlock"},
+    }
+    assert resnet.res3[0].conv2_offset.out_channels == 27 * 2
+    options.DEFORM_ON_PER_STAGE = [True]
+    with pytest.raises(ValueError, match="wants a value for each"):
+        build_resnet_backbone(cfg, ShapeSpec(channels=3))
+
+
+def test_basic_blocks_are_not_deformable(cfg: CfgNode) -> None:
+    options = cfg.MODEL.RESNETS
+    options.DEPTH, options.RES2_OUT_CHANNELS = 18, 64
+    options.DEFORM_ON_PER_STAGE = [False, False, False, True]
+    with pytest.raises(ValueError, match="DEFORM_ON_PER_STAGE"):
+        build_resnet_backbone(cfg, ShapeSpec(channels=3))

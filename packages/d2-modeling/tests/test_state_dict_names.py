@@ -26,6 +26,7 @@ CONFIGS = [
     "LVISv1-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml",
     "Misc/cascade_mask_rcnn_R_50_FPN_1x.yaml",
     "Misc/mask_rcnn_R_50_FPN_1x_cls_agnostic.yaml",
+    "Misc/mask_rcnn_R_50_FPN_1x_dconv_c3-c5.yaml",
     "Misc/mask_rcnn_R_50_FPN_3x_gn.yaml",
     "Misc/semantic_R_50_FPN_1x.yaml",
     "Misc/scratch_mask_rcnn_R_50_FPN_9x_syncbn.yaml",

@@ -2,6 +2,7 @@
 
 from .backbone import Backbone
 from .build import BACKBONE_REGISTRY, build_backbone
+from .deform_bottleneck import DeformBottleneckBlock
 from .fpn import FPN, LastLevelMaxPool, LastLevelP6P7
 from .resnet import BasicBlock, BasicStem, BottleneckBlock, ResNet
 from .resnet_from_config import (
@@ -17,6 +18,7 @@ __all__ = [
     "BasicBlock",
     "BasicStem",
     "BottleneckBlock",
+    "DeformBottleneckBlock",
     "LastLevelMaxPool",
     "LastLevelP6P7",
     "ResNet",

@@ -141,10 +141,14 @@ class BottleneckBlock(CNNBlockBase):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""
         out = F.relu_(self.conv1(x))
-        out = F.relu_(self.conv2(out))
+        out = F.relu_(self.convolve_3x3(out))
         out = self.conv3(out)
         out += x if self.shortcut is None else self.shortcut(x)
         return F.relu_(out)
+
+    def convolve_3x3(self, x: Tensor) -> Tensor:
+        """What is between the 1×1 convolutions, normalised; deformable blocks replace it."""
+        return self.conv2(x)
 
 
 class ResNet(Backbone):

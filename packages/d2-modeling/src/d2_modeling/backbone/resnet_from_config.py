@@ -8,6 +8,7 @@ from d2_config import CfgNode
 
 from ..layers import CNNBlockBase, ShapeSpec
 from .build import BACKBONE_REGISTRY
+from .deform_bottleneck import DeformBottleneckBlock
 from .fpn import FPN, LastLevelMaxPool, LastLevelP6P7
 from .resnet import BLOCKS_PER_STAGE, BasicBlock, BasicStem, BottleneckBlock, ResNet
 
@@ -109,11 +110,18 @@ def _block(options: CfgNode, index: int) -> tuple[type[CNNBlockBase], dict[str, 
     """The class of the blocks of stage ``index`` and its further arguments."""
     if options.DEPTH < 50:
         return BasicBlock, {}
-    return BottleneckBlock, {
+    arguments = {
         "bottleneck_channels": options.NUM_GROUPS * options.WIDTH_PER_GROUP * 2**index,
         "num_groups": options.NUM_GROUPS,
         "stride_in_1x1": options.STRIDE_IN_1X1,
         "dilation": options.RES5_DILATION if index == 3 else 1,
+    }
+    if not options.DEFORM_ON_PER_STAGE[index]:
+        return BottleneckBlock, arguments
+    return DeformBottleneckBlock, {
+        **arguments,
+        "deform_modulated": options.DEFORM_MODULATED,
+        "deform_num_groups": options.DEFORM_NUM_GROUPS,
     }
 
 
@@ -135,10 +143,18 @@ def _check_options(options: CfgNode) -> None:
         raise ValueError(f"MODEL.RESNETS.DEPTH {depth} is not one of {sorted(BLOCKS_PER_STAGE)}")
     if options.RES5_DILATION not in (1, 2):
         raise ValueError(f"MODEL.RESNETS.RES5_DILATION can be 1 or 2, got {options.RES5_DILATION}")
-    if any(options.DEFORM_ON_PER_STAGE):
-        raise ValueError("MODEL.RESNETS.DEFORM_ON_PER_STAGE: there is no deformable block here")
+    if len(options.DEFORM_ON_PER_STAGE) != len(_STAGE_NAMES):
+        raise ValueError(
+            f"MODEL.RESNETS.DEFORM_ON_PER_STAGE wants a value for each of {_STAGE_NAMES}, got "
+            f"{options.DEFORM_ON_PER_STAGE}"
+        )
     if depth < 50:
-        wanted = {"RES2_OUT_CHANNELS": 64, "RES5_DILATION": 1, "NUM_GROUPS": 1}
+        wanted = {
+            "RES2_OUT_CHANNELS": 64,
+            "RES5_DILATION": 1,
+            "NUM_GROUPS": 1,
+            "DEFORM_ON_PER_STAGE": [False] * len(_STAGE_NAMES),
+        }
         wrong = {key: options[key] for key, value in wanted.items() if options[key] != value}
         if wrong:
             raise ValueError(

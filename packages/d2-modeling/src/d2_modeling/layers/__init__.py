@@ -4,10 +4,13 @@ from torch.nn import BatchNorm2d, ConvTranspose2d, Linear
 from torch.nn.functional import interpolate
 
 from d2_ops import (
+    DeformConv,
+    ModulatedDeformConv,
     ROIAlign,
     ROIAlignRotated,
     batched_nms,
     batched_nms_rotated,
+    deform_conv2d,
     nms,
     nms_rotated,
     paste_masks_in_image,
@@ -28,9 +31,11 @@ __all__ = [
     "CNNBlockBase",
     "Conv2d",
     "ConvTranspose2d",
+    "DeformConv",
     "DepthwiseSeparableConv2d",
     "FrozenBatchNorm2d",
     "Linear",
+    "ModulatedDeformConv",
     "NaiveSyncBatchNorm",
     "ROIAlign",
     "ROIAlignRotated",
@@ -39,6 +44,7 @@ __all__ = [
     "batched_nms_rotated",
     "cat",
     "cross_entropy",
+    "deform_conv2d",
     "get_norm",
     "interpolate",
     "nms",
