@@ -111,3 +111,14 @@ def mask_areas(
     areas: NDArray[np.int64],
     threads: int,
 ) -> None: ...
+def label_pairs(
+    first: NDArray[np.integer], second: NDArray[np.integer], threads: int
+) -> NDArray[np.int64]: ...
+def confusion(
+    first: NDArray[np.integer],
+    second: NDArray[np.integer],
+    counts: NDArray[np.int64],
+    has_ignored: bool,
+    ignored: int,
+    threads: int,
+) -> int: ...

@@ -8,6 +8,7 @@ corner of the first one.
 
 from ._coco_evaluation import CocoPrecisionRecall, coco_evaluate
 from ._coco_objects import CocoDetections, CocoGroundTruths
+from ._labels import SegmentIntersections, confusion_matrix, panoptic_intersections
 from ._packed_rle import PackedRLEs, pack_rles, packed_rle_areas
 from ._polygons import crop_and_resize_polygons, polygons_to_bitmask, polygons_to_rle
 from ._rle import RLE, rle_area, rle_decode, rle_encode
@@ -18,10 +19,13 @@ __all__ = [
     "CocoGroundTruths",
     "CocoPrecisionRecall",
     "PackedRLEs",
+    "SegmentIntersections",
     "coco_evaluate",
+    "confusion_matrix",
     "crop_and_resize_polygons",
     "pack_rles",
     "packed_rle_areas",
+    "panoptic_intersections",
     "polygons_to_bitmask",
     "polygons_to_rle",
     "rle_area",
