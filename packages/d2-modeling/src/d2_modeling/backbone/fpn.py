@@ -107,11 +107,9 @@ class FPN(Backbone):
             f"p{stage}": stride for stage, stride in zip(stages, strides, strict=True)
         }
         sources = [*shapes, *self._out_feature_strides]
-        if top_block is not None and self.top_block.in_feature not in sources:
-            raise ValueError(
-                f"the top block of FPN wants feature {self.top_block.in_feature!r}; "
-                f"there are {sources}"
-            )
+        wanted = sources[0] if top_block is None else top_block.in_feature
+        if wanted not in sources:
+            raise ValueError(f"the top block of FPN wants feature {wanted!r}; there are {sources}")
         for extra in range(top_block.num_levels if self.top_block is not None else 0):  # type: ignore[union-attr,arg-type]  # documented attribute
             self._out_feature_strides[f"p{stages[-1] + extra + 1}"] = 2 ** (stages[-1] + extra + 1)
         self._out_features = list(self._out_feature_strides)
