@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pycocotools.mask as coco
 from _paired import Paired, measure_pairs, report
 from numpy.typing import NDArray
 
 from d2_ops import host
+
+try:
+    import cv2
+except ImportError:  # only the peer of the boundaries needs it
+    cv2 = None
 
 HEIGHT, WIDTH = 800, 1216
 
@@ -32,6 +39,15 @@ def coco_crop(
     return coco_mask(((polygon.reshape(-1, 2) - box[:2]) * scale).ravel(), size, size)
 
 
+def coco_boundary(rle: Any) -> Any:
+    """The boundary as the authors of boundary IoU compute it."""
+    mask = coco.decode(rle)
+    distance = max(round(0.02 * float(np.hypot(HEIGHT, WIDTH))), 1)
+    padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    eroded = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=distance)
+    return coco.encode(np.asfortranarray(mask - eroded[1:-1, 1:-1]))
+
+
 def main() -> None:
     shapes = polygons()
     masks = np.stack([host.polygons_to_bitmask([p], HEIGHT, WIDTH) for p in shapes])
@@ -40,13 +56,16 @@ def main() -> None:
     pairs = [polygon.reshape(-1, 2) for polygon in shapes]
     boxes = np.array([[*p.min(0), *p.max(0)] for p in pairs])
     instances = [[polygon] for polygon in shapes]
+    crowd = [i % 10 == 0 for i in range(100)]
+    many = np.random.default_rng(1).uniform(0, 400, (1000, 4))
+    flags = [0] * 1000
     rows: dict[str, Paired] = {
         "polygons to bit masks": measure_pairs(
-            lambda: [host.polygons_to_bitmask([p], HEIGHT, WIDTH) for p in shapes],
+            lambda: host.polygons_to_bitmasks(instances, HEIGHT, WIDTH),
             lambda: [coco_mask(p, HEIGHT, WIDTH) for p in shapes],
         ),
         "polygons to RLE": measure_pairs(
-            lambda: [host.polygons_to_rle([p], HEIGHT, WIDTH) for p in shapes],
+            lambda: host.polygons_to_rles(instances, HEIGHT, WIDTH),
             lambda: [coco.merge(coco.frPyObjects([p.tolist()], HEIGHT, WIDTH)) for p in shapes],
         ),
         "crop and resize to 28 x 28": measure_pairs(
@@ -62,6 +81,20 @@ def main() -> None:
         ),
         "decode": measure_pairs(lambda: host.rle_decode(rles), lambda: coco.decode(rles)),
         "area": measure_pairs(lambda: host.rle_area(rles), lambda: coco.area(rles)),
+        "bounding boxes": measure_pairs(
+            lambda: host.rle_bounding_boxes(rles), lambda: coco.toBbox(rles)
+        ),
+        "union of 100": measure_pairs(lambda: host.rle_merge(rles), lambda: coco.merge(rles)),
+        "IoU of 100 x 100 masks": measure_pairs(
+            lambda: host.rle_iou(rles, rles, crowd), lambda: coco.iou(rles, rles, crowd)
+        ),
+        "IoU of 1000 x 1000 boxes": measure_pairs(
+            lambda: host.box_iou(many, many, flags), lambda: coco.iou(many, many, flags)
+        ),
+        "boundaries of 100": measure_pairs(
+            lambda: host.rle_boundary(rles),
+            cv2 and (lambda: [coco_boundary(rle) for rle in rles]),
+        ),
     }
     report("ops-host-masks", rows, "pycocotools")
 

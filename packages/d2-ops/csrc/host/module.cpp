@@ -4,6 +4,7 @@ NB_MODULE(_host, m) {
   bind_coco_evaluation(m);
   bind_labels(m);
   bind_overlay(m);
+  bind_mask_overlaps(m);
   bind_polygons(m);
   bind_rle(m);
 }

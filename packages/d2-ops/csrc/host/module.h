@@ -7,5 +7,6 @@
 void bind_coco_evaluation(nanobind::module_& m);
 void bind_labels(nanobind::module_& m);
 void bind_overlay(nanobind::module_& m);
+void bind_mask_overlaps(nanobind::module_& m);
 void bind_polygons(nanobind::module_& m);
 void bind_rle(nanobind::module_& m);

@@ -1,16 +1,17 @@
 // Polygons arrive flattened: all points in one array, with the ends of polygons and of instances
-// beside it.
+// beside it, their coordinates known to be within the limit.
 #include "d2_ops/polygon.h"
 
 #include <algorithm>
-#include <atomic>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "arrays.h"
-#include "encoded.h"
+#include "d2_ops/rle.h"
+#include "failures.h"
 #include "module.h"
+#include "texts.h"
 #include "threaded_for.h"
 
 namespace nb = nanobind;
@@ -21,82 +22,105 @@ namespace {
 using Points = Array<const double, nb::ndim<1>>;  // x, y, x, y, ...
 using Ends = Array<const int64_t, nb::ndim<1>>;
 
-Runs runs_of_polygons(const double* xy, const int64_t* ends, int64_t first, int64_t last, int64_t height,
-                      int64_t width) {
-  Runs runs;
-  for (int64_t p = first; p < last; ++p) {
-    const int64_t begin = p == 0 ? 0 : ends[p - 1];
-    if (!std::all_of(xy + begin, xy + ends[p], within_polygon_limit))
-      throw std::invalid_argument("polygons[" + std::to_string(p) + "] has a coordinate that is NaN or beyond 2**28");
-    append_polygon(xy + begin, (ends[p] - begin) / 2, height, width, &runs);
+struct Polygons {
+  const double* xy;
+  const int64_t *ends, *instance_ends;
+
+  Polygons(const Points& points, const Ends& polygon_ends, const Ends& ends_of_instances)
+      : xy(points.data()), ends(polygon_ends.data()), instance_ends(ends_of_instances.data()) {}
+
+  // Calls visit(coordinates, their number) for the polygons of instance n.
+  template <class Visit>
+  void for_each_of(int64_t n, const Visit& visit) const {
+    for (int64_t p = n == 0 ? 0 : instance_ends[n - 1]; p < instance_ends[n]; ++p) {
+      const int64_t begin = p == 0 ? 0 : ends[p - 1];
+      visit(xy + begin, ends[p] - begin);
+    }
   }
-  normalise(&runs);
-  return runs;
-}
 
-void fill_polygons(Points points, Ends ends, Array<uint8_t, nb::ndim<2>> mask) {
-  nb::gil_scoped_release unlocked;
-  const int64_t height = mask.shape(0), width = mask.shape(1);
-  const Runs runs = runs_of_polygons(points.data(), ends.data(), 0, ends.shape(0), height, width);
-  mask_of_runs(runs, height, width, mask.data());
-}
+  Runs runs_of(int64_t n, int64_t height, int64_t width) const {
+    Runs runs;
+    for_each_of(n, [&](const double* polygon, int64_t size) { append_polygon(polygon, size / 2, height, width, &runs); });
+    normalise(&runs);
+    return runs;
+  }
+};
 
-nb::bytes polygons_to_counts(Points points, Ends ends, int64_t height, int64_t width) {
-  Runs runs;
+void fill_polygons(Points points, Ends ends, Ends instance_ends, Array<uint8_t, nb::ndim<3>> masks, int64_t threads) {
+  FirstFailure failure;
   {
     nb::gil_scoped_release unlocked;
-    runs = runs_of_polygons(points.data(), ends.data(), 0, ends.shape(0), height, width);
+    const Polygons polygons(points, ends, instance_ends);
+    const int64_t height = masks.shape(1), width = masks.shape(2);
+    ThreadedFor{threads}(0, masks.shape(0), 1 + (1 << 18) / (height * width + 1), [&](int64_t from, int64_t to) {
+      for (int64_t n = from; n < to; ++n)
+        failure.watch(n, [&] {
+          mask_of_runs(polygons.runs_of(n, height, width), height, width, masks.data() + n * height * width);
+        });
+    });
   }
-  return encode(runs, height * width);
+  failure.raise("polygons");
 }
 
-// Draws one instance's polygons in the frame of its box; false if that carries them out of range.
-bool draw_cropped(const double* xy, const int64_t* ends, int64_t first, int64_t last, const CropFrame& frame,
-                  int64_t size, uint8_t* mask) {
+nb::list polygons_to_counts(Points points, Ends ends, Ends instance_ends, int64_t height, int64_t width,
+                            int64_t threads) {
+  std::vector<std::string> texts(instance_ends.shape(0));
+  FirstFailure failure;
+  {
+    nb::gil_scoped_release unlocked;
+    const Polygons polygons(points, ends, instance_ends);
+    ThreadedFor{threads}(0, texts.size(), 32, [&](int64_t from, int64_t to) {
+      for (int64_t n = from; n < to; ++n)
+        failure.watch(n, [&] { texts[n] = text_of_runs(polygons.runs_of(n, height, width), height * width); });
+    });
+  }
+  failure.raise("polygons");
+  return list_of_texts(texts);
+}
+
+// Draws one instance's polygons in the frame of its box.
+void draw_cropped(const Polygons& polygons, int64_t n, const CropFrame& frame, int64_t size, uint8_t* mask) {
   Runs runs;
   std::vector<double> local;
-  for (int64_t p = first; p < last; ++p) {
-    local.assign(xy + (p == 0 ? 0 : ends[p - 1]), xy + ends[p]);
+  polygons.for_each_of(n, [&](const double* polygon, int64_t count) {
+    local.assign(polygon, polygon + count);
     for (size_t i = 0; i < local.size(); i += 2) {
       local[i] = (local[i] - frame.x) * frame.x_scale;
       local[i + 1] = (local[i + 1] - frame.y) * frame.y_scale;
     }
-    if (!std::all_of(local.begin(), local.end(), within_polygon_limit)) return false;
-    append_polygon(local.data(), local.size() / 2, size, size, &runs);
-  }
+    if (!std::all_of(local.begin(), local.end(), within_polygon_limit))
+      throw std::invalid_argument("in the frame of its box a coordinate is NaN or beyond 2**28");
+    append_polygon(local.data(), count / 2, size, size, &runs);
+  });
   normalise(&runs);
   mask_of_runs(runs, size, size, mask);
-  return true;
 }
 
 template <class T>
 void crop_polygons(Points points, Ends ends, Ends instance_ends, Array<const T, nb::shape<-1, 4>> boxes,
                    Array<uint8_t, nb::ndim<3>> masks, int64_t threads) {
-  std::atomic<int64_t> bad{-1};
+  FirstFailure failure;
   {
     nb::gil_scoped_release unlocked;
+    const Polygons polygons(points, ends, instance_ends);
     const int64_t size = masks.shape(1);
-    const int64_t* last = instance_ends.data();
     ThreadedFor{threads}(0, boxes.shape(0), 32, [&](int64_t from, int64_t to) {
-      for (int64_t n = from; n < to; ++n) {
-        const CropFrame frame = crop_frame(boxes.data() + 4 * n, size);
-        if (!draw_cropped(points.data(), ends.data(), n == 0 ? 0 : last[n - 1], last[n], frame, size,
-                          masks.data() + n * size * size))
-          bad = n;
-      }
+      for (int64_t n = from; n < to; ++n)
+        failure.watch(n, [&] {
+          draw_cropped(polygons, n, crop_frame(boxes.data() + 4 * n, size), size, masks.data() + n * size * size);
+        });
     });
   }
-  if (bad >= 0)
-    throw std::invalid_argument("polygons[" + std::to_string(bad) + "] in the frame of boxes[" + std::to_string(bad) +
-                                "] has a coordinate that is NaN or beyond 2**28");
+  failure.raise("polygons");
 }
 
 }  // namespace
 
 void bind_polygons(nb::module_& m) {
-  m.def("fill_polygons", &fill_polygons, nb::arg("points"), nb::arg("ends"), nb::arg("mask"));
-  m.def("polygons_to_counts", &polygons_to_counts, nb::arg("points"), nb::arg("ends"), nb::arg("height"),
-        nb::arg("width"));
+  m.def("fill_polygons", &fill_polygons, nb::arg("points"), nb::arg("ends"), nb::arg("instance_ends"),
+        nb::arg("masks"), nb::arg("threads"));
+  m.def("polygons_to_counts", &polygons_to_counts, nb::arg("points"), nb::arg("ends"), nb::arg("instance_ends"),
+        nb::arg("height"), nb::arg("width"), nb::arg("threads"));
   m.def("crop_polygons", &crop_polygons<float>, nb::arg("points"), nb::arg("ends"), nb::arg("instance_ends"),
         nb::arg("boxes"), nb::arg("masks"), nb::arg("threads"));
   m.def("crop_polygons", &crop_polygons<double>, nb::arg("points"), nb::arg("ends"), nb::arg("instance_ends"),

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -10,7 +11,7 @@ namespace d2_ops {
 
 // Splits a range over up to `threads` threads, each with at least `grain` items. f must not throw.
 struct ThreadedFor {
-  int64_t threads;  // 0: one per core
+  int64_t threads;  // 0 or less: one per core
 
   template <class F>
   void operator()(int64_t begin, int64_t end, int64_t grain, const F& f) const {
@@ -23,9 +24,15 @@ struct ThreadedFor {
     }
     std::vector<std::thread> running;
     running.reserve(wanted - 1);
-    for (int64_t t = 1; t < wanted; ++t)
-      running.emplace_back([&, t] { f(begin + items * t / wanted, begin + items * (t + 1) / wanted); });
-    f(begin, begin + items / wanted);
+    const auto part = [&](int64_t t) { f(begin + items * t / wanted, begin + items * (t + 1) / wanted); };
+    for (int64_t t = 1; t < wanted; ++t) {
+      try {
+        running.emplace_back(part, t);
+      } catch (const std::system_error&) {  // no more threads to be had
+        part(t);
+      }
+    }
+    part(0);
     for (std::thread& thread : running) thread.join();
   }
 };

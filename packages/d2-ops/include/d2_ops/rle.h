@@ -1,5 +1,5 @@
 // COCO's run-length encoding: lengths of alternating runs of zeros and ones, zeros first, as
-// printable text. From the third length on, the difference to the length two places before is
+// printable text. From the fourth length on, the difference to the length two places before is
 // stored; numbers are cut into groups of five bits, lowest first, sign-extended, with a sixth bit
 // that says that more follow, and 48 added to make characters.
 #pragma once
@@ -27,28 +27,6 @@ inline std::vector<int64_t> lengths_of_runs(const Runs& runs, int64_t pixels) {
   return lengths;
 }
 
-// Checks lengths and sums those of ones.
-inline int64_t area_of_lengths(const std::vector<int64_t>& lengths, int64_t pixels) {
-  int64_t position = 0, ones = 0;
-  for (size_t i = 0; i < lengths.size(); ++i) {
-    if (lengths[i] < 0 || lengths[i] > pixels - position) break;
-    position += lengths[i];
-    if (i % 2 == 1) ones += lengths[i];
-    if (i + 1 == lengths.size() && position == pixels) return ones;
-  }
-  throw std::invalid_argument("run lengths do not add up to height * width");
-}
-
-inline Runs runs_of_lengths(const std::vector<int64_t>& lengths, int64_t pixels) {
-  area_of_lengths(lengths, pixels);
-  Runs runs;
-  runs.reserve(lengths.size() / 2);
-  int64_t position = 0;
-  for (size_t i = 0; i < lengths.size(); position += lengths[i++])
-    if (i % 2 == 1 && lengths[i] > 0) runs.push_back({position, position + lengths[i]});
-  return runs;
-}
-
 inline std::string text_of_lengths(const std::vector<int64_t>& lengths) {
   std::string text;
   for (size_t i = 0; i < lengths.size(); ++i) {
@@ -65,24 +43,75 @@ inline std::string text_of_lengths(const std::vector<int64_t>& lengths) {
   return text;
 }
 
-inline std::vector<int64_t> lengths_of_text(std::string_view text) {
-  std::vector<int64_t> lengths;
-  for (size_t p = 0; p < text.size();) {
-    uint64_t value = 0;
-    bool more = true;
-    for (int shift = 0; more; shift += 5) {
-      if (p == text.size() || shift > 55) throw std::invalid_argument("counts ends in the middle of a number");
-      const int group = static_cast<unsigned char>(text[p++]) - 48;
-      if (group < 0 || group > 0x3f) throw std::invalid_argument("counts holds a character that RLE does not use");
-      value |= static_cast<uint64_t>(group & 0x1f) << shift;
-      more = group & 0x20;
-      if (!more && group & 0x10) value |= ~uint64_t{0} << (shift + 5);
-    }
-    int64_t length = static_cast<int64_t>(value);
-    if (lengths.size() > 2) length += lengths[lengths.size() - 2];
-    lengths.push_back(length);
+inline std::string text_of_runs(const Runs& runs, int64_t pixels) {
+  return text_of_lengths(lengths_of_runs(runs, pixels));
+}
+
+namespace rle_detail {
+
+[[noreturn]] inline void wrong_sum() {
+  throw std::invalid_argument("run lengths do not add up to height * width");
+}
+
+// Takes one number off the front of a text.
+inline int64_t read_number(const char** at, const char* end) {
+  uint64_t value = 0;
+  for (int shift = 0;; shift += 5) {
+    if (*at == end || shift > 55) throw std::invalid_argument("counts ends in the middle of a number");
+    const int group = static_cast<unsigned char>(*(*at)++) - 48;
+    if (group < 0 || group > 0x3f) throw std::invalid_argument("counts holds a character that RLE does not use");
+    value |= static_cast<uint64_t>(group & 0x1f) << shift;
+    if (group & 0x20) continue;
+    if (group & 0x10) value |= ~uint64_t{0} << (shift + 5);
+    return static_cast<int64_t>(value);
   }
-  return lengths;
+}
+
+}  // namespace rle_detail
+
+// Throws unless lengths are those of a mask of so many pixels.
+inline void check_lengths(const std::vector<int64_t>& lengths, int64_t pixels) {
+  int64_t position = 0;
+  for (const int64_t length : lengths) {
+    if (length < 0 || length > pixels - position) rle_detail::wrong_sum();
+    position += length;
+  }
+  if (position != pixels) rle_detail::wrong_sum();
+}
+
+// Calls visit(begin, end) for the runs of ones, in order, none of them empty, and throws where the
+// text is not that of a mask of so many pixels. Runs may touch: texts exist that hold empty runs.
+template <class Visit>
+void for_each_run(std::string_view text, int64_t pixels, const Visit& visit) {
+  const char *at = text.data(), *const end = at + text.size();
+  int64_t position = 0, before[2] = {0, 0};  // the last lengths of zeros and of ones
+  for (int64_t i = 0; at != end; ++i) {
+    const int64_t number = rle_detail::read_number(&at, end);
+    int64_t& length = before[i % 2];
+    length = i > 2 ? length + number : number;  // lengths stay within [0, pixels]: no overflow
+    if (length < 0 || length > pixels - position) rle_detail::wrong_sum();
+    if (i % 2 == 1 && length > 0) visit(position, position + length);
+    position += length;
+  }
+  if (position != pixels) rle_detail::wrong_sum();
+}
+
+inline Runs runs_of_text(std::string_view text, int64_t pixels) {
+  Runs runs;
+  runs.reserve(text.size() / 3 + 1);
+  for_each_run(text, pixels, [&](int64_t begin, int64_t end) {
+    if (!runs.empty() && runs.back().end == begin)
+      runs.back().end = end;
+    else
+      runs.push_back({begin, end});
+  });
+  return runs;
+}
+
+inline int64_t area_of_text(std::string_view text, int64_t pixels) {
+  int64_t ones = 0;
+  for_each_run(text, pixels, [&](int64_t begin, int64_t end) { ones += end - begin; });
+  return ones;
 }
 
 }  // namespace d2_ops

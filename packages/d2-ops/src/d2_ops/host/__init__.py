@@ -2,16 +2,25 @@
 
 Bit for bit what pycocotools computes: polygons become the pixels, and masks the run lengths, that
 COCO's tools make of them; so are the precision and recall of detections. An RLE is a dict
-``{"size": [height, width], "counts": bytes}``. Coordinates are continuous pixels, (0, 0) the
-corner of the first one.
+``{"size": [height, width], "counts": ...}``, its counts compressed bytes or text, or plain lengths.
+Coordinates are continuous pixels, (0, 0) the corner of the first one. ``num_threads`` is at most so
+many threads; 0 takes one per core where there is work for them.
 """
 
+from ._boundaries import boundary_iou, mask_boundary, rle_boundary
 from ._coco_evaluation import CocoPrecisionRecall, coco_evaluate
 from ._coco_objects import CocoDetections, CocoGroundTruths
 from ._labels import SegmentIntersections, confusion_matrix, panoptic_intersections
+from ._overlaps import box_iou, rle_iou, rle_merge
 from ._packed_rle import PackedRLEs, pack_rles, packed_rle_areas
-from ._polygons import crop_and_resize_polygons, polygons_to_bitmask, polygons_to_rle
-from ._rle import RLE, rle_area, rle_decode, rle_encode
+from ._polygons import (
+    crop_and_resize_polygons,
+    polygons_to_bitmask,
+    polygons_to_bitmasks,
+    polygons_to_rle,
+    polygons_to_rles,
+)
+from ._rle import RLE, rle_area, rle_bounding_boxes, rle_compress, rle_decode, rle_encode
 
 __all__ = [
     "RLE",
@@ -20,15 +29,25 @@ __all__ = [
     "CocoPrecisionRecall",
     "PackedRLEs",
     "SegmentIntersections",
+    "boundary_iou",
+    "box_iou",
     "coco_evaluate",
     "confusion_matrix",
     "crop_and_resize_polygons",
+    "mask_boundary",
     "pack_rles",
     "packed_rle_areas",
     "panoptic_intersections",
     "polygons_to_bitmask",
+    "polygons_to_bitmasks",
     "polygons_to_rle",
+    "polygons_to_rles",
     "rle_area",
+    "rle_boundary",
+    "rle_bounding_boxes",
+    "rle_compress",
     "rle_decode",
     "rle_encode",
+    "rle_iou",
+    "rle_merge",
 ]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .. import _host
 from ._array_arguments import integers
-from ._rle import _counts_of, _size_of
+from ._rle import list_of_rles
 
 
 class PackedRLEs(NamedTuple):
@@ -34,14 +34,13 @@ def pack_rles(rles: Sequence[Mapping[str, Any]]) -> PackedRLEs:
         rles: dicts of ``size`` and ``counts``, which is bytes, text or a list of lengths.
 
     Raises:
-        ValueError: if a size is negative.
+        ValueError: if a size is negative. Compressed counts are not looked at.
+        KeyError, TypeError: if a dict lacks an entry, or one is of a wrong kind.
     """
-    counts = [_counts_of(rle) for rle in rles]
-    return PackedRLEs(
-        np.frombuffer(b"".join(counts), np.uint8),
-        np.cumsum(np.fromiter(map(len, counts), np.int64, len(counts))),
-        np.array([_size_of(rle) for rle in rles], np.int64).reshape(-1, 2),
-    )
+    listed = list_of_rles(rles, "rles")
+    ends, sizes = np.empty(len(listed), np.int64), np.empty((len(listed), 2), np.int64)
+    text = _host.pack_rles(listed, ends, sizes)
+    return PackedRLEs(np.frombuffer(text, np.uint8), ends, sizes)
 
 
 def checked_packed_rles(name: str, masks: PackedRLEs, count: int) -> PackedRLEs:

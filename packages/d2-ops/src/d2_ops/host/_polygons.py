@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _host
 from ._rle import RLE, image_shape
+
+_LIMIT = 2.0**28  # pixels from the origin, where COCO's own arithmetic does not overflow
 
 
 def polygons_to_bitmask(
@@ -30,18 +33,26 @@ def polygons_to_bitmask(
         ValueError: for a polygon of fewer than three points or an odd number of coordinates, a
             coordinate that is not finite or beyond 2**28, or a negative image size.
     """
-    points, ends = _flatten(polygons)
-    mask = np.empty(image_shape(height, width), np.uint8)
-    _host.fill_polygons(points, ends, mask)
-    return mask.view(np.bool_)
+    return _draw(_flatten([polygons], nested=False), height, width, 1)[0]
+
+
+def polygons_to_bitmasks(
+    polygons: Sequence[Sequence[ArrayLike]], height: int, width: int, *, num_threads: int = 0
+) -> NDArray[np.bool_]:
+    """``polygons_to_bitmask`` of each of N instances: (N, height, width) bool."""
+    return _draw(_flatten(polygons), height, width, num_threads)
 
 
 def polygons_to_rle(polygons: Sequence[ArrayLike], height: int, width: int) -> RLE:
     """Encode the union of polygons without drawing it. Arguments as ``polygons_to_bitmask``."""
-    points, ends = _flatten(polygons)
-    height, width = image_shape(height, width)
-    counts = _host.polygons_to_counts(points, ends, height, width)
-    return {"size": [height, width], "counts": counts}
+    return _encode(_flatten([polygons], nested=False), height, width, 1)[0]
+
+
+def polygons_to_rles(
+    polygons: Sequence[Sequence[ArrayLike]], height: int, width: int, *, num_threads: int = 0
+) -> list[RLE]:
+    """``polygons_to_rle`` of each of N instances."""
+    return _encode(_flatten(polygons), height, width, num_threads)
 
 
 def crop_and_resize_polygons(
@@ -76,18 +87,49 @@ def crop_and_resize_polygons(
     boxes_array = np.ascontiguousarray(boxes_array).reshape(-1, 4)
     if len(boxes_array) != len(polygons):
         raise ValueError(f"{len(polygons)} instances in polygons but {len(boxes_array)} boxes")
-    flat = [polygon for instance in polygons for polygon in instance]
-    points, ends = _flatten(flat)
-    instance_ends = np.cumsum([len(instance) for instance in polygons], dtype=np.int64)
+    flat = _flatten(polygons)
     masks = np.empty((len(polygons), *image_shape(mask_size, mask_size)), np.uint8)
-    _host.crop_polygons(points, ends, instance_ends, boxes_array, masks, num_threads)
+    _host.crop_polygons(*flat, boxes_array, masks, num_threads)
     return masks.view(np.bool_)
 
 
-def _flatten(polygons: Sequence[ArrayLike]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    arrays = [np.asarray(polygon, np.float64).ravel() for polygon in polygons]
+class _Flat(NamedTuple):
+    points: NDArray[np.float64]  # x, y, x, y, … of all polygons
+    ends: NDArray[np.int64]  # of each polygon in points
+    instance_ends: NDArray[np.int64]  # of each instance in ends
+
+
+def _draw(flat: _Flat, height: int, width: int, num_threads: int) -> NDArray[np.bool_]:
+    masks = np.empty((len(flat.instance_ends), *image_shape(height, width)), np.uint8)
+    _host.fill_polygons(*flat, masks, num_threads)
+    return masks.view(np.bool_)
+
+
+def _encode(flat: _Flat, height: int, width: int, num_threads: int) -> list[RLE]:
+    height, width = image_shape(height, width)
+    counts = _host.polygons_to_counts(*flat, height, width, num_threads)
+    return [{"size": [height, width], "counts": text} for text in counts]
+
+
+def _flatten(polygons: Sequence[Sequence[ArrayLike]], nested: bool = True) -> _Flat:
+    """All polygons one after the other; ``nested`` says whether errors name the instance too."""
+    arrays = [
+        np.asarray(polygon, np.float64).ravel() for instance in polygons for polygon in instance
+    ]
+    instance_ends = np.array([*accumulate(map(len, polygons))], np.int64)
+    ends = np.array([*accumulate(array.size for array in arrays)], np.int64)
+
+    def name(i: int) -> str:
+        n = int(np.searchsorted(instance_ends, i, "right"))
+        first = int(instance_ends[n - 1]) if n else 0
+        return f"polygons[{n}][{i - first}]" if nested else f"polygons[{i}]"
+
     for i, array in enumerate(arrays):
         if array.size < 6 or array.size % 2:
-            raise ValueError(f"polygons[{i}] has {array.size} coordinates: wanted 6, 8, 10, …")
+            raise ValueError(f"{name(i)} has {array.size} coordinates: wanted 6, 8, 10, …")
     points = arrays[0] if len(arrays) == 1 else np.concatenate([np.empty(0), *arrays])
-    return points, np.array([*accumulate(array.size for array in arrays)], np.int64)
+    good = np.abs(points) <= _LIMIT
+    if not good.all():
+        i = int(np.searchsorted(ends, good.argmin(), "right"))
+        raise ValueError(f"{name(i)} has a coordinate that is NaN or beyond 2**28")
+    return _Flat(np.ascontiguousarray(points), ends, instance_ends)

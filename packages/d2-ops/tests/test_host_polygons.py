@@ -45,23 +45,17 @@ def test_polygons_become_the_pixels_and_run_lengths_of_pycocotools(
     assert np.array_equal(mask, coco.decode(expected))
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    seed=st.integers(0, 2**32),
-    height=st.integers(0, 90),
-    width=st.integers(0, 90),
-    density=st.sampled_from([0.0, 0.01, 0.5, 1.0]),
-)
-def test_encode_decode_and_area_equal_pycocotools(
-    seed: int, height: int, width: int, density: float
+@settings(max_examples=60, deadline=None)
+@given(instances=st.lists(polygon_lists() | st.just([]), max_size=4), threads=st.integers(0, 3))
+def test_many_instances_at_once_are_each_of_them(
+    instances: list[list[Polygon]], threads: int
 ) -> None:
-    mask = np.random.default_rng(seed).random((height, width)) < density
-    rle = host.rle_encode(mask)
-    assert host.rle_encode(np.asfortranarray(mask)) == rle
-    if mask.size:
-        assert rle == coco.encode(np.asfortranarray(mask.view(np.uint8)))
-    assert np.array_equal(host.rle_decode(rle), mask)
-    assert host.rle_area(rle) == mask.sum()
+    masks = host.polygons_to_bitmasks(instances, 30, 25, num_threads=threads)
+    assert masks.shape == (len(instances), 30, 25)
+    rles = host.polygons_to_rles(instances, 30, 25, num_threads=threads)
+    for polygons, mask, rle in zip(instances, masks, rles, strict=True):
+        assert np.array_equal(mask, host.polygons_to_bitmask(polygons, 30, 25))
+        assert rle == host.polygons_to_rle(polygons, 30, 25)
 
 
 @settings(max_examples=60, deadline=None)
@@ -108,44 +102,6 @@ def test_threads_do_not_change_the_targets() -> None:
         assert np.array_equal(alone, again)
 
 
-def test_long_masks_round_trip() -> None:
-    mask = np.zeros((3000, 700), bool)  # run lengths of several groups of bits, and negative steps
-    mask[1:2999, 5:600] = True
-    mask[1500, 100] = False
-    rle = host.rle_encode(mask)
-    assert rle == coco.encode(np.asfortranarray(mask.view(np.uint8)))
-    assert np.array_equal(host.rle_decode(rle), mask)
-
-
-def test_stacks_and_lists_map_over_masks() -> None:
-    masks = np.random.default_rng(0).random((3, 9, 7)) < 0.5
-    encoded = host.rle_encode(masks)
-    assert encoded == [host.rle_encode(mask) for mask in masks]
-    assert np.array_equal(host.rle_decode(encoded), masks)
-    assert np.array_equal(host.rle_area(encoded), masks.sum((1, 2)))
-    assert host.rle_decode([]).shape == (0, 0, 0)
-    assert host.rle_area([]).shape == (0,)
-
-
-def test_masks_of_any_type_and_stride_are_encoded() -> None:
-    mask = np.random.default_rng(0).random((9, 7)) < 0.5
-    expected = host.rle_encode(mask)
-    for same in (np.asfortranarray(mask), mask * 2.5, mask.astype(np.int64) * 256, mask.tolist()):
-        assert host.rle_encode(same) == expected
-
-
-def test_counts_may_be_text_or_plain_lengths() -> None:
-    mask = np.random.default_rng(0).random((9, 7)) < 0.5
-    rle = host.rle_encode(mask)
-    assert np.array_equal(host.rle_decode({**rle, "counts": rle["counts"].decode()}), mask)
-    flat = mask.ravel("F")
-    changes = np.flatnonzero(np.diff(flat)) + 1
-    lengths = np.diff([0, *changes, flat.size]).tolist()
-    lengths = [0, *lengths] if flat[0] else lengths
-    assert np.array_equal(host.rle_decode({"size": [9, 7], "counts": lengths}), mask)
-    assert host.rle_area({"size": [9, 7], "counts": lengths}) == mask.sum()
-
-
 def test_no_polygons_give_an_empty_mask_and_no_instances_no_masks() -> None:
     assert not host.polygons_to_bitmask([], 4, 5).any()
     assert host.rle_area(host.polygons_to_rle([], 4, 5)) == 0
@@ -172,42 +128,18 @@ TRIANGLE = [0.0, 0, 4, 0, 4, 4]
 def test_a_bad_polygon_is_named(polygon: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         host.polygons_to_bitmask([TRIANGLE, polygon], 5, 5)
-    with pytest.raises(ValueError, match=message.partition(" has")[0]):
+    with pytest.raises(ValueError, match=message.replace(r"\]", r"\]\[0\]", 1)):
         host.crop_and_resize_polygons([[TRIANGLE], [polygon]], np.ones((2, 4)), 28)
 
 
 @pytest.mark.parametrize("box", [[0, 0, 1e-30, 1], [0, 0, np.nan, 4], [np.inf, 0, np.inf, 4]])
 def test_a_box_cannot_carry_a_polygon_out_of_range(box: list[float]) -> None:
     polygon = np.array(TRIANGLE) * 1e6
-    with pytest.raises(ValueError, match=r"polygons\[0\] in the frame of boxes\[0\]"):
+    with pytest.raises(ValueError, match=r"polygons\[0\]: in the frame of its box"):
         host.crop_and_resize_polygons([[polygon]], np.array([box]), 28)
 
 
-@pytest.mark.parametrize(
-    ("rle", "message"),
-    [
-        ({"size": [4, 4], "counts": b"1"}, "do not add up"),
-        ({"size": [4, 4], "counts": [4, 20]}, "do not add up"),
-        ({"size": [4, 4], "counts": [-4, 20]}, "do not add up"),
-        ({"size": [4, 4], "counts": b"\x10"}, "a character that RLE does not use"),
-        ({"size": [4, 4], "counts": b"o"}, "ends in the middle"),
-        ({"size": [4, 4], "counts": b"o" * 40}, "ends in the middle"),
-        ({"size": [-4, 4], "counts": b"0"}, "image size must not be negative"),
-    ],
-)
-def test_a_broken_rle_is_an_error(rle: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        host.rle_decode(rle)
-    with pytest.raises(ValueError, match=message):
-        host.rle_area(rle)
-
-
 def test_other_bad_arguments_are_named() -> None:
-    with pytest.raises(ValueError, match="mask must have 2 or 3 dimensions"):
-        host.rle_encode(np.zeros(4))
-    rles = [host.rle_encode(np.ones((2, 3))), host.rle_encode(np.ones((3, 2)))]
-    with pytest.raises(ValueError, match=r"one size, got \[\(2, 3\), \(3, 2\)\]"):
-        host.rle_decode(rles)
     with pytest.raises(ValueError, match="image size must not be negative, got -1 x 5"):
         host.polygons_to_rle([TRIANGLE], -1, 5)
     with pytest.raises(ValueError, match="1 instances in polygons but 2 boxes"):
