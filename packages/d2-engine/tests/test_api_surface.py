@@ -15,6 +15,7 @@ NAMES = {
     ],
     "d2_engine.defaults": [
         "DefaultPredictor",
+        "DefaultTrainer",
         "create_ddp_model",
         "default_argument_parser",
         "default_setup",

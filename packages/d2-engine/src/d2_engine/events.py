@@ -49,8 +49,7 @@ class JSONWriter(EventWriter):
     """
 
     def __init__(self, json_file: str | Path, window_size: int = 20) -> None:
-        Path(json_file).parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(json_file, "a", encoding="utf-8")  # noqa: SIM115  # closed by close()
+        self._json_file = Path(json_file)
         self._window_size = window_size
         self._last_written = -1
 
@@ -59,15 +58,14 @@ class JSONWriter(EventWriter):
         lines: dict[int, dict[str, float | None]] = defaultdict(dict)
         for name, value, iteration in _new_scalars(self._window_size, self._last_written):
             lines[iteration][name] = value if math.isfinite(value) else None
-        for iteration in sorted(lines):
-            record = {"iteration": iteration, **lines[iteration]}
-            self._file.write(json.dumps(record, sort_keys=True) + "\n")
-        self._file.flush()
+        if lines:
+            self._json_file.parent.mkdir(parents=True, exist_ok=True)
+            # Open no longer than for this: a run that dies leaves whole lines.
+            with self._json_file.open("a", encoding="utf-8") as file:
+                for iteration in sorted(lines):
+                    record = {"iteration": iteration, **lines[iteration]}
+                    file.write(json.dumps(record, sort_keys=True) + "\n")
         self._last_written = max(lines, default=self._last_written)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 class TensorboardXWriter(EventWriter):

@@ -74,6 +74,9 @@ Several machines:
 def default_setup(cfg: Any, args: Any) -> None:
     """Set up logging, note environment, arguments and config, and seed the generators.
 
+    Also sets the precision of float32 matrix products where the config has
+    ``FLOAT32_PRECISION`` (or ``train.float32_precision``): ``highest``, ``high`` or ``medium``.
+
     Writes ``log.txt`` and ``config.yaml`` into the output folder. Without a seed in the
     config (or with a negative one) a random seed is chosen and logged.
 
@@ -99,6 +102,10 @@ def default_setup(cfg: Any, args: Any) -> None:
     seed = run_seed(cfg)
     logger.info("Seed: %d", seed)
     seed_generators(split_seed(seed, rank))
+    precision = _setting(cfg, "train.float32_precision", "FLOAT32_PRECISION", default="")
+    if precision:
+        logger.info("Precision of float32 matrix products: %s", precision)
+        torch.set_float32_matmul_precision(precision)
     # Finding the fastest convolution pays off in training only, and is not reproducible.
     if not getattr(args, "eval_only", False):
         torch.backends.cudnn.benchmark = bool(

@@ -1,0 +1,288 @@
+"""Training as a yacs-style config describes it."""
+
+import logging
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from d2_config import CfgNode
+from d2_config.logger import setup_logger
+from d2_data import build_detection_test_loader, build_detection_train_loader
+from d2_engine import hooks
+from d2_engine.checkpoint import DetectionCheckpointer
+from d2_engine.data_position import starting_at
+from d2_engine.defaults.distributed import create_ddp_model
+from d2_engine.defaults.worker_scaling import scale_to_workers
+from d2_engine.defaults.writers import default_writers
+from d2_engine.events import EventWriter
+from d2_engine.solver import build_lr_scheduler, build_optimizer
+from d2_engine.train_loop import HookBase, TrainerBase
+from d2_engine.trainers import AMPTrainer, SimpleTrainer
+from d2_eval import (
+    DatasetEvaluator,
+    inference_on_dataset,
+    print_csv_format,
+    verify_results,
+)
+from d2_modeling import build_model
+from d2_structures import comm
+
+logger = logging.getLogger(__name__)
+
+_WRITING_PERIOD = 20
+
+
+class DefaultTrainer(TrainerBase):
+    """The usual training of a standard model.
+
+    It builds model, optimizer, data loader and schedule from the config, trains with a
+    :class:`SimpleTrainer` (with ``SOLVER.AMP.ENABLED`` an :class:`AMPTrainer`), and has the usual
+    hooks around it. Overwrite the ``build_*`` methods where a standard part does not fit; for
+    training that differs in more than parts, use :class:`SimpleTrainer` with hooks of your own,
+    or write a loop.
+
+    Args:
+        cfg: a yacs-style config with all keys of ``get_cfg()``. It is not changed.
+
+    Attributes:
+        cfg (CfgNode): the config, scaled to the number of processes where it asks for that.
+        scheduler: the learning-rate schedule.
+        checkpointer (DetectionCheckpointer): saves model and trainer in ``OUTPUT_DIR``.
+
+    Example:
+        >>> trainer = DefaultTrainer(cfg)
+        >>> trainer.resume_or_load()  # the last checkpoint, or MODEL.WEIGHTS
+        >>> trainer.train()
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        if not isinstance(cfg, CfgNode):
+            raise TypeError(
+                f"DefaultTrainer wants a yacs-style config (CfgNode), got {type(cfg).__name__}; "
+                "d2_engine.detector_run.train_detector trains what a lazy config describes"
+            )
+        super().__init__()
+        if not logging.getLogger("d2").handlers:
+            setup_logger()
+        self.cfg = cfg = type(self).auto_scale_workers(cfg, comm.get_world_size())
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        data_loader = self.build_train_loader(cfg)
+        trainer_class = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        self._trainer = trainer_class(
+            create_ddp_model(model, broadcast_buffers=False), data_loader, optimizer
+        )
+        self._trainer.register_hooks([_AfterBackwardOf(self)])
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        # A proxy, so that trainer and checkpointer do not keep each other alive.
+        self.checkpointer = DetectionCheckpointer(
+            model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+        )
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self._last_eval_results: dict[str, Any] | None = None
+        self.register_hooks(self.build_hooks())
+
+    @property
+    def model(self) -> nn.Module:
+        """The model, in DistributedDataParallel if there are several processes."""
+        return self._trainer.model
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer."""
+        return self._trainer.optimizer
+
+    @property
+    def data_loader(self) -> Iterable[Any]:
+        """The training data."""
+        return self._trainer.data_loader
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Continue from the last checkpoint in ``OUTPUT_DIR``, or begin with ``MODEL.WEIGHTS``.
+
+        Args:
+            resume: load everything from the last checkpoint, if there is one, and go on behind
+                its iteration. Otherwise only weights are loaded, and iteration 0 is the first.
+        """
+        self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        if resume and self.checkpointer.has_checkpoint():
+            self.start_iter = self.iter + 1
+            self._trainer.data_loader = starting_at(self.data_loader, self.start_iter)
+
+    def train(  # type: ignore[override]  # the config says from where to where
+        self,
+    ) -> dict[str, Any] | None:
+        """Train from the iteration that :meth:`resume_or_load` found to ``SOLVER.MAX_ITER``.
+
+        Returns:
+            The results of the last evaluation on the main process; None without evaluation.
+
+        Raises:
+            ValueError: if ``TEST.EXPECTED_RESULTS`` are not reached.
+        """
+        super().train(self.start_iter, self.max_iter)
+        results = self._last_eval_results
+        if self.cfg.TEST.EXPECTED_RESULTS and results and comm.is_main_process():
+            verify_results(self.cfg, results)
+        return results
+
+    def run_step(self) -> None:
+        """Do one iteration."""
+        self._trainer.iter = self.iter
+        self._trainer.storage = self.storage
+        self._trainer.run_step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return iteration, hooks, and the state of the inner trainer with its optimizer."""
+        return {**super().state_dict(), "_trainer": self._trainer.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        super().load_state_dict(state_dict)
+        self._trainer.load_state_dict(state_dict["_trainer"])
+
+    def build_hooks(self) -> list[HookBase | None]:
+        """Return the usual hooks: timing, schedule, precise statistics, checkpoints, evaluation.
+
+        Writers come last, so that they write what the other hooks put into the storage.
+        """
+        cfg = self.cfg
+        is_main = comm.is_main_process()
+        return [
+            hooks.IterationSeed(cfg.SEED) if cfg.SEED >= 0 else None,
+            hooks.IterationTimer(),
+            hooks.LRScheduler(),
+            hooks.PreciseBN(
+                cfg.TEST.EVAL_PERIOD,
+                self.model,
+                self.build_train_loader(cfg),
+                cfg.TEST.PRECISE_BN.NUM_ITER,
+            )
+            if cfg.TEST.PRECISE_BN.ENABLED
+            else None,
+            hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD)
+            if is_main
+            else None,
+            hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._test),
+            hooks.PeriodicWriter(self.build_writers(), period=_WRITING_PERIOD) if is_main else None,
+        ]
+
+    def build_writers(self) -> list[EventWriter]:
+        """Return where metrics go; by default :func:`default_writers` in ``OUTPUT_DIR``."""
+        return default_writers(self.cfg.OUTPUT_DIR, self.max_iter)
+
+    def _test(self) -> dict[str, Any]:
+        self._last_eval_results = self.test(self.cfg, self.model)
+        return self._last_eval_results
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """Return the model; by default :func:`d2_modeling.build_model`."""
+        model = build_model(cfg)
+        logger.info("Model:\n%s", model)
+        return model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimizer; by default :func:`d2_engine.solver.build_optimizer`."""
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(
+        cls, cfg: CfgNode, optimizer: torch.optim.Optimizer
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """Return the schedule; by default :func:`d2_engine.solver.build_lr_scheduler`."""
+        return build_lr_scheduler(cfg, optimizer)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> Iterable[Any]:
+        """Return the training data; by default :func:`d2_data.build_detection_train_loader`."""
+        loader: Iterable[Any] = build_detection_train_loader(cfg)
+        return loader
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
+        """Return a test set; by default :func:`d2_data.build_detection_test_loader`."""
+        return build_detection_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator | None:
+        """Return the evaluator of a test set; there is none by default.
+
+        Raises:
+            NotImplementedError: always; :meth:`test` then goes without evaluation.
+        """
+        raise NotImplementedError(
+            "training goes without evaluation: overwrite build_evaluator(cfg, dataset_name), for "
+            "COCO's metrics with COCOEvaluator(dataset_name, output_dir=cfg.OUTPUT_DIR)"
+        )
+
+    @classmethod
+    def test(
+        cls,
+        cfg: CfgNode,
+        model: nn.Module,
+        evaluators: DatasetEvaluator | Sequence[DatasetEvaluator] | None = None,
+    ) -> dict[str, Any]:
+        """Evaluate a model on the datasets ``DATASETS.TEST``.
+
+        Args:
+            cfg: the config.
+            model: the model; its mode is kept.
+            evaluators: one for each dataset; by default those of :meth:`build_evaluator`.
+
+        Returns:
+            Metrics by dataset, or those of the only dataset; empty on other than the main
+            process.
+
+        Raises:
+            ValueError: if there are more or fewer evaluators than datasets.
+        """
+        names = cfg.DATASETS.TEST
+        if isinstance(evaluators, DatasetEvaluator):
+            evaluators = [evaluators]
+        if evaluators is not None and len(evaluators) != len(names):
+            raise ValueError(
+                f"there are {len(evaluators)} evaluators for {len(names)} datasets "
+                f"({', '.join(names)}); give one each"
+            )
+        results: dict[str, Any] = OrderedDict()
+        for index, name in enumerate(names):
+            loader = cls.build_test_loader(cfg, name)
+            if evaluators is not None:
+                evaluator: DatasetEvaluator | None = evaluators[index]
+            else:
+                try:
+                    evaluator = cls.build_evaluator(cfg, name)
+                except NotImplementedError as reason:
+                    logger.warning("Dataset %s is not evaluated: %s", name, reason)
+                    results[name] = {}
+                    continue
+            results[name] = inference_on_dataset(model, loader, evaluator)
+            if comm.is_main_process() and results[name]:
+                logger.info("Results on %s:", name)
+                print_csv_format(results[name])
+        return next(iter(results.values())) if len(results) == 1 else results
+
+    @staticmethod
+    def auto_scale_workers(cfg: CfgNode, num_workers: int) -> CfgNode:
+        """Return the config for another number of processes than it was written for.
+
+        See :func:`~d2_engine.defaults.worker_scaling.scale_to_workers`.
+        """
+        return scale_to_workers(cfg, num_workers)
+
+
+class _AfterBackwardOf(HookBase):
+    """Let the hooks of the outer trainer know when the inner one has its gradients."""
+
+    def __init__(self, outer: TrainerBase) -> None:
+        self._outer = weakref.proxy(outer)
+
+    def after_backward(self) -> None:
+        self._outer.after_backward()
