@@ -17,6 +17,10 @@ def test_public_names_are_exactly_these() -> None:
         "build_info",
         "ciou_loss",
         "deform_conv2d",
+        "decode_and_clip_boxes",
+        "decode_and_clip_rotated_boxes",
+        "decode_boxes",
+        "decode_rotated_boxes",
         "diou_loss",
         "giou_loss",
         "host",
@@ -61,6 +65,13 @@ def test_documented_parameters_are_kept() -> None:
     assert parameters(d2_ops.pairwise_giou) == ["boxes1", "boxes2"]
     matching = ["thresholds", "labels", "allow_low_quality_matches"]
     assert parameters(d2_ops.match_anchors) == ["gt_boxes", "anchors", *matching]
+    coding = ["weights", "scale_clamp"]
+    assert parameters(d2_ops.decode_boxes) == ["deltas", "boxes", *coding]
+    assert parameters(d2_ops.decode_rotated_boxes) == ["deltas", "boxes", *coding]
+    clipping = ["deltas", "boxes", "image_size", *coding, "min_size"]
+    assert parameters(d2_ops.decode_and_clip_boxes) == clipping
+    clipping += ["clip_angle_threshold"]
+    assert parameters(d2_ops.decode_and_clip_rotated_boxes) == clipping
     for loss in (d2_ops.giou_loss, d2_ops.diou_loss, d2_ops.ciou_loss):
         assert parameters(loss) == ["boxes1", "boxes2", "reduction", "eps"]
     assert parameters(d2_ops.smooth_l1_loss) == ["input", "target", "beta", "reduction"]

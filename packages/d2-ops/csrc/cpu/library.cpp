@@ -72,4 +72,12 @@ D2_OPS_LIBRARY(m) {
   m.def("sigmoid_focal_loss_sum(Tensor inputs, Tensor targets, float alpha, float gamma) -> Tensor");
   m.def(
       "sigmoid_focal_loss_backward(Tensor grad, Tensor inputs, Tensor targets, float alpha, float gamma) -> Tensor");
+  m.def("decode_boxes(Tensor deltas, Tensor boxes, float[] weights, float scale_clamp) -> Tensor");
+  m.def("decode_rotated_boxes(Tensor deltas, Tensor boxes, float[] weights, float scale_clamp) -> Tensor");
+  m.def(
+      "decode_and_clip_boxes(Tensor deltas, Tensor boxes, float[] weights, float scale_clamp, SymInt height, "
+      "SymInt width, float min_size) -> (Tensor, Tensor)");
+  m.def(
+      "decode_and_clip_rotated_boxes(Tensor deltas, Tensor boxes, float[] weights, float scale_clamp, SymInt height, "
+      "SymInt width, float min_size, float clip_angle_threshold) -> (Tensor, Tensor)");
 }

@@ -1,21 +1,22 @@
-// exp and log1p where a loss needs them, in a form that compilers vectorise.
+// exp and log1p in a form that compilers vectorise.
 #pragma once
 
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 #include "platform.h"
 
 namespace d2_ops {
 
-// exp(x) for x <= 0, within 2 ulp; 0 below the smallest normal number, and for NaN.
-D2_OPS_HOST_DEVICE float exp_of_negative(float x) {
+// Within 2 ulp from -87 to 88; 0 below and infinity above, about where normal numbers end.
+D2_OPS_HOST_DEVICE float exponential(float x) {
 #if defined(__CUDA_ARCH__)
-  return x > -87.0f ? expf(x) : 0.0f;
+  return expf(x);
 #else
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves no room for a fraction
-  const float bounded = x > -87.0f ? x : -87.0f;
+  const float above = x > -87.0f ? x : -87.0f, bounded = above < 88.0f ? above : 88.0f;
   const float halvings = (bounded * 1.44269504f + kRound) - kRound;
   // ln 2 in two parts, the first of which multiplies without rounding. |r| <= ln 2 / 2.
   const float r = (bounded - halvings * 0.693359375f) + halvings * 2.12194440e-4f;
@@ -30,11 +31,13 @@ D2_OPS_HOST_DEVICE float exp_of_negative(float x) {
   const int32_t bits = (static_cast<int32_t>(halvings) + 127) * (1 << 23);
   float power;
   std::memcpy(&power, &bits, sizeof(power));
-  return x > -87.0f ? p * power : 0.0f;
+  const float inside = x < -87.0f ? 0.0f : p * power;
+  const float value = x > 88.0f ? std::numeric_limits<float>::infinity() : inside;
+  return x == x ? value : x;
 #endif
 }
 
-D2_OPS_HOST_DEVICE double exp_of_negative(double x) { return exp(x); }
+D2_OPS_HOST_DEVICE double exponential(double x) { return exp(x); }
 
 // log(1 + x) for 0 <= x <= 1, within 2 ulp: 2 artanh(x / (2 + x)), whose argument is at most 1/3.
 D2_OPS_HOST_DEVICE float log1p_of_unit(float x) {

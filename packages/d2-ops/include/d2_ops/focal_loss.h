@@ -61,12 +61,11 @@ struct FocalTerms {
 
 template <class T>
 D2_OPS_HOST_DEVICE FocalTerms<T> focal_terms(T logit, T target, const FocalWeights<T>& weights) {
-  const T e = exp_of_negative(logit < T(0) ? logit : -logit), scale = T(1) / (T(1) + e), small = e * scale;
+  const T e = exponential(logit < T(0) ? logit : -logit), scale = T(1) / (T(1) + e), small = e * scale;
   FocalTerms<T> terms;
   terms.probability = logit < T(0) ? small : scale;
   terms.complement = logit < T(0) ? scale : small;
   terms.miss = terms.probability * (T(1) - target) + terms.complement * target;
-  // NaN logits come through the second term.
   terms.cross_entropy = (logit > T(0) ? logit : T(0)) - logit * target + log1p_of_unit(e);
   terms.weight = weights.negative * (T(1) - target) + weights.positive * target;
   return terms;

@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     from ._box_losses import ciou_loss, diou_loss, giou_loss, smooth_l1_loss
     from ._build_info import build_info
     from ._deform_conv import DeformConv, ModulatedDeformConv, deform_conv2d
+    from ._decode_boxes import (
+        decode_and_clip_boxes,
+        decode_and_clip_rotated_boxes,
+        decode_boxes,
+        decode_rotated_boxes,
+    )
     from ._match_anchors import match_anchors
     from ._multilevel_roi_align import (
         assign_to_pyramid,
@@ -39,6 +45,10 @@ __all__ = [
     "build_info",
     "ciou_loss",
     "deform_conv2d",
+    "decode_and_clip_boxes",
+    "decode_and_clip_rotated_boxes",
+    "decode_boxes",
+    "decode_rotated_boxes",
     "diou_loss",
     "giou_loss",
     "host",
@@ -77,6 +87,10 @@ __getattr__, __dir__ = lazy_names(
         "build_info": "_build_info",
         "ciou_loss": "_box_losses",
         "deform_conv2d": "_deform_conv",
+        "decode_and_clip_boxes": "_decode_boxes",
+        "decode_and_clip_rotated_boxes": "_decode_boxes",
+        "decode_boxes": "_decode_boxes",
+        "decode_rotated_boxes": "_decode_boxes",
         "diou_loss": "_box_losses",
         "giou_loss": "_box_losses",
         "host": None,

@@ -6,6 +6,7 @@ from __future__ import annotations
 from . import (  # noqa: F401 - imported for that effect
     _box_iou_rotated,
     _deform_conv,
+    _decode_boxes,
     _match_anchors,
     _multilevel_roi_align,
     _nms,
