@@ -251,6 +251,7 @@ def test_opcheck(columns: int) -> None:
 
 def test_compiles_in_one_graph_and_exports_with_dynamic_shapes() -> None:
     columns = 4
+
     class Decode(torch.nn.Module):
         def forward(self, deltas: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
             decoded = DECODE[columns](deltas * 2, boxes, WEIGHTS[columns])

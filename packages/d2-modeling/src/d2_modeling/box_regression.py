@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from d2_ops import decode_boxes
 from d2_structures import Boxes
 
 from .layers import cat
@@ -81,13 +82,7 @@ class Box2BoxTransform:
         Returns:
             (N, K * 4) float32 XYXY (float64 if ``deltas`` is), unclipped.
         """
-        deltas = deltas if deltas.dtype == torch.float64 else deltas.float()
-        size, centre = _size_and_centre(boxes.to(deltas.dtype))
-        size, centre = size[:, None], centre[:, None]
-        scaled = deltas.unflatten(1, (-1, 4)) / deltas.new_tensor(self.weights)
-        new_centre = scaled[..., :2] * size + centre
-        half = 0.5 * torch.exp(scaled[..., 2:].clamp(max=self.scale_clamp)) * size
-        return torch.cat([new_centre - half, new_centre + half], dim=2).reshape(deltas.shape)
+        return decode_boxes(deltas, boxes, self.weights, self.scale_clamp)
 
 
 def _size_and_centre(boxes: Tensor) -> tuple[Tensor, Tensor]:

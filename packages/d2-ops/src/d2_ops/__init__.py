@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from ._box_iou_rotated import box_iou_rotated
     from ._box_losses import ciou_loss, diou_loss, giou_loss, smooth_l1_loss
     from ._build_info import build_info
-    from ._deform_conv import DeformConv, ModulatedDeformConv, deform_conv2d
     from ._decode_boxes import (
         decode_and_clip_boxes,
         decode_and_clip_rotated_boxes,
         decode_boxes,
         decode_rotated_boxes,
     )
+    from ._deform_conv import DeformConv, ModulatedDeformConv, deform_conv2d
     from ._match_anchors import match_anchors
     from ._multilevel_roi_align import (
         assign_to_pyramid,
@@ -44,11 +44,11 @@ __all__ = [
     "box_iou_rotated",
     "build_info",
     "ciou_loss",
-    "deform_conv2d",
     "decode_and_clip_boxes",
     "decode_and_clip_rotated_boxes",
     "decode_boxes",
     "decode_rotated_boxes",
+    "deform_conv2d",
     "diou_loss",
     "giou_loss",
     "host",
@@ -86,11 +86,11 @@ __getattr__, __dir__ = lazy_names(
         "box_iou_rotated": "_box_iou_rotated",
         "build_info": "_build_info",
         "ciou_loss": "_box_losses",
-        "deform_conv2d": "_deform_conv",
         "decode_and_clip_boxes": "_decode_boxes",
         "decode_and_clip_rotated_boxes": "_decode_boxes",
         "decode_boxes": "_decode_boxes",
         "decode_rotated_boxes": "_decode_boxes",
+        "deform_conv2d": "_deform_conv",
         "diou_loss": "_box_losses",
         "giou_loss": "_box_losses",
         "host": None,

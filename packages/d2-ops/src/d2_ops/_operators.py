@@ -5,8 +5,8 @@ from __future__ import annotations
 # Importing these registers shape functions and derivatives.
 from . import (  # noqa: F401 - imported for that effect
     _box_iou_rotated,
-    _deform_conv,
     _decode_boxes,
+    _deform_conv,
     _match_anchors,
     _multilevel_roi_align,
     _nms,
