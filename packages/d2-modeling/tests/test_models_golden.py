@@ -14,7 +14,7 @@ from d2_structures import Boxes, Instances, Keypoints, PolygonMasks, RotatedBoxe
 
 Load = Callable[[str], Any]
 
-RCNN = ["faster_fpn", "mask_fpn", "keypoint"]
+RCNN = ["faster_fpn", "mask_fpn", "keypoint", "rotated"]
 MODELS = [*RCNN, "retinanet", "semantic", "panoptic"]
 
 
@@ -158,9 +158,11 @@ def test_losses_and_gradients_agree(
     sum(losses.values()).backward()
     norms = gradient_norms(model)
     assert set(norms) == set(golden[f"gradnorm_{kind}"])
+    # The rotated model's gradients move by 4 % under noise of 1e-5 in its weights.
+    tolerance = 5e-2 if golden["name"] == "rotated" else 1e-2
     for name, wanted in golden[f"gradnorm_{kind}"].items():
         # Other threads or kernels round otherwise, and a ReLU at zero then opens or shuts.
-        assert norms[name] == pytest.approx(wanted, rel=1e-2, abs=1e-7), name
+        assert norms[name] == pytest.approx(wanted, rel=tolerance, abs=1e-7), name
 
 
 def test_reporting_to_a_storage_does_not_change_losses(rcnn: Any) -> None:

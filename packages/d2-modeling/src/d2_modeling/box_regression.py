@@ -61,12 +61,7 @@ class Box2BoxTransform:
         """
         src_size, src_centre = _size_and_centre(src_boxes)
         target_size, target_centre = _size_and_centre(target_boxes)
-        if src_size.device.type == "cpu" and bool((src_size <= 0).any()):
-            bad = int((src_size <= 0).any(dim=1).nonzero()[0])
-            raise ValueError(
-                "boxes to encode deltas from need positive width and height; "
-                f"box {bad} is {src_boxes[bad].tolist()}"
-            )
+        _check_positive_size(src_size, src_boxes)
         deltas = torch.cat(
             [(target_centre - src_centre) / src_size, torch.log(target_size / src_size)], dim=1
         )
@@ -88,6 +83,137 @@ class Box2BoxTransform:
 def _size_and_centre(boxes: Tensor) -> tuple[Tensor, Tensor]:
     size = boxes[:, 2:] - boxes[:, :2]
     return size, boxes[:, :2] + 0.5 * size
+
+
+class Box2BoxTransformRotated:
+    """Deltas (dx, dy, dw, dh, da) of rotated boxes: as in `Box2BoxTransform`, and a turn.
+
+    The shift is along the image's axes, in units of the source's width and height; da is in
+    radians, though the angles of boxes are in degrees.
+
+    Args:
+        weights: factors on the five deltas.
+        scale_clamp: upper bound of dw and dh when boxes are decoded.
+
+    Source: Ma et al., "Arbitrary-Oriented Scene Text Detection via Rotation Proposals", 2018,
+    section III-D.
+    """
+
+    def __init__(self, weights: Sequence[float], scale_clamp: float = _SCALE_CLAMP) -> None:
+        if len(weights) != 5:
+            raise ValueError(f"weights wants 5 numbers (dx, dy, dw, dh, da), got {list(weights)}")
+        self.weights = tuple(weights)
+        self.scale_clamp = scale_clamp
+
+    def get_deltas(self, src_boxes: Tensor, target_boxes: Tensor) -> Tensor:
+        """Deltas that turn ``src_boxes`` into ``target_boxes``, the short way round.
+
+        Args:
+            src_boxes: (N, 5) of positive width and height, e.g. proposals.
+            target_boxes: (N, 5), e.g. ground truth.
+
+        Returns:
+            (N, 5) deltas.
+
+        Raises:
+            ValueError: if a source box is empty (checked on the CPU only, where looking
+                at the values costs no wait).
+        """
+        src_centre, src_size, src_angle = src_boxes.split([2, 2, 1], dim=1)
+        centre, size, angle = target_boxes.split([2, 2, 1], dim=1)
+        _check_positive_size(src_size, src_boxes)
+        deltas = torch.cat(
+            [
+                (centre - src_centre) / src_size,
+                torch.log(size / src_size),
+                _shortest_turn(angle - src_angle).deg2rad(),
+            ],
+            dim=1,
+        )
+        return deltas * deltas.new_tensor(self.weights)
+
+    def apply_deltas(self, deltas: Tensor, boxes: Tensor) -> Tensor:
+        """Decode deltas to boxes.
+
+        Args:
+            deltas: (N, K * 5); row i holds K transformations of ``boxes[i]``.
+            boxes: (N, 5).
+
+        Returns:
+            (N, K * 5) float32 boxes (float64 if ``deltas`` is), unclipped, of angles in
+            [-180, 180).
+        """
+        deltas = deltas if deltas.dtype == torch.float64 else deltas.float()
+        centre, size, angle = boxes.to(deltas.dtype)[:, None].split([2, 2, 1], dim=2)
+        scaled = deltas.unflatten(1, (-1, 5)) / deltas.new_tensor(self.weights)
+        shift, log_scale, turn = scaled.split([2, 2, 1], dim=2)
+        decoded = [
+            centre + shift * size,
+            torch.exp(log_scale.clamp(max=self.scale_clamp)) * size,
+            _shortest_turn(angle + turn.rad2deg()),
+        ]
+        return torch.cat(decoded, dim=2).reshape(deltas.shape)
+
+
+class Box2BoxTransformLinear:
+    """Deltas (left, top, right, bottom): distances of the source's centre to the sides.
+
+    Args:
+        normalize_by_size: divide distances by the source's width and height.
+
+    Source: Tian et al., "FCOS", 2019, equation 1.
+    """
+
+    def __init__(self, normalize_by_size: bool = True) -> None:
+        self.normalize_by_size = normalize_by_size
+
+    def get_deltas(self, src_boxes: Tensor, target_boxes: Tensor) -> Tensor:
+        """Deltas that turn ``src_boxes`` into ``target_boxes``.
+
+        Args:
+            src_boxes: (N, 4) XYXY, e.g. anchors.
+            target_boxes: (N, 4) XYXY; a centre outside gives negative distances.
+
+        Returns:
+            (N, 4) deltas.
+        """
+        size, centre = _size_and_centre(src_boxes)
+        deltas = torch.cat([centre - target_boxes[:, :2], target_boxes[:, 2:] - centre], dim=1)
+        return deltas / torch.cat([size, size], dim=1) if self.normalize_by_size else deltas
+
+    def apply_deltas(self, deltas: Tensor, boxes: Tensor) -> Tensor:
+        """Decode deltas to boxes; negative ones count as 0.
+
+        Args:
+            deltas: (N, K * 4); row i holds K transformations of ``boxes[i]``.
+            boxes: (N, 4) XYXY.
+
+        Returns:
+            (N, K * 4) float32 XYXY (float64 if ``deltas`` is), unclipped.
+        """
+        deltas = deltas if deltas.dtype == torch.float64 else deltas.float()
+        size, centre = _size_and_centre(boxes.to(deltas.dtype))
+        distances = deltas.unflatten(1, (-1, 4)).relu()
+        if self.normalize_by_size:
+            distances = distances * torch.cat([size, size], dim=1)[:, None]
+        low, high = distances.split(2, dim=2)
+        return torch.cat([centre[:, None] - low, centre[:, None] + high], dim=2).reshape(
+            deltas.shape
+        )
+
+
+def _check_positive_size(size: Tensor, boxes: Tensor) -> None:
+    if size.device.type == "cpu" and bool((size <= 0).any()):
+        bad = int((size <= 0).any(dim=1).nonzero()[0])
+        raise ValueError(
+            "boxes to encode deltas from need positive width and height; "
+            f"box {bad} is {boxes[bad].tolist()}"
+        )
+
+
+def _shortest_turn(degrees: Tensor) -> Tensor:
+    """The same angle within [-180, 180)."""
+    return (degrees + 180.0) % 360.0 - 180.0
 
 
 def box_regression_loss(

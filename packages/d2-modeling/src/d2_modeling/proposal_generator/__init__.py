@@ -8,11 +8,13 @@ from .build import (
 )
 from .proposal_utils import add_ground_truth_to_proposals, find_top_rpn_proposals
 from .rpn import RPN, StandardRPNHead
+from .rrpn import RRPN
 
 __all__ = [
     "PROPOSAL_GENERATOR_REGISTRY",
     "RPN",
     "RPN_HEAD_REGISTRY",
+    "RRPN",
     "StandardRPNHead",
     "add_ground_truth_to_proposals",
     "build_proposal_generator",

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from d2_ops import batched_nms
 from d2_structures import Boxes, Instances
 
+from ..box_kinds import box_kind
 from ..layers import cat
 
 # The logit of a probability of 1 - 1e-10: ground truth is as sure as float32 can say.
@@ -34,7 +34,7 @@ def find_top_rpn_proposals(
     of all levels remain.
 
     Args:
-        proposals: for each level (N, R_l, 4) XYXY boxes.
+        proposals: for each level (N, R_l, 4) XYXY boxes, or (N, R_l, 5) rotated ones.
         pred_objectness_logits: for each level (N, R_l).
         image_sizes: for each of the N images (height, width).
         nms_thresh: IoU above which the lower-scoring box is dropped.
@@ -83,7 +83,7 @@ def filter_proposals(
     """Clip, drop small ones, suppress and cut: the steps after the choice per level.
 
     Args:
-        boxes: for each level (N, K_l, 4) XYXY.
+        boxes: for each level (N, K_l, 4) XYXY, or (N, K_l, 5) rotated.
         scores: for each level (N, K_l).
         image_sizes: see `find_top_rpn_proposals`, as the other arguments.
         nms_thresh: see there.
@@ -105,13 +105,14 @@ def filter_proposals(
             "training has diverged. Lower the learning rate, clip gradients, or look for "
             "broken annotations"
         )
+    kind = box_kind(all_boxes.shape[2])
     results = []
     for index, image_size in enumerate(image_sizes):
-        image_boxes = Boxes(all_boxes[index])
+        image_boxes = kind.boxes(all_boxes[index].where(finite[index, :, None], 0.0))
         image_boxes.clip(image_size)
         keep = (finite[index] & image_boxes.nonempty(threshold=min_box_size)).nonzero()[:, 0]
         image_boxes, image_scores = image_boxes[keep], all_scores[index, keep]
-        survivors = batched_nms(image_boxes.tensor, image_scores, level_ids[keep], nms_thresh)
+        survivors = kind.batched_nms(image_boxes.tensor, image_scores, level_ids[keep], nms_thresh)
         survivors = survivors[:post_nms_topk]
         result = Instances(image_size)
         result.proposal_boxes = image_boxes[survivors]

@@ -139,6 +139,8 @@ class RPN(nn.Module):
     Source: Ren et al., "Faster R-CNN", 2015.
     """
 
+    _transform_class: type = Box2BoxTransform
+
     @configurable
     def __init__(
         self,
@@ -341,7 +343,7 @@ class RPN(nn.Module):
             "anchor_matcher": Matcher(
                 rpn.IOU_THRESHOLDS, rpn.IOU_LABELS, allow_low_quality_matches=True
             ),
-            "box2box_transform": Box2BoxTransform(rpn.BBOX_REG_WEIGHTS),
+            "box2box_transform": cls._transform_class(rpn.BBOX_REG_WEIGHTS),
             "batch_size_per_image": rpn.BATCH_SIZE_PER_IMAGE,
             "positive_fraction": rpn.POSITIVE_FRACTION,
             "pre_nms_topk": (rpn.PRE_NMS_TOPK_TRAIN, rpn.PRE_NMS_TOPK_TEST),

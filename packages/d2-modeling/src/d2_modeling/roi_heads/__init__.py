@@ -32,6 +32,7 @@ from .region_selection import (
 )
 from .res5_roi_heads import Res5ROIHeads
 from .roi_heads import ROIHeads, StandardROIHeads
+from .rotated_fast_rcnn import RotatedFastRCNNOutputLayers, RROIHeads
 
 __all__ = [
     "ROI_BOX_HEAD_REGISTRY",
@@ -46,7 +47,9 @@ __all__ = [
     "KRCNNConvDeconvUpsampleHead",
     "MaskRCNNConvUpsampleHead",
     "ROIHeads",
+    "RROIHeads",
     "Res5ROIHeads",
+    "RotatedFastRCNNOutputLayers",
     "StandardROIHeads",
     "build_box_head",
     "build_keypoint_head",

@@ -49,6 +49,8 @@ class FastRCNNOutputLayers(nn.Module):
     2021, for the federated loss.
     """
 
+    _transform_class: type = Box2BoxTransform
+
     @configurable
     def __init__(
         self,
@@ -70,7 +72,7 @@ class FastRCNNOutputLayers(nn.Module):
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
-        box_dim = len(getattr(box2box_transform, "weights", (1, 1, 1, 1)))
+        self.box_dim = box_dim = len(getattr(box2box_transform, "weights", (1, 1, 1, 1)))
         features = (
             (input_shape.channels or 0) * (input_shape.height or 1) * (input_shape.width or 1)
         )
@@ -215,6 +217,7 @@ class FastRCNNOutputLayers(nn.Module):
             self.test_score_thresh,
             self.test_nms_thresh,
             self.test_topk_per_image,
+            self.box_dim,
         )
 
     def predict_boxes(
@@ -271,7 +274,7 @@ class FastRCNNOutputLayers(nn.Module):
         options = cfg.MODEL.ROI_BOX_HEAD
         return {
             "input_shape": input_shape,
-            "box2box_transform": Box2BoxTransform(options.BBOX_REG_WEIGHTS),
+            "box2box_transform": cls._transform_class(options.BBOX_REG_WEIGHTS),
             "num_classes": cfg.MODEL.ROI_HEADS.NUM_CLASSES,
             "test_score_thresh": cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST,
             "test_nms_thresh": cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from d2_config import CfgNode, configurable
-from d2_structures import Boxes, ImageList, Instances
+from d2_structures import ImageList, Instances
 
 from ..events import active_event_storage
 from ..layers import ShapeSpec
@@ -300,7 +300,7 @@ class StandardROIHeads(ROIHeads):
             with torch.no_grad():
                 boxes = self.box_predictor.predict_boxes_for_gt_classes(predictions, proposals)
                 for image, image_boxes in zip(proposals, boxes, strict=True):
-                    image.proposal_boxes = Boxes(image_boxes)
+                    image.proposal_boxes = type(image.proposal_boxes)(image_boxes)
         return losses
 
     def _forward_mask(self, features: Mapping[str, Tensor], instances: list[Instances]) -> Any:
