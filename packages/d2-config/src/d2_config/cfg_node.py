@@ -1,21 +1,16 @@
 """A nested, typed key-value config in the manner of yacs."""
 
 import copy
-import io
 import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-import yaml
-
 from .base_chain import BASE_KEY, load_with_base
 from .cfg_merge import Change, Where, plan_merge
+from .cfg_text import dump_yaml, outline, read_cfg
 from .errors import ConfigFileError, ConfigKeyError, ConfigTypeError, did_you_mean
-from .nodes import join
-from .python_file import run_python_file
-from .safe_yaml import parse_yaml
 from .versions import downgrade_config, guess_version, upgrade_config
 
 Node = TypeVar("Node", bound="CfgNode")
@@ -361,22 +356,7 @@ class CfgNode(dict[str, Any]):
         Raises:
             ConfigFileError: (a ``ValueError``) if it cannot be read as such.
         """
-        if isinstance(cfg_file_obj_or_str, str):
-            return cls._from_data(parse_yaml(cfg_file_obj_or_str, "YAML text").data, "YAML text")
-        if not isinstance(cfg_file_obj_or_str, io.IOBase):
-            raise TypeError(f"expected YAML text or an open file, got {cfg_file_obj_or_str!r}")
-        name = str(getattr(cfg_file_obj_or_str, "name", "file"))
-        if name.endswith(".py"):
-            names = run_python_file(Path(name))
-            if "cfg" not in names:
-                raise ConfigFileError(f"{name} must define 'cfg', a dictionary or CfgNode")
-            return cls._from_data(names["cfg"], name)
-        content = cfg_file_obj_or_str.read()
-        text = content.decode() if isinstance(content, bytes) else content
-        return cls._from_data(parse_yaml(text, name).data, name)
-
-    @classmethod
-    def _from_data(cls: type[Node], data: Any, source: str) -> Node:
+        data, source = read_cfg(cfg_file_obj_or_str)
         if data is not None and not isinstance(data, Mapping):
             raise ConfigFileError(f"{source} must hold keys and values, got {data!r}")
         return cls(data)
@@ -387,19 +367,10 @@ class CfgNode(dict[str, Any]):
         Raises:
             TypeError: for values YAML cannot hold, with their keys.
         """
-        kwargs.setdefault("Dumper", _Dumper)
-        text: str = yaml.dump(_to_plain(self, ""), *args, **kwargs)
-        return text
+        return dump_yaml(self, *args, **kwargs)
 
     def __str__(self) -> str:
-        lines: list[str] = []
-        for key, value in sorted(self.items()):
-            if isinstance(value, CfgNode):
-                inner = "\n".join(f"  {line}" for line in str(value).splitlines())
-                lines.append(f"{key}:\n{inner}" if inner else f"{key}:")
-            else:
-                lines.append(f"{key}: {value}")
-        return "\n".join(lines)
+        return outline(self)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({super().__repr__()})"
@@ -411,23 +382,3 @@ def _rebuild(cls: type[CfgNode], items: dict[str, Any], state: dict[str, Any]) -
     node.__dict__.update(state)
     dict.update(node, items)
     return node
-
-
-class _Dumper(yaml.SafeDumper):
-    """Repeat a value that occurs twice, instead of referring to its first occurrence."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _to_plain(value: Any, path: str) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _to_plain(inner, join(path, key)) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_to_plain(inner, join(path, index)) for index, inner in enumerate(value)]
-    for kind in (bool, int, float, str):  # subclasses, such as NumPy's float64, become plain
-        if isinstance(value, kind):
-            return kind(value)
-    if value is None:
-        return None
-    raise ConfigTypeError(f"{path} holds {value!r} ({type(value).__name__}), which is not YAML")
