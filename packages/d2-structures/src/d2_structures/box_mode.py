@@ -17,6 +17,8 @@ BoxLike = TypeVar("BoxLike", list[Any], tuple[Any, ...], np.ndarray, torch.Tenso
 Column = Any
 Columns = tuple[Column, ...]
 
+_NUMBERS = (int, float, np.number, np.ndarray, torch.Tensor)
+
 
 class BoxMode(enum.IntEnum):
     """The ways to write a box down. The integer values are part of dataset files."""
@@ -60,7 +62,7 @@ class BoxMode(enum.IntEnum):
         Raises:
             ValueError: if the last dimension is not k, or a conversion between pixels and
                 fractions lacks ``image_size``.
-            TypeError: if ``box`` is of another kind.
+            TypeError: if ``box`` is of another kind, or holds no numbers.
         """
         source, target = BoxMode(from_mode), BoxMode(to_mode)
         if source == target:
@@ -73,6 +75,8 @@ class BoxMode(enum.IntEnum):
                 f"BoxMode.convert takes a list, tuple, array or tensor, got {type(box).__name__}"
             )
         _check_size(tuple(box.shape), source)
+        if box.dtype in (torch.bool, np.dtype(bool)):
+            raise TypeError(f"a box is made of numbers, got {box.dtype}")
         columns = tuple(box[..., i] for i in range(box.shape[-1]))
         if isinstance(box, torch.Tensor):
             converted = torch.stack(_run(columns, steps), dim=-1)
@@ -86,6 +90,8 @@ def _convert_sequence(box: Any, source: BoxMode, steps: list[Callable[[Columns],
     if box and isinstance(box[0], (list, tuple, np.ndarray, torch.Tensor)):
         return kind(_convert_sequence(list(row), source, steps) for row in box)
     _check_size((len(box),), source)
+    if not all(isinstance(value, _NUMBERS) for value in box):
+        raise TypeError(f"a box is made of numbers, got {box!r:.100}")
     columns = _run(tuple(box), steps)
     return kind(c.item() if isinstance(c, np.generic) else c for c in columns)
 
@@ -120,8 +126,12 @@ def _steps(
             raise ValueError(
                 f"converting {source.name} to {target.name} needs image_size=(height, width)"
             )
-        height, width = image_size
-        if height <= 0 or width <= 0:
+        try:
+            height, width = image_size
+            positive = height > 0 and width > 0
+        except TypeError:
+            positive = False
+        if not positive:
             raise ValueError(f"image_size must be positive (height, width), got {image_size}")
         if target in relative:
             steps.append(lambda c: (c[0] / width, c[1] / height, c[2] / width, c[3] / height))

@@ -27,8 +27,9 @@ def pairwise_intersection(boxes1: Boxes, boxes2: Boxes) -> Tensor:
     Returns:
         (N, M) areas in square pixels, 0 where the boxes do not meet. Differentiable.
     """
-    left1, top1, right1, bottom1 = boxes1.tensor.unsqueeze(1).unbind(dim=2)
-    left2, top2, right2, bottom2 = boxes2.tensor.t().contiguous().unbind(dim=0)
+    corners1, corners2 = _corners(boxes1, "boxes1"), _corners(boxes2, "boxes2")
+    left1, top1, right1, bottom1 = corners1.unsqueeze(1).unbind(dim=2)
+    left2, top2, right2, bottom2 = corners2.t().contiguous().unbind(dim=0)
     width = (torch.min(right1, right2) - torch.max(left1, left2)).clamp_(min=0)
     height = (torch.min(bottom1, bottom2) - torch.max(top1, top2)).clamp_(min=0)
     return width * height
@@ -44,7 +45,7 @@ def pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
     Returns:
         (N, M) in [0, 1]; 0 where the boxes do not meet, also for boxes without area.
     """
-    return d2_ops.pairwise_iou(boxes1.tensor, boxes2.tensor)
+    return d2_ops.pairwise_iou(_corners(boxes1, "boxes1"), _corners(boxes2, "boxes2"))
 
 
 def pairwise_ioa(boxes1: Boxes, boxes2: Boxes) -> Tensor:
@@ -57,7 +58,7 @@ def pairwise_ioa(boxes1: Boxes, boxes2: Boxes) -> Tensor:
     Returns:
         (N, M) in [0, 1]: how much of each of ``boxes2`` each of ``boxes1`` covers.
     """
-    return d2_ops.pairwise_ioa(boxes1.tensor, boxes2.tensor)
+    return d2_ops.pairwise_ioa(_corners(boxes1, "boxes1"), _corners(boxes2, "boxes2"))
 
 
 def matched_pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
@@ -78,7 +79,7 @@ def matched_pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
             "matched_pairwise_iou needs lists of the same length, got "
             f"{len(boxes1)} and {len(boxes2)} boxes"
         )
-    box1, box2 = boxes1.tensor, boxes2.tensor
+    box1, box2 = _corners(boxes1, "boxes1"), _corners(boxes2, "boxes2")
     top_left = torch.max(box1[:, :2], box2[:, :2])
     bottom_right = torch.min(box1[:, 2:], box2[:, 2:])
     size = (bottom_right - top_left).clamp(min=0)
@@ -110,5 +111,22 @@ def pairwise_point_box_distance(points: Tensor, boxes: Boxes) -> Tensor:
     if points.dim() != 2 or points.shape[1] != 2:
         raise ValueError(f"points must have shape (N, 2), got {list(points.shape)}")
     x, y = points.unsqueeze(dim=2).unbind(dim=1)
-    x1, y1, x2, y2 = boxes.tensor.unsqueeze(0).unbind(dim=2)
+    x1, y1, x2, y2 = _corners(boxes, "boxes").unsqueeze(0).unbind(dim=2)
     return torch.stack([x - x1, y - y1, x2 - x, y2 - y], dim=2)
+
+
+def _corners(boxes: Boxes, name: str) -> Tensor:
+    """The (N, 4) corners of axis-aligned boxes; also compiled by TorchScript.
+
+    Raises:
+        TypeError: for anything but `Boxes`.
+        ValueError: for rotated boxes.
+    """
+    if not torch.jit.is_scripting() and not isinstance(boxes, Boxes):
+        raise TypeError(f"{name} must be Boxes, got {type(boxes).__name__}")
+    if not torch.jit.is_tracing() and boxes.tensor.shape[1] != 4:
+        raise ValueError(
+            f"{name} must be axis-aligned, with a tensor of shape (N, 4), got "
+            f"{list(boxes.tensor.shape)}"
+        )
+    return boxes.tensor

@@ -14,9 +14,12 @@ from .tensor_input import (
     TensorIterator,
     TensorLike,
     as_row_matrix,
+    check_box_size,
+    check_factors,
     check_finite,
     check_same_type,
     host_array,
+    join_rows,
     select_rows,
 )
 
@@ -75,8 +78,9 @@ class Boxes:
             box_size: (height, width) in pixels.
 
         Raises:
-            ValueError: if a box holds NaN or infinity.
+            ValueError: if a box holds NaN or infinity, or the size is negative.
         """
+        check_box_size(box_size, "box_size")
         check_finite(self.tensor, "Boxes")
         height, width = box_size
         x1 = self.tensor[:, 0].clamp(min=0, max=width)
@@ -99,7 +103,11 @@ class Boxes:
 
         Returns:
             (N,) bool.
+
+        Raises:
+            ValueError: if the size is negative.
         """
+        check_box_size(box_size, "box_size")
         height, width = box_size
         box = self.tensor
         return (
@@ -117,7 +125,12 @@ class Boxes:
         """Multiply x coordinates by ``scale_x`` and y coordinates by ``scale_y``, in place.
 
         As with `clip`, ``tensor`` is replaced and a tensor that was passed in stays as it was.
+
+        Raises:
+            ValueError: for factors that are not finite.
         """
+        if not torch.jit.is_scripting():
+            check_factors(scale_x, scale_y)
         x1, y1, x2, y2 = self.tensor.unbind(dim=1)
         self.tensor = torch.stack((x1 * scale_x, y1 * scale_y, x2 * scale_x, y2 * scale_y), dim=1)
 
@@ -155,12 +168,13 @@ class Boxes:
         """Join several box lists of this kind, in order; an empty one gives zero boxes.
 
         Raises:
-            TypeError: if an element is of another kind.
+            TypeError: if an element is no box list.
+            ValueError: if an element is of another kind.
         """
         check_same_type(boxes_list, cls, f"{cls.__name__}.cat")
         if len(boxes_list) == 0:
             return cls(torch.empty(0))
-        return cls(torch.cat([boxes.tensor for boxes in boxes_list]))
+        return cls(join_rows([boxes.tensor for boxes in boxes_list], f"{cls.__name__}.cat"))
 
     @torch.jit.unused
     def __iter__(self) -> TensorIterator:

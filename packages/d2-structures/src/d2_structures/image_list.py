@@ -10,6 +10,8 @@ from torch import Tensor
 from torch import device as Device
 from torch.nn import functional as F
 
+from .tensor_input import is_recording
+
 __all__ = ["ImageList"]
 
 if TYPE_CHECKING:
@@ -34,7 +36,12 @@ class ImageList:
         Args:
             tensor: (N, H, W) or (N, C_1, …, C_K, H, W).
             image_sizes: (h, w) of each image, at most (H, W).
+
+        Raises:
+            ValueError: if there is not one size per image, or one is larger than the tensor.
         """
+        if not torch.jit.is_scripting():
+            _check_sizes(tensor, image_sizes)
         self.tensor = tensor
         self.image_sizes = image_sizes
 
@@ -147,6 +154,23 @@ def _pad_traced(
     return ImageList(torch.stack(images), sizes)
 
 
+@torch.jit.unused
+def _check_sizes(tensor: Tensor, image_sizes: Any) -> None:
+    if is_recording():
+        return
+    if tensor.dim() < 3 or len(image_sizes) != tensor.shape[0]:
+        raise ValueError(
+            f"an ImageList needs a tensor of shape (N, …, H, W) and N image sizes, got shape "
+            f"{list(tensor.shape)} and {len(image_sizes)} sizes"
+        )
+    for i, (height, width) in enumerate(image_sizes):
+        if not (0 <= height <= tensor.shape[-2] and 0 <= width <= tensor.shape[-1]):
+            raise ValueError(
+                f"image {i} of size {(height, width)} does not fit a batch of shape "
+                f"{list(tensor.shape)}"
+            )
+
+
 def _check_images(tensors: Any) -> None:
     if not isinstance(tensors, (list, tuple)):
         raise TypeError(f"images must come as a list of tensors, got {type(tensors).__name__}")
@@ -160,4 +184,9 @@ def _check_images(tensors: Any) -> None:
             raise ValueError(
                 f"images must be (..., H, W) and alike in all dimensions before, but image {i} "
                 f"has shape {list(image.shape)} and image 0 {list(tensors[0].shape)}"
+            )
+        if image.dtype != tensors[0].dtype or image.device != tensors[0].device:
+            raise ValueError(
+                f"images must be alike in dtype and device, but image {i} is {image.dtype} on "
+                f"{image.device} and image 0 {tensors[0].dtype} on {tensors[0].device}"
             )

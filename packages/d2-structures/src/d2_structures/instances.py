@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import numbers
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,9 +65,14 @@ class Instances:
             value: as many elements as the other fields have.
 
         Raises:
-            ValueError: if the length differs from that of the other fields.
+            ValueError: if the length differs from that of the other fields, or the name could not
+                be read as an attribute.
             TypeError: if ``value`` has no length.
         """
+        if name.startswith("_") or hasattr(type(self), name):
+            raise ValueError(
+                f"a field cannot be called {name!r}: as an attribute that is something else"
+            )
         length = _length(value, name)
         other = next((key for key in self._fields if key != name), None)
         if other is not None and length is not None:
@@ -294,6 +300,8 @@ def _checked_image_size(image_size: Any) -> tuple[int, int]:
     except (TypeError, ValueError):
         raise ValueError(f"image_size must be (height, width), got {image_size!r}") from None
     for side in (height, width):
+        if not isinstance(side, (numbers.Number, Tensor, torch.SymInt)):
+            raise ValueError(f"image_size must be two numbers, got {image_size!r}")
         if isinstance(side, (int, float)) and not side >= 0:
             raise ValueError(f"image_size must not be negative, got {image_size!r}")
     return (height, width)

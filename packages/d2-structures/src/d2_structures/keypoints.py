@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .tensor_input import Index, check_same_type, host_array, select_rows
+from .tensor_input import Index, check_finite, check_same_type, host_array, join_rows, select_rows
 
 __all__ = ["Keypoints"]
 
@@ -29,7 +29,7 @@ class Keypoints:
 
         Raises:
             TypeError: if they are not numbers.
-            ValueError: if the shape is not (N, K, 3).
+            ValueError: if the shape is not (N, K, 3), or a list or array holds NaN or infinity.
         """
         try:
             tensor = torch.as_tensor(keypoints, dtype=torch.float32)
@@ -37,6 +37,8 @@ class Keypoints:
             raise TypeError(f"Keypoints need numbers of shape (N, K, 3): {error}") from error
         if tensor.dim() != 3 or tensor.shape[2] != 3:
             raise ValueError(f"Keypoints need shape (N, K, 3), got {list(tensor.shape)}")
+        if not isinstance(keypoints, Tensor):
+            check_finite(tensor, "Keypoints")
         self.tensor: Tensor = tensor
 
     def to(self, *args: Any, **kwargs: Any) -> "Keypoints":
@@ -110,9 +112,10 @@ class Keypoints:
 
         Raises:
             TypeError: if an element is not Keypoints.
-            ValueError: if the list is empty.
+            ValueError: if the list is empty, or the numbers K differ.
         """
         check_same_type(keypoints_list, Keypoints, "Keypoints.cat")
         if len(keypoints_list) == 0:
             raise ValueError("Keypoints.cat needs at least one Keypoints: it gives the number K")
-        return Keypoints(torch.cat([keypoints.tensor for keypoints in keypoints_list]))
+        tensors = [keypoints.tensor for keypoints in keypoints_list]
+        return Keypoints(join_rows(tensors, "Keypoints.cat"))

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from .bit_masks import BitMasks
 from .boxes import Boxes
-from .tensor_input import Index, check_same_type, select_rows
+from .tensor_input import Index, check_same_type, join_rows, select_rows
 
 __all__ = ["ROIMasks"]
 
@@ -76,8 +76,13 @@ class ROIMasks:
 
     @staticmethod
     def cat(roi_masks_list: list["ROIMasks"]) -> "ROIMasks":
-        """Join several ROIMasks of one size, in order."""
+        """Join several ROIMasks of one size, in order.
+
+        Raises:
+            TypeError: if an element is not ROIMasks.
+            ValueError: if the list is empty, or the sizes differ.
+        """
         check_same_type(roi_masks_list, ROIMasks, "ROIMasks.cat")
         if len(roi_masks_list) == 0:
             raise ValueError("ROIMasks.cat needs at least one ROIMasks: it gives the size")
-        return ROIMasks(torch.cat([masks.tensor for masks in roi_masks_list]))
+        return ROIMasks(join_rows([masks.tensor for masks in roi_masks_list], "ROIMasks.cat"))

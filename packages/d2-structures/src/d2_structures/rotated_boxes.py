@@ -6,7 +6,14 @@ import torch
 from torch import Tensor
 
 from .boxes import Boxes
-from .tensor_input import Index, TensorLike, as_row_matrix, check_finite
+from .tensor_input import (
+    Index,
+    TensorLike,
+    as_row_matrix,
+    check_box_size,
+    check_factors,
+    check_finite,
+)
 
 __all__ = ["RotatedBoxes", "pairwise_iou_rotated"]
 
@@ -77,8 +84,9 @@ class RotatedBoxes(Boxes):
                 clipped as if it was 0.
 
         Raises:
-            ValueError: if a box holds NaN or infinity.
+            ValueError: if a box holds NaN or infinity, or the size is negative.
         """
+        check_box_size(box_size, "box_size")
         check_finite(self.tensor, "RotatedBoxes")
         self.normalize_angles()
         size = self.tensor.new_tensor([box_size[1], box_size[0]])
@@ -102,7 +110,11 @@ class RotatedBoxes(Boxes):
 
         Returns:
             (N,) bool.
+
+        Raises:
+            ValueError: if the size is negative.
         """
+        check_box_size(box_size, "box_size")
         size = self.tensor.new_tensor([box_size[1], box_size[0]])
         centers, (width, height) = self.tensor[:, :2], self.tensor[:, 2:4].unbind(dim=1)
         radians = self.tensor[:, 4].deg2rad()
@@ -123,7 +135,11 @@ class RotatedBoxes(Boxes):
         Under unequal factors a rectangle that is not turned by multiples of 90 degrees becomes a
         parallelogram. The box gets the lengths of its sides, and its height the parallelogram's
         direction. As with `clip`, ``tensor`` is replaced.
+
+        Raises:
+            ValueError: for factors that are not finite.
         """
+        check_factors(scale_x, scale_y)
         x, y, width, height, angle = self.tensor.unbind(dim=1)
         radians = angle.deg2rad()
         cos, sin = radians.cos(), radians.sin()

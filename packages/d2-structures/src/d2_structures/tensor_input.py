@@ -1,8 +1,10 @@
 """What the structures accept as their data, and the messages they refuse the rest with.
 
-`as_row_matrix`, `check_finite` and `select_rows` are also compiled by TorchScript.
+`as_row_matrix`, `check_finite`, `check_box_size` and `select_rows` are also compiled by
+TorchScript.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +28,13 @@ __all__ = [
     "TensorIterator",
     "TensorLike",
     "as_row_matrix",
+    "check_box_size",
+    "check_factors",
     "check_finite",
     "check_same_type",
     "host_array",
     "is_recording",
+    "join_rows",
     "select_rows",
     "selected_positions",
     "tensor_from_host",
@@ -44,6 +49,12 @@ def tensor_from_host(data: Any, name: str) -> Tensor:
         ValueError: if a number is NaN or infinite.
     """
     if isinstance(data, Sequence) and len(data) and isinstance(data[0], Tensor):
+        shapes = {tuple(row.shape) for row in data if isinstance(row, Tensor)}
+        if len(shapes) > 1 or not all(isinstance(row, Tensor) for row in data):
+            raise TypeError(
+                f"{name} needs rows of one length, got a list of {len(data)} with the shapes "
+                f"{sorted(shapes)}"
+            )
         tensor = torch.stack(list(data))
     else:
         try:
@@ -105,6 +116,48 @@ def check_finite(tensor: Tensor, name: str) -> None:
             )
 
 
+def check_box_size(box_size: tuple[int, int], name: str) -> None:
+    """Refuse what is no (height, width); not checked where sizes are recorded.
+
+    Raises:
+        ValueError: if it has not two elements, or a negative one.
+    """
+    if torch.jit.is_scripting():
+        if box_size[0] < 0 or box_size[1] < 0:
+            raise ValueError(f"{name} must not be negative, got {box_size}")
+    else:
+        _check_seen_size(box_size, name)
+
+
+@torch.jit.unused
+def _check_seen_size(box_size: Any, name: str) -> None:
+    if is_recording():
+        return
+    try:
+        height, width = box_size
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be (height, width) in pixels, got {box_size!r}") from None
+    if not (height >= 0 and width >= 0):
+        raise ValueError(f"{name} must not be negative, got {box_size}")
+
+
+@torch.jit.unused
+def check_factors(scale_x: float, scale_y: float) -> None:
+    """Refuse NaN, infinity and what is no number; not checked where values are recorded.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if is_recording():
+        return
+    try:
+        finite = math.isfinite(scale_x) and math.isfinite(scale_y)
+    except TypeError:
+        finite = False
+    if not finite:
+        raise ValueError(f"scales must be finite numbers, got {scale_x!r} and {scale_y!r}")
+
+
 def select_rows(tensor: Tensor, item: Index, name: str) -> Tensor:
     """Index the first dimension and insist that the others stay.
 
@@ -155,6 +208,22 @@ def check_same_type(parts: Sequence[Any], wanted: type, name: str) -> None:
                 f"{name} needs a list of {wanted.__name__}, got {type(part).__name__} at "
                 f"position {position}"
             )
+
+
+def join_rows(tensors: Sequence[Tensor], name: str) -> Tensor:
+    """`torch.cat` along the first dimension, with an error that says what differs.
+
+    Raises:
+        ValueError: if the tensors differ in another dimension.
+    """
+    if not is_recording():
+        for position, tensor in enumerate(tensors):
+            if tensor.shape[1:] != tensors[0].shape[1:]:
+                raise ValueError(
+                    f"{name} joins what is alike but for the first dimension: position 0 has shape "
+                    f"{list(tensors[0].shape)} and position {position} {list(tensor.shape)}"
+                )
+    return torch.cat(list(tensors))
 
 
 def host_array(tensor: Tensor, dtype: Any, copy: bool | None) -> np.ndarray:
