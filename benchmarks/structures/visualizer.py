@@ -6,6 +6,7 @@ Peers that are not installed are left out.
 import importlib.util
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -69,31 +70,71 @@ def supervision_drawer(image: np.ndarray, instances: Instances) -> Callable[[], 
     return draw
 
 
-def detectron2_drawer(image: np.ndarray, instances: Instances) -> Callable[[], np.ndarray]:
-    from detectron2.structures import Boxes as PeerBoxes
-    from detectron2.structures import Instances as PeerInstances
-    from detectron2.utils.visualizer import Visualizer as PeerVisualizer
+def matplotlib_drawer(image: np.ndarray, instances: Instances) -> Callable[[], np.ndarray]:
+    """The usual way of detection libraries: a figure of the image's size, an artist per thing.
 
-    fields = dict(instances.get_fields(), pred_boxes=PeerBoxes(instances.pred_boxes.tensor))
-    predictions = PeerInstances((HEIGHT, WIDTH), **fields)
-    metadata = SimpleNamespace(thing_classes=NAMES, get=lambda name, default=None: NAMES)
-    return lambda: (
-        PeerVisualizer(image, metadata).draw_instance_predictions(predictions).get_image()
-    )
+    Masks become patches around their contours, which OpenCV finds.
+    """
+    import cv2
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Polygon, Rectangle
+
+    masks = instances.pred_masks.numpy()
+    boxes = instances.pred_boxes.tensor.numpy()
+    colors = np.random.default_rng(0).random((COUNT, 3))
+    labels = [
+        f"{NAMES[c]} {s * 100:.0f}%"
+        for c, s in zip(instances.pred_classes.tolist(), instances.scores.tolist(), strict=True)
+    ]
+    font_size = max(np.sqrt(HEIGHT * WIDTH) / 90, 10)
+    plate = {"facecolor": "black", "alpha": 0.8, "pad": 0.7, "edgecolor": "none"}
+
+    def draw() -> np.ndarray:
+        figure = Figure((WIDTH / 100, HEIGHT / 100), dpi=100, frameon=False)
+        canvas = FigureCanvasAgg(figure)
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.axis("off")
+        axes.imshow(image, extent=(0, WIDTH, HEIGHT, 0), interpolation="nearest")
+        for index in np.argsort(-np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)):
+            x0, y0, x1, y1 = boxes[index]
+            color = colors[index]
+            axes.add_patch(
+                Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=color, alpha=0.5)
+            )
+            bitmap = np.ascontiguousarray(masks[index]).astype(np.uint8)
+            contours, _ = cv2.findContours(bitmap, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+            for contour in contours:
+                points = contour.reshape(-1, 2) + 0.5
+                axes.add_patch(Polygon(points, facecolor=(*color, 0.5), edgecolor=color * 0.7))
+            axes.text(x0, y0, labels[index], size=font_size, bbox=plate, color=color, va="top")
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+    return draw
 
 
-PEERS = {"supervision": supervision_drawer, "detectron2": detectron2_drawer}
+class Peer(NamedTuple):
+    needs: tuple[str, ...]
+    build: Callable[[np.ndarray, Instances], Callable[[], np.ndarray]]
+
+
+PEERS = {
+    "supervision": Peer(("supervision",), supervision_drawer),
+    "matplotlib artists": Peer(("matplotlib", "cv2"), matplotlib_drawer),
+}
 
 
 def main() -> None:
     scene = build_scene()
     ours = d2_drawer(*scene)
     rows = {}
-    for name, build in PEERS.items():
-        if importlib.util.find_spec(name) is None:
-            print(f"{name} is not installed: not compared with it")
+    for name, peer in PEERS.items():
+        absent = [module for module in peer.needs if importlib.util.find_spec(module) is None]
+        if absent:
+            print(f"{', '.join(absent)} not installed: not compared with {name}")
         else:
-            rows[f"beside {name}"] = measure_pairs(ours, build(*scene), seconds=10)
+            rows[f"beside {name}"] = measure_pairs(ours, peer.build(*scene), seconds=10)
     report(
         "structures-visualizer",
         rows or {"alone": measure_pairs(ours)},
