@@ -125,7 +125,7 @@ def test_strokes_cover_pixels_by_their_distance(
 
 def test_lines_far_outside_cost_and_cover_nothing() -> None:
     picture = black()
-    far = [[-1e300, -5e299, -1e299, -9e299], [1e9, 1e9, 2e9, 1e9]]
+    far = [[-1e300, -5e299, -1e299, -9e299], [1e9, 1e9, 2e9, 1e9], [1e300, 5, 2e300, 9]]
     overlay.stroke_paths(picture, [far], [3.0], [WHITE])
     assert not picture.any()
     overlay.fill_rectangles(picture, [(-(2**62), -(2**62), 2**62, 2**62)], [WHITE])

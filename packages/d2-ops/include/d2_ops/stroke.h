@@ -63,7 +63,7 @@ inline Window window_of(const Path& path, int64_t width, int64_t first_row, int6
     t = t < 0 ? 0 : t > 1 ? 1 : t;
     const double across = u - t * dx, along = v - t * dy;
     double covered = reach - std::sqrt(across * across + along * along);
-    covered = covered < 0 ? 0 : covered > 1 ? 1 : covered;
+    covered = covered > 0 ? (covered < 1 ? covered : 1) : 0;  // NaN covers nothing
     const auto value = static_cast<uint8_t>(static_cast<int>(covered * 255 + 0.5));
     coverage[x - begin] = coverage[x - begin] > value ? coverage[x - begin] : value;
   }

@@ -1,4 +1,4 @@
-"""Pictures of boxes, masks, keypoints and labels, drawn with Pillow and NumPy."""
+"""Pictures of boxes, masks, keypoints and labels, drawn with Pillow and host kernels."""
 
 from .color_mode import ColorMode
 from .drawing import Visualizer
