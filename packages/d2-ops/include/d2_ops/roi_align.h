@@ -11,6 +11,7 @@
 #include <limits>
 #include <vector>
 
+#include "interleaved_planes.h"
 #include "platform.h"
 #include "roi_geometry.h"
 #include "roi_planes.h"
@@ -63,8 +64,8 @@ struct RoiTaps {
   static constexpr int64_t kRow = kRoiRow, kAtOnce = 512;
   struct Scratch {};
   struct Buffer {
-    std::vector<T> row;  // rows of a bin, combined
-    void fit(const LevelShape& level) { row.resize(std::max<size_t>(row.size(), level.width)); }
+    std::vector<T> planes, row;  // some planes, interleaved; the rows of a bin, combined
+    void fit_row(int64_t size) { row.resize(std::max<size_t>(row.size(), size)); }
   };
 
   int64_t index;  // row of the RoI in the output
@@ -88,26 +89,40 @@ struct RoiTaps {
     }
     first_column = std::min(first_column, end_column);
   }
+
+  // How many pixels of a plane are read, counted as often as they are.
+  int64_t visits() const { return static_cast<int64_t>(rows.taps.size()) * (end_column - first_column); }
 };
 
 namespace roi_align_detail {
 
+// Sums the rows of a bin, `count` numbers of each.
 template <class T>
-D2_OPS_INLINE void pool(const T* plane, int64_t width, const RoiTaps<T>& roi, int64_t pooled_height,
+D2_OPS_INLINE void combine_rows(const T* from, int64_t stride, const Tap<T>* tap, const Tap<T>* end, int64_t count,
+                                T* combined) {
+  if (tap == end) std::fill(combined, combined + count, T(0));
+  for (bool first = true; tap != end; ++tap, first = false) {
+    const T* row = from + tap->pixel * stride;
+    const T weight = tap->weight;
+    if (first)
+      for (int64_t i = 0; i < count; ++i) combined[i] = weight * row[i];
+    else
+      for (int64_t i = 0; i < count; ++i) combined[i] += weight * row[i];
+  }
+}
+
+// kPlanes planes whose pixels lie beside each other; the pooled planes follow each other.
+template <int kPlanes, class T>
+D2_OPS_INLINE void pool(const T* planes, int64_t width, const RoiTaps<T>& roi, int64_t pooled_height,
                         int64_t pooled_width, T* combined, T* out) {
-  const int64_t first = roi.first_column, end = roi.end_column;
+  const int64_t first = roi.first_column * kPlanes, count = roi.end_column * kPlanes - first;
   for (int64_t p = 0; p < pooled_height; ++p, out += pooled_width) {
-    std::fill(combined + first, combined + end, T(0));
-    for (const Tap<T>* tap = roi.rows.begin(p); tap != roi.rows.end(p); ++tap) {
-      const T* row = plane + tap->pixel * width;
-      const T weight = tap->weight;
-      for (int64_t x = first; x < end; ++x) combined[x] += weight * row[x];
-    }
+    combine_rows(planes + first, width * kPlanes, roi.rows.begin(p), roi.rows.end(p), count, combined);
     for (int64_t q = 0; q < pooled_width; ++q) {
-      T sum = 0;
+      T sum[kPlanes] = {};
       for (const Tap<T>* tap = roi.columns.begin(q); tap != roi.columns.end(q); ++tap)
-        sum += tap->weight * combined[tap->pixel];
-      out[q] = sum;
+        for (int k = 0; k < kPlanes; ++k) sum[k] += tap->weight * combined[tap->pixel * kPlanes - first + k];
+      for (int k = 0; k < kPlanes; ++k) out[k * pooled_height * pooled_width + q] = sum[k];
     }
   }
 }
@@ -129,15 +144,21 @@ D2_OPS_INLINE void unpool(const T* grad, int64_t width, const RoiTaps<T>& roi, i
   }
 }
 
-#define D2_OPS_ROI_ALIGN_CLONES(T)                                                                         \
-  [[maybe_unused]] D2_OPS_CLONES static void pool_plane(const T* plane, int64_t width, const RoiTaps<T>& roi, \
-                                                        int64_t ph, int64_t pw, T* combined, T* out) {      \
-    pool(plane, width, roi, ph, pw, combined, out);                                                        \
-  }                                                                                                        \
-  [[maybe_unused]] D2_OPS_CLONES static void unpool_plane(const T* grad, int64_t width,                    \
-                                                          const RoiTaps<T>& roi, int64_t ph, int64_t pw,   \
-                                                          T* combined, T* plane) {                         \
-    unpool(grad, width, roi, ph, pw, combined, plane);                                                     \
+#define D2_OPS_ROI_ALIGN_CLONES(T)                                                                           \
+  [[maybe_unused]] D2_OPS_CLONES static void pool_planes(OnePlane, const T* plane, int64_t width,            \
+                                                         const RoiTaps<T>& roi, int64_t ph, int64_t pw,      \
+                                                         T* combined, T* out) {                              \
+    pool<1>(plane, width, roi, ph, pw, combined, out);                                                       \
+  }                                                                                                          \
+  [[maybe_unused]] D2_OPS_CLONES static void pool_planes(SeveralPlanes, const T* planes, int64_t width,      \
+                                                         const RoiTaps<T>& roi, int64_t ph, int64_t pw,      \
+                                                         T* combined, T* out) {                              \
+    pool<kPlanesTogether>(planes, width, roi, ph, pw, combined, out);                                        \
+  }                                                                                                          \
+  [[maybe_unused]] D2_OPS_CLONES static void unpool_plane(const T* grad, int64_t width,                      \
+                                                          const RoiTaps<T>& roi, int64_t ph, int64_t pw,     \
+                                                          T* combined, T* plane) {                           \
+    unpool(grad, width, roi, ph, pw, combined, plane);                                                       \
   }
 D2_OPS_ROI_ALIGN_CLONES(float)
 D2_OPS_ROI_ALIGN_CLONES(double)
@@ -152,17 +173,23 @@ template <class T, class ParallelFor>
 void roi_align(const FeatureLevels<const T>& levels, const T* rois, int64_t roi_count, const RoiAlignOptions& options,
                T* out, const ParallelFor& parallel_for) {
   const int64_t ph = options.pooled_height, pw = options.pooled_width;
-  for_each_plane<RoiTaps<T>>(
+  for_each_task<RoiTaps<T>>(
       levels, rois, roi_count, options, parallel_for,
-      [&](const RoiTaps<T>& roi, int64_t level, int64_t image, int64_t first, int64_t end, auto* buffer) {
-        for (int64_t c = first; c < end; ++c) {
-          T* pooled = out + (roi.index * levels.channels + c) * ph * pw;
-          if (roi.usable)
-            roi_align_detail::pool_plane(levels.plane(level, image, c), levels.level[level].width, roi, ph, pw,
-                                         buffer->row.data(), pooled);
-          else
-            std::fill(pooled, pooled + ph * pw, std::numeric_limits<T>::quiet_NaN());
-        }
+      [&](const PlanesTask& task, const RoiTaps<T>* first, typename RoiTaps<T>::Buffer* buffer) {
+        const RoiTaps<T>* end = first + (task.end_roi - task.first_roi);
+        const int64_t width = levels.level[task.level].width;
+        buffer->fit_row(kPlanesTogether * width);
+        int64_t visits = 0;
+        for (const RoiTaps<T>* roi = first; roi != end; ++roi) visits += roi->visits();
+        for_planes_of_task(levels, task, visits, &buffer->planes, [&](auto planes, const T* pixels, int64_t channel) {
+          for (const RoiTaps<T>* roi = first; roi != end; ++roi) {
+            T* pooled = out + (roi->index * levels.channels + channel) * ph * pw;
+            if (roi->usable)
+              roi_align_detail::pool_planes(planes, pixels, width, *roi, ph, pw, buffer->row.data(), pooled);
+            else
+              std::fill(pooled, pooled + planes * ph * pw, std::numeric_limits<T>::quiet_NaN());
+          }
+        });
       });
 }
 
@@ -175,6 +202,7 @@ void roi_align_backward(const T* grad_out, const T* rois, int64_t roi_count, con
       grad_levels, rois, roi_count, options, parallel_for,
       [&](const RoiTaps<T>& roi, int64_t level, int64_t image, int64_t first, int64_t end, auto* buffer) {
         if (!roi.usable) return;
+        buffer->fit_row(grad_levels.level[level].width);
         for (int64_t c = first; c < end; ++c)
           roi_align_detail::unpool_plane(grad_out + (roi.index * grad_levels.channels + c) * ph * pw,
                                          grad_levels.level[level].width, roi, ph, pw, buffer->row.data(),

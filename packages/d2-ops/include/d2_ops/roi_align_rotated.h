@@ -9,6 +9,8 @@
 #include <limits>
 #include <vector>
 
+#include "interleaved_planes.h"
+#include "platform.h"
 #include "roi_planes.h"
 #include "rotated_roi.h"
 
@@ -25,7 +27,7 @@ struct RotatedRoiTaps {
   };
 
   struct Buffer {
-    void fit(const LevelShape&) {}
+    std::vector<T> planes;  // some, interleaved
   };
 
   int64_t index;  // row of the RoI in the output
@@ -61,16 +63,29 @@ struct RotatedRoiTaps {
 
 namespace roi_align_rotated_detail {
 
-// kPlanes consecutive planes at once, for independent sums.
+// kPlanes planes whose pixels lie beside each other; the pooled planes follow each other.
 template <int kPlanes, class T>
-void pool(const RotatedRoiTaps<T>& roi, int64_t bins, const T* planes, int64_t pixels, T* out) {
+D2_OPS_INLINE void pool(const T* planes, const RotatedRoiTaps<T>& roi, int64_t bins, T* out) {
   for (int64_t bin = 0; bin < bins; ++bin) {
     T sum[kPlanes] = {};
     for (int64_t t = roi.ends[bin]; t < roi.ends[bin + 1]; ++t)
-      for (int c = 0; c < kPlanes; ++c) sum[c] += roi.taps[t].weight * planes[c * pixels + roi.taps[t].pixel];
-    for (int c = 0; c < kPlanes; ++c) out[c * bins + bin] = sum[c];
+      for (int k = 0; k < kPlanes; ++k) sum[k] += roi.taps[t].weight * planes[int64_t(roi.taps[t].pixel) * kPlanes + k];
+    for (int k = 0; k < kPlanes; ++k) out[k * bins + bin] = sum[k];
   }
 }
+
+#define D2_OPS_ROI_ALIGN_ROTATED_CLONES(T)                                                                   \
+  [[maybe_unused]] D2_OPS_CLONES static void pool_planes(OnePlane, const T* plane,                           \
+                                                         const RotatedRoiTaps<T>& roi, int64_t bins, T* out) { \
+    pool<1>(plane, roi, bins, out);                                                                          \
+  }                                                                                                          \
+  [[maybe_unused]] D2_OPS_CLONES static void pool_planes(SeveralPlanes, const T* planes,                     \
+                                                         const RotatedRoiTaps<T>& roi, int64_t bins, T* out) { \
+    pool<kPlanesTogether>(planes, roi, bins, out);                                                           \
+  }
+D2_OPS_ROI_ALIGN_ROTATED_CLONES(float)
+D2_OPS_ROI_ALIGN_ROTATED_CLONES(double)
+#undef D2_OPS_ROI_ALIGN_ROTATED_CLONES
 
 template <class T>
 void unpool(const RotatedRoiTaps<T>& roi, int64_t bins, const T* grad_out, T* plane) {
@@ -89,20 +104,22 @@ template <class T, class ParallelFor>
 void roi_align_rotated(const FeatureLevels<const T>& levels, const T* rois, int64_t roi_count,
                        const RoiAlignOptions& options, T* out, const ParallelFor& parallel_for) {
   const int64_t bins = options.pooled_height * options.pooled_width;
-  for_each_plane<RotatedRoiTaps<T>>(
+  for_each_task<RotatedRoiTaps<T>>(
       levels, rois, roi_count, options, parallel_for,
-      [&](const RotatedRoiTaps<T>& roi, int64_t level, int64_t image, int64_t first, int64_t end, auto*) {
-        T* pooled = out + roi.index * levels.channels * bins;
-        if (!roi.usable) {
-          std::fill(pooled + first * bins, pooled + end * bins, std::numeric_limits<T>::quiet_NaN());
-          return;
-        }
-        const int64_t pixels = levels.level[level].height * levels.level[level].width;
-        int64_t c = first;
-        for (; c + 4 <= end; c += 4)
-          roi_align_rotated_detail::pool<4>(roi, bins, levels.plane(level, image, c), pixels, pooled + c * bins);
-        for (; c < end; ++c)
-          roi_align_rotated_detail::pool<1>(roi, bins, levels.plane(level, image, c), pixels, pooled + c * bins);
+      [&](const PlanesTask& task, const RotatedRoiTaps<T>* first, typename RotatedRoiTaps<T>::Buffer* buffer) {
+        const RotatedRoiTaps<T>* end = first + (task.end_roi - task.first_roi);
+        int64_t visits = 0;
+        for (const RotatedRoiTaps<T>* roi = first; roi != end; ++roi)
+          visits += static_cast<int64_t>(roi->taps.size());
+        for_planes_of_task(levels, task, visits, &buffer->planes, [&](auto planes, const T* pixels, int64_t channel) {
+          for (const RotatedRoiTaps<T>* roi = first; roi != end; ++roi) {
+            T* pooled = out + (roi->index * levels.channels + channel) * bins;
+            if (roi->usable)
+              roi_align_rotated_detail::pool_planes(planes, pixels, *roi, bins, pooled);
+            else
+              std::fill(pooled, pooled + planes * bins, std::numeric_limits<T>::quiet_NaN());
+          }
+        });
       });
 }
 

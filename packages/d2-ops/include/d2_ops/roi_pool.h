@@ -113,6 +113,7 @@ void roi_pool(const FeatureLevels<const T>& levels, const T* rois, int64_t roi_c
   for_each_plane<RoiPixels<T>>(
       levels, rois, roi_count, options, parallel_for,
       [&](const RoiPixels<T>& roi, int64_t level, int64_t image, int64_t first, int64_t end, auto* buffer) {
+        buffer->fit(levels.level[level]);
         for (int64_t c = first; c < end; ++c) {
           const int64_t to = (roi.index * levels.channels + c) * bins;
           if (roi.usable) {
