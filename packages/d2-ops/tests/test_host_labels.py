@@ -25,7 +25,7 @@ def label_map(rng: np.random.Generator, labels: int, shape: tuple[int, ...]) -> 
 @st.composite
 def pairs_of_maps(draw: st.DrawFn) -> tuple[NDArray[Any], NDArray[Any], int]:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    shape = draw(st.sampled_from([(0, 5), (1, 1), (13, 9), (300, 250)]))
+    shape = draw(st.sampled_from([(0, 5), (1, 1), (13, 9), (40, 50)]))
     labels = draw(st.sampled_from([1, 2, 20, 120]))
     first, second = (
         label_map(rng, labels, shape).astype(draw(st.sampled_from(TYPES))) for _ in range(2)
@@ -65,6 +65,15 @@ def test_many_segments_fit() -> None:
     got = host.panoptic_intersections(first, first.T)
     assert np.array_equal(got.ground_truth_ids, np.arange(90_000))
     assert (got.areas == 1).all()
+
+
+def test_threads_do_not_change_the_counts() -> None:
+    first, second = (label_map(np.random.default_rng(i), 20, (900, 800)) for i in range(2))
+    expected = host.panoptic_intersections(first, second, num_threads=1)
+    for ours, theirs in zip(host.panoptic_intersections(first, second), expected, strict=True):
+        assert np.array_equal(ours, theirs)
+    matrix = host.confusion_matrix(first, second, 20, num_threads=4)
+    assert np.array_equal(matrix, confusion_by_numpy(first, second, 20, None))
 
 
 def confusion_by_numpy(

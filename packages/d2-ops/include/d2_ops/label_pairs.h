@@ -9,7 +9,7 @@
 
 namespace d2_ops {
 
-constexpr int64_t kLabelGrain = 1 << 15;
+constexpr int64_t kLabelGrain = 1 << 17;
 
 // Labels come in runs: calls f(first, second, pixels) for every stretch in which neither changes.
 template <class A, class B, class F>
@@ -18,7 +18,14 @@ void for_each_label_run(const A* first, const B* second, int64_t begin, int64_t 
     const A a = first[begin];
     const B b = second[begin];
     int64_t last = begin + 1;
-    while (last < end && first[last] == a && second[last] == b) ++last;
+    const auto differ = [&](int64_t at) { return (first[at] != a) | (second[at] != b); };
+    if (last < end && !differ(last)) {
+      for (bool any = false; last + 8 <= end; last += 8) {
+        for (int64_t i = 0; i < 8; ++i) any |= differ(last + i);
+        if (any) break;
+      }
+      while (last < end && !differ(last)) ++last;
+    }
     f(static_cast<int64_t>(a), static_cast<int64_t>(b), last - begin);
     begin = last;
   }
