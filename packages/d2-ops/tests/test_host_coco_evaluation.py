@@ -339,6 +339,35 @@ def test_packed_masks_and_dicts_are_the_same() -> None:
     assert (results[0].recall[:, 0, 0, -1] == 1).all()
 
 
+def test_arrays_that_cannot_be_written_are_read() -> None:
+    frozen = np.array([100.0])
+    frozen.setflags(write=False)
+    truth = one_object(areas=frozen)
+    for areas, expected in [(frozen, 1), (np.array([2000.0]), 1)]:
+        found = some_detections(0.5, areas=np.broadcast_to(areas, 1))
+        assert (evaluate_one(truth, found).recall[:, 0, 0] == expected).all()
+    assert frozen.tolist() == [100]
+
+
+def test_areas_that_are_given_replace_those_of_the_shapes() -> None:
+    truth, found = one_object(areas=[2000]), some_detections(0.9, 0.8, areas=[5, 50])
+    medium = evaluate_one(truth, found, area_ranges=[[1000, 9000]], iou_thresholds=[0.5])
+    assert (medium.precision > 1 - 1e-15).all()  # the second one is too small to be a mistake
+
+
+def test_counts_of_all_kinds_are_packed() -> None:
+    rle = host.rle_encode(np.random.default_rng(0).random((9, 7)) < 0.5)
+    text = {**rle, "counts": rle["counts"].decode()}
+    for rles in ([rle, rle], [text, text], [rle, text], [rle, RLE_2X2]):
+        areas = host.packed_rle_areas(host.pack_rles(rles))
+        assert areas.tolist() == [host.rle_area(one) for one in rles]
+    with pytest.raises(ValueError, match=r"rles\[1\].* is \[-1, 4\]"):
+        host.pack_rles([rle, {"size": [-1, 4], "counts": b""}])
+
+
+RLE_2X2 = {"size": [2, 2], "counts": [1, 3]}
+
+
 # Bad input
 
 
@@ -389,9 +418,6 @@ def test_a_bad_setting_is_named(options: dict, message: str) -> None:
 def test_an_unknown_task_is_named() -> None:
     with pytest.raises(ValueError, match="task must be 'bbox', 'segm' or 'keypoints', got 'box'"):
         host.coco_evaluate(one_object(), some_detections(), "box", num_categories=1)  # type: ignore[arg-type]  # wrong on purpose
-
-
-RLE_2X2 = {"size": [2, 2], "counts": [1, 3]}
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,8 @@ void fill_pairs(const ScoredGroups& scored, Array<int64_t, nb::ndim<1>> detectio
 
 // The arguments that all kinds of objects have in common.
 struct Evaluation {
-  Doubles areas, truth_areas;
+  Array<double, nb::ndim<1>> areas;
+  Doubles truth_areas;
   Flags crowd, ignored, nameless;
   Doubles thresholds, recall_thresholds;
   Array<const double, nb::shape<-1, 2>> area_ranges;
@@ -63,7 +64,7 @@ struct Evaluation {
   Array<double, nb::ndim<5>> scores;
 };
 
-void make_evaluation(Evaluation* self, Doubles areas, Doubles truth_areas, Flags crowd, Flags ignored, Flags nameless,
+void make_evaluation(Evaluation* self, Array<double, nb::ndim<1>> areas, Doubles truth_areas, Flags crowd, Flags ignored, Flags nameless,
                      Doubles thresholds, Doubles recall_thresholds, Array<const double, nb::shape<-1, 2>> area_ranges,
                      Ints limits, Array<double, nb::ndim<5>> precision, Array<double, nb::ndim<4>> recall,
                      Array<double, nb::ndim<5>> scores) {
@@ -96,13 +97,16 @@ void evaluate_boxes(const ScoredGroups& scored, const Evaluation& evaluation, Bo
   });
 }
 
-void evaluate_masks(const ScoredGroups& scored, const Evaluation& evaluation, Flags text, Ints ends, Sizes sizes,
-                    Flags truth_text, Ints truth_ends, Sizes truth_sizes) {
+// Writes the areas of the detections that take part into those of the evaluation, unless they are given.
+void evaluate_masks(const ScoredGroups& scored, const Evaluation& evaluation, bool areas_given, Flags text, Ints ends,
+                    Sizes sizes, Flags truth_text, Ints truth_ends, Sizes truth_sizes) {
   const auto packed = [](const Flags& bytes, const Ints& last, const Sizes& size) {
     return PackedMasks{reinterpret_cast<const char*>(bytes.data()), last.data(), size.data()};
   };
-  evaluate(scored, evaluation, [&, crowd = evaluation.crowd.data()] {
-    return MaskOverlaps(scored.groups, packed(text, ends, sizes), packed(truth_text, truth_ends, truth_sizes), crowd);
+  double* areas = areas_given ? nullptr : evaluation.areas.data();
+  evaluate(scored, evaluation, [&, areas, crowd = evaluation.crowd.data()] {
+    return MaskOverlaps(scored.groups, packed(text, ends, sizes), packed(truth_text, truth_ends, truth_sizes), crowd,
+                        areas);
   });
 }
 
@@ -115,14 +119,11 @@ void mask_areas(Flags text, Ints ends, Sizes sizes, Array<int64_t, nb::ndim<1>> 
   constexpr int64_t kMasksPerUnit = 256;
   const int64_t count = static_cast<int64_t>(areas.size());
   nb::gil_scoped_release unlocked;
-  for_each_unit(
-      ThreadedFor{threads}, (count + kMasksPerUnit - 1) / kMasksPerUnit, [] { return MaskSpans(); },
-      [&](MaskSpans& spans, int64_t unit) {
-        for (int64_t i = unit * kMasksPerUnit; i < std::min((unit + 1) * kMasksPerUnit, count); ++i) {
-          masks.decode(i, "masks", &spans);
-          areas.data()[i] = spans.area;
-        }
-      });
+  const auto measure = [&](int64_t /*state*/, int64_t unit) {
+    for (int64_t i = unit * kMasksPerUnit; i < std::min((unit + 1) * kMasksPerUnit, count); ++i)
+      areas.data()[i] = masks.area(i, "masks");
+  };
+  for_each_unit(ThreadedFor{threads}, (count + kMasksPerUnit - 1) / kMasksPerUnit, [] { return int64_t{0}; }, measure);
 }
 
 }  // namespace
@@ -135,7 +136,7 @@ void bind_coco_evaluation(nb::module_& m) {
       .def_prop_ro("pairs", [](const ScoredGroups& scored) { return scored.groups.pairs; })
       .def("fill_pairs", &fill_pairs, nb::arg("detections"), nb::arg("ground_truths"))
       .def("evaluate_boxes", &evaluate_boxes, nb::arg("evaluation"), nb::arg("boxes"), nb::arg("truth_boxes"))
-      .def("evaluate_masks", &evaluate_masks, nb::arg("evaluation"), nb::arg("text"), nb::arg("ends"),
+      .def("evaluate_masks", &evaluate_masks, nb::arg("evaluation"), nb::arg("areas_given"), nb::arg("text"), nb::arg("ends"),
            nb::arg("sizes"), nb::arg("truth_text"), nb::arg("truth_ends"), nb::arg("truth_sizes"))
       .def("evaluate_overlaps", &evaluate_overlaps, nb::arg("evaluation"), nb::arg("overlaps"));
   nb::class_<Evaluation>(m, "CocoEvaluation")

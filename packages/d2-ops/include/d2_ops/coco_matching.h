@@ -39,6 +39,7 @@ namespace coco_detail {
 struct Candidate {
   int64_t ground_truth;  // within the group
   double overlap;
+  uint32_t reached;  // thresholds
 };
 
 // Matches the detections of one group after the other; memory is used again.
@@ -56,12 +57,11 @@ class GroupMatcher {
     group_ = group;
     candidates_.clear();
     candidate_ends_.clear();
-    if (group.ground_truths() > 0) overlaps->begin(group);
+    overlaps->begin(group);
     for (int64_t d = group.first_detection; d < group.last_detection; ++d) {
-      if (group.ground_truths() > 0)
-        overlaps->visit(d, least_, [&](int64_t i, double overlap) {
-          if (!(overlap < least_)) candidates_.push_back({i, overlap});
-        });
+      overlaps->visit(d, least_, [&](int64_t i, double overlap) {
+        if (!(overlap < least_)) candidates_.push_back({i, overlap, reached(overlap)});
+      });
       candidate_ends_.push_back(candidates_.size());
     }
   }
@@ -81,10 +81,11 @@ class GroupMatcher {
       const size_t last = candidate_ends_[d];
       CocoVerdict verdict{0, 0};
       uint32_t unmatched = all_;
-      if (first != last) {
-        for (size_t t = 0; t < thresholds_.size(); ++t) take(first, last, t, &verdict, &unmatched);
-        first = last;
-      }
+      if (last - first == 1)
+        take(candidates_[first].ground_truth, candidates_[first].reached, &verdict, &unmatched);
+      else if (last != first)
+        take_best(first, last, &verdict, &unmatched);
+      first = last;
       const int64_t item = groups_.detections[group_.first_detection + d];
       if (!range.contains(objects_.detection_areas[item])) verdict.ignored |= unmatched;
       verdicts[d] = verdict;
@@ -98,26 +99,42 @@ class GroupMatcher {
     bool ignored, crowd, nameless;
   };
 
-  void take(size_t first, size_t last, size_t t, CocoVerdict* verdict, uint32_t* unmatched) {
-    const uint32_t bit = uint32_t{1} << t;
-    int64_t best = best_of(first, last, t, false);
-    if (best < 0) best = best_of(first, last, t, true);
-    if (best < 0) return;
-    GroundTruth& match = state_[best];
-    match.taken |= bit;
-    if (match.ignored) verdict->ignored |= bit;
-    if (match.nameless) return;
-    *unmatched &= ~bit;
-    if (!match.ignored) verdict->hit |= bit;
+  uint32_t reached(double overlap) const {
+    uint32_t bits = 0;
+    for (size_t t = 0; t < thresholds_.size(); ++t)
+      if (!(overlap < thresholds_[t])) bits |= uint32_t{1} << t;
+    return bits;
   }
 
-  int64_t best_of(size_t first, size_t last, size_t t, bool ignored) const {
-    double most = thresholds_[t];
+  // Matches at those of the thresholds at which the ground truth is free.
+  void take(int64_t ground_truth, uint32_t bits, CocoVerdict* verdict, uint32_t* unmatched) {
+    GroundTruth& match = state_[ground_truth];
+    if (!match.crowd) bits &= ~match.taken;
+    match.taken |= bits;
+    if (match.ignored) verdict->ignored |= bits;
+    if (match.nameless) return;
+    *unmatched &= ~bits;
+    if (!match.ignored) verdict->hit |= bits;
+  }
+
+  void take_best(size_t first, size_t last, CocoVerdict* verdict, uint32_t* unmatched) {
+    uint32_t reached = 0;
+    for (size_t c = first; c < last; ++c) reached |= candidates_[c].reached;
+    for (uint32_t bit = 1; bit != 0 && bit <= reached; bit <<= 1) {
+      int64_t best = best_of(first, last, bit, false);
+      if (best < 0) best = best_of(first, last, bit, true);
+      if (best >= 0) take(best, bit, verdict, unmatched);
+    }
+  }
+
+  int64_t best_of(size_t first, size_t last, uint32_t bit, bool ignored) const {
     int64_t best = -1;
+    double most = 0;
     for (size_t c = first; c < last; ++c) {
       const Candidate& candidate = candidates_[c];
       const GroundTruth& other = state_[candidate.ground_truth];
-      if (other.ignored != ignored || (other.taken >> t & 1 && !other.crowd) || candidate.overlap < most) continue;
+      if (!(candidate.reached & bit) || other.ignored != ignored || (other.taken & bit && !other.crowd)) continue;
+      if (best >= 0 && candidate.overlap < most) continue;
       most = candidate.overlap;
       best = candidate.ground_truth;
     }

@@ -3,8 +3,7 @@
 //
 // A source of overlaps has begin(group) and visit(position, least, f), which calls f(i, overlap) for
 // the detection at a position and ground truths i of the group in ascending order; it may leave out
-// those whose overlap is below `least`. Both are called only for groups with ground truths. Each thread
-// has a source of its own.
+// those whose overlap is below `least`. Each thread has a source of its own.
 #pragma once
 
 #include <algorithm>
@@ -74,9 +73,25 @@ struct PackedMasks {
 
   // Errors name the mask as `name`[item].
   void decode(int64_t item, const char* name, MaskSpans* spans) const {
+    naming(item, name, [&] { decode_spans(text_of(item), sizes[2 * item], sizes[2 * item + 1], spans); });
+  }
+
+  int64_t area(int64_t item, const char* name) const {
+    int64_t result = 0;
+    naming(item, name, [&] { result = area_of_text(text_of(item), sizes[2 * item], sizes[2 * item + 1]); });
+    return result;
+  }
+
+ private:
+  std::string_view text_of(int64_t item) const {
     const int64_t begin = item == 0 ? 0 : ends[item - 1];
+    return {text + begin, static_cast<size_t>(ends[item] - begin)};
+  }
+
+  template <class F>
+  static void naming(int64_t item, const char* name, const F& f) {
     try {
-      decode_spans({text + begin, static_cast<size_t>(ends[item] - begin)}, sizes[2 * item], sizes[2 * item + 1], spans);
+      f();
     } catch (const std::invalid_argument& error) {
       throw std::invalid_argument(std::string(name) + "[" + std::to_string(item) + "]: " + error.what());
     }
@@ -86,15 +101,15 @@ struct PackedMasks {
 // Runs are compared only where areas and boxes of two masks leave it open whether they overlap enough.
 class MaskOverlaps {
  public:
+  // `areas`: where those of the detections are to be written, or null.
   MaskOverlaps(const CocoGroups& groups, const PackedMasks& detections, const PackedMasks& ground_truths,
-               const uint8_t* crowd)
-      : groups_(groups), detections_(detections), ground_truths_(ground_truths), crowd_(crowd) {}
+               const uint8_t* crowd, double* areas)
+      : groups_(groups), detections_(detections), ground_truths_(ground_truths), crowd_(crowd), areas_(areas) {}
 
   void begin(const CocoGroup& group) {
     first_ = group.first_ground_truth;
-    count_ = group.ground_truths();
+    count_ = group.detections() == 0 ? 0 : group.ground_truths();
     if (static_cast<int64_t>(wanted_.size()) < count_) wanted_.resize(count_);
-    if (group.detections() == 0) return;
     for (int64_t i = 0; i < count_; ++i)
       ground_truths_.decode(groups_.ground_truths[first_ + i], "ground_truths.masks", &wanted_[i]);
   }
@@ -102,7 +117,12 @@ class MaskOverlaps {
   template <class F>
   void visit(int64_t position, double least, const F& f) {
     const int64_t item = groups_.detections[position];
+    if (count_ == 0) {
+      if (areas_) areas_[item] = static_cast<double>(detections_.area(item, "detections.masks"));
+      return;
+    }
     detections_.decode(item, "detections.masks", &found_);
+    if (areas_) areas_[item] = static_cast<double>(found_.area);
     for (int64_t i = 0; i < count_; ++i) {
       check_size(item, i);
       const bool crowd = crowd_[groups_.ground_truths[first_ + i]] != 0;
@@ -131,6 +151,7 @@ class MaskOverlaps {
   const CocoGroups& groups_;
   PackedMasks detections_, ground_truths_;
   const uint8_t* crowd_;
+  double* areas_;
   int64_t first_ = 0, count_ = 0;
   std::vector<MaskSpans> wanted_;
   MaskSpans found_;

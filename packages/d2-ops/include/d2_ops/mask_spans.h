@@ -11,7 +11,8 @@
 namespace d2_ops {
 
 struct MaskSpans {
-  std::vector<uint32_t> begins, ends;  // of runs of set pixels, counted down the columns
+  std::vector<uint32_t> begins, ends;  // of `count` runs of set pixels, counted down the columns
+  size_t count = 0;
   int64_t height = 0, width = 0, area = 0;
   int64_t left = 0, right = 0, top = 0, bottom = 0;  // half-open box of the set pixels
 };
@@ -20,6 +21,11 @@ namespace mask_spans_detail {
 
 // Reads one number of COCO's text, see rle.h.
 inline int64_t read_number(const char*& at, const char* end) {
+  const unsigned only = static_cast<unsigned char>(*at) - 48u;
+  if (only < 0x20) {  // most numbers are one character
+    ++at;
+    return static_cast<int64_t>(only ^ 0x10) - 0x10;
+  }
   uint64_t value = 0;
   for (int shift = 0; shift <= 55 && at != end; shift += 5) {
     const int group = static_cast<unsigned char>(*at++) - 48;
@@ -34,17 +40,9 @@ inline int64_t read_number(const char*& at, const char* end) {
 
 }  // namespace mask_spans_detail
 
-// Decodes into `spans`, whose memory is used again.
-inline void decode_spans(std::string_view text, int64_t height, int64_t width, MaskSpans* spans) {
-  if (height < 0 || width < 0 || (width > 0 && height > std::numeric_limits<uint32_t>::max() / width))
-    throw std::invalid_argument("image size must be positive and below 2**32 pixels");
-  const int64_t pixels = height * width;
-  spans->begins.clear();
-  spans->ends.clear();
-  spans->height = height;
-  spans->width = width;
-  spans->area = 0;
-  int64_t top = height, bottom = 0, column = 0;  // `column` begins the column that was looked at last
+// Calls visit(begin, end) for every run of set pixels.
+template <class Visit>
+void for_each_span(std::string_view text, int64_t pixels, const Visit& visit) {
   int64_t position = 0, previous = 0, before = 0;
   const char *at = text.data(), *end = at + text.size();
   for (int64_t i = 0; at != end; ++i) {
@@ -54,26 +52,51 @@ inline void decode_spans(std::string_view text, int64_t height, int64_t width, M
       throw std::invalid_argument("run lengths do not add up to height * width");
     before = previous;
     previous = length;
-    if (i % 2 == 1 && length > 0) {
-      const int64_t last = position + length;
-      if (position >= column + height) column = position - position % height;
-      top = std::min(top, position - column);
-      bottom = std::max(bottom, last - column);
-      if (bottom > height) top = 0, bottom = height;  // runs on in the next column
-      spans->begins.push_back(static_cast<uint32_t>(position));
-      spans->ends.push_back(static_cast<uint32_t>(last));
-      spans->area += length;
-    }
+    if (i % 2 == 1 && length > 0) visit(position, position + length);
     position += length;
   }
   if (position != pixels) throw std::invalid_argument("run lengths do not add up to height * width");
-  if (spans->area == 0) {
-    spans->left = spans->right = spans->top = spans->bottom = 0;
-    return;
+}
+
+inline int64_t checked_pixels(int64_t height, int64_t width) {
+  if (height < 0 || width < 0 || (width > 0 && height > std::numeric_limits<uint32_t>::max() / width))
+    throw std::invalid_argument("image size must be positive and below 2**32 pixels");
+  return height * width;
+}
+
+inline int64_t area_of_text(std::string_view text, int64_t height, int64_t width) {
+  int64_t area = 0;
+  for_each_span(text, checked_pixels(height, width), [&](int64_t begin, int64_t end) { area += end - begin; });
+  return area;
+}
+
+// Decodes into `spans`, whose memory is used again.
+inline void decode_spans(std::string_view text, int64_t height, int64_t width, MaskSpans* spans) {
+  const int64_t pixels = checked_pixels(height, width);
+  const size_t most = text.size() / 2 + 1;
+  if (spans->begins.size() < most) {
+    spans->begins.resize(most);
+    spans->ends.resize(most);
   }
-  spans->left = spans->begins.front() / height;
-  spans->right = (spans->ends.back() - 1) / height + 1;
-  spans->top = top;
+  uint32_t *begins = spans->begins.data(), *ends = spans->ends.data();
+  size_t count = 0;
+  int64_t area = 0, top = height, bottom = 0, column = 0;  // `column` begins the one looked at last
+  for_each_span(text, pixels, [&](int64_t begin, int64_t end) {
+    begins[count] = static_cast<uint32_t>(begin);
+    ends[count++] = static_cast<uint32_t>(end);
+    area += end - begin;
+    if (begin >= column + height) column = begin - begin % height;
+    top = std::min(top, begin - column);
+    bottom = std::max(bottom, end - column);
+    if (bottom > height) top = 0, bottom = height;  // runs on in the next column
+  });
+  spans->count = count;
+  spans->height = height;
+  spans->width = width;
+  spans->area = area;
+  spans->left = count == 0 ? 0 : begins[0] / height;
+  spans->right = count == 0 ? 0 : (ends[count - 1] - 1) / height + 1;
+  spans->top = count == 0 ? 0 : top;
   spans->bottom = bottom;
 }
 
@@ -84,11 +107,13 @@ inline int64_t box_intersection(const MaskSpans& a, const MaskSpans& b) {
 }
 
 inline int64_t intersection(const MaskSpans& a, const MaskSpans& b) {
-  if (a.area == 0 || b.area == 0) return 0;
-  size_t i = std::upper_bound(a.ends.begin(), a.ends.end(), b.begins.front()) - a.ends.begin();
-  size_t j = std::upper_bound(b.ends.begin(), b.ends.end(), a.begins.front()) - b.ends.begin();
+  if (a.count == 0 || b.count == 0) return 0;
+  const auto first_after = [](const MaskSpans& mask, uint32_t pixel) {
+    return std::upper_bound(mask.ends.data(), mask.ends.data() + mask.count, pixel) - mask.ends.data();
+  };
+  size_t i = first_after(a, b.begins[0]), j = first_after(b, a.begins[0]);
   int64_t common = 0;
-  while (i < a.ends.size() && j < b.ends.size()) {
+  while (i < a.count && j < b.count) {
     const uint32_t begin = std::max(a.begins[i], b.begins[j]), a_end = a.ends[i], b_end = b.ends[j];
     const uint32_t end = std::min(a_end, b_end);
     common += end > begin ? end - begin : 0;

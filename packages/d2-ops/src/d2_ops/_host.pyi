@@ -108,6 +108,7 @@ class CocoGroups:
     def evaluate_masks(
         self,
         evaluation: CocoEvaluation,
+        areas_given: bool,
         text: NDArray[np.uint8],
         ends: NDArray[np.int64],
         sizes: NDArray[np.int64],

@@ -19,7 +19,6 @@ from ._coco_objects import (
     numbered_from_0,
 )
 from ._keypoint_similarity import keypoint_similarities
-from ._packed_rle import packed_rle_areas
 
 _Floats = NDArray[np.float64]
 
@@ -110,7 +109,7 @@ def coco_evaluate(
     if task == "bbox":
         evaluation.compare_boxes(groups)
     elif task == "segm":
-        evaluation.compare_masks(groups, num_threads)
+        evaluation.compare_masks(groups)
     else:
         evaluation.compare_keypoints(groups, floats("keypoint_sigmas", keypoint_sigmas, (None,)))
     return evaluation.result
@@ -184,13 +183,11 @@ class _Evaluation:
         shared = self._shared(boxes[:, 2] * boxes[:, 3], self._crowd)
         groups.evaluate_boxes(shared, boxes, truth_boxes)
 
-    def compare_masks(self, groups: _host.CocoGroups, num_threads: int) -> None:
+    def compare_masks(self, groups: _host.CocoGroups) -> None:
         truth_masks = checked_masks("ground_truths", self._truths, self._counts[0])
         masks = checked_masks("detections", self._detections, self._counts[1])
-        areas = None
-        if self._detections.areas is None:
-            areas = packed_rle_areas(masks, num_threads=num_threads).astype(np.float64)
-        groups.evaluate_masks(self._shared(areas, self._crowd), *masks, *truth_masks)
+        shared = self._shared(np.empty(self._counts[1]), self._crowd)
+        groups.evaluate_masks(shared, self._detections.areas is not None, *masks, *truth_masks)
 
     def compare_keypoints(self, groups: _host.CocoGroups, sigmas: _Floats) -> None:
         wanted = checked_keypoints("ground_truths", self._truths, self._counts[0], len(sigmas))
@@ -207,10 +204,10 @@ class _Evaluation:
     def _truth_boxes(self) -> _Floats:
         return floats("ground_truths.boxes", self._truths.boxes, (self._counts[0], 4))
 
-    def _shared(self, areas: _Floats | None, ignored: NDArray[np.uint8]) -> _host.CocoEvaluation:
+    def _shared(self, areas: _Floats, ignored: NDArray[np.uint8]) -> _host.CocoEvaluation:
         """With areas and ignored objects in place of those that the caller has not given."""
-        if self._detections.areas is not None or areas is None:
-            areas = floats("detections.areas", self._detections.areas, (self._counts[1],))
+        if self._detections.areas is not None:
+            areas[:] = floats("detections.areas", self._detections.areas, (self._counts[1],))
         if self._truths.ignored is not None:
             ignored = flags("ground_truths.ignored", self._truths.ignored, self._counts[0])
         nameless = np.zeros(self._counts[0], np.uint8)
