@@ -59,8 +59,8 @@ D2_OPS_INLINE void rim_of(const uint8_t* coverage, int64_t count, uint8_t* rim) 
 }
 
 // `pixels` and `coverage` are the same stretch of a row; `plane` is the distance between planes.
-[[maybe_unused]] D2_OPS_CLONES static void blend_stretch(uint8_t* pixels, int64_t plane, const uint8_t* coverage,
-                                                         int64_t count, const Ink& fill, const Ink& edge) {
+D2_OPS_INLINE void blend_pixels(uint8_t* pixels, int64_t plane, const uint8_t* coverage, int64_t count, const Ink& fill,
+                                const Ink& edge) {
   uint16_t weights[kStretch];
   if (fill.weight > 0) {
     if (coverage == nullptr)
@@ -77,16 +77,38 @@ D2_OPS_INLINE void rim_of(const uint8_t* coverage, int64_t count, uint8_t* rim) 
   }
 }
 
+[[maybe_unused]] D2_OPS_CLONES static void blend_stretch(uint8_t* pixels, int64_t plane, const uint8_t* coverage,
+                                                         int64_t count, const Ink& fill, const Ink& edge) {
+  blend_pixels(pixels, plane, coverage, count, fill, edge);
+}
+
+// The sides of a frame: too few pixels for wide registers to pay for the call.
+D2_OPS_INLINE void blend_few(uint8_t* pixels, int64_t plane, int64_t count, const Ink& fill) {
+  const auto kept = static_cast<uint16_t>(kOpaque - fill.weight);
+  for (int c = 0; c < 3; ++c) {
+    const auto added = static_cast<uint16_t>(fill.rgb[c] * fill.weight + 128);
+    for (int64_t i = 0; i < count; ++i) {
+      uint8_t& pixel = pixels[c * plane + i];
+      pixel = static_cast<uint8_t>(static_cast<uint16_t>(pixel * kept + added) >> 8);
+    }
+  }
+}
+
 // The rows [first, last) of the picture as far as the layer meets them.
 inline void blend_layer(const Picture& picture, const Layer& layer, int64_t first, int64_t last) {
   const int64_t left = std::max<int64_t>(layer.x, 0), right = std::min(layer.x + layer.width, picture.width);
   const int64_t top = std::max(layer.y, first), bottom = std::min(layer.y + layer.height, last);
+  const int64_t plane = picture.height * picture.width;
   for (int64_t row = top; row < bottom; ++row) {
+    if (layer.coverage == nullptr && right - left < 16) {
+      blend_few(picture.planes + row * picture.width + left, plane, right - left, layer.fill);
+      continue;
+    }
     for (int64_t x = left; x < right; x += kStretch) {
       const uint8_t* coverage =
           layer.coverage ? layer.coverage + (row - layer.y) * layer.width + (x - layer.x) : nullptr;
-      blend_stretch(picture.planes + row * picture.width + x, picture.height * picture.width, coverage,
-                    std::min(kStretch, right - x), layer.fill, layer.edge);
+      blend_stretch(picture.planes + row * picture.width + x, plane, coverage, std::min(kStretch, right - x),
+                    layer.fill, layer.edge);
     }
   }
 }

@@ -38,39 +38,39 @@ class LabelLayout:
             (x1, y0),  # beside it
             (x0 - width, y0),
         ]
-        return self._place(np.array(corners), (x0, y0 - height), size)
+        return self._place(corners, (x0, y0 - height), size)
 
     def place_at_point(self, centre: tuple[float, float], size: tuple[int, int]) -> tuple[int, int]:
         """Place a (width, height) label with its middle at a point, or as near as possible."""
         corner = (centre[0] - size[0] / 2, centre[1] - size[1] / 2)
-        return self._place(np.array([corner]), corner, size)
+        return self._place([corner], corner, size)
 
     def _place(
-        self, wishes: NDArray[np.float64], home: tuple[float, float], size: tuple[int, int]
+        self, wishes: list[tuple[float, float]], home: tuple[float, float], size: tuple[int, int]
     ) -> tuple[int, int]:
-        candidates = self._inside(wishes, size)
+        candidates = self._inside(np.array(wishes), size)
         hidden = self._hidden_area(candidates, size)
-        if hidden.min() > 0:
-            start = self._inside(np.array([home]), size)[0]
+        best = int(hidden.argmin())
+        if hidden[best] > 0:
+            start = self._inside(np.array([home]), size)
             candidates = np.concatenate([candidates, self._inside(start + _around(size), size)])
-            hidden = self._hidden_area(candidates, size)
-        x, y = (int(v) for v in candidates[int(hidden.argmin())])
+            best = int(self._hidden_area(candidates, size).argmin())
+        x, y = candidates[best].tolist()
         self._take(x, y, size)
         return x, y
 
     def _inside(self, corners: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.int64]:
         room = np.maximum(self._limits - size, 0)
-        return np.rint(corners).clip(0, room).astype(np.int64)
+        return np.minimum(np.maximum(np.rint(corners), 0), room).astype(np.int64)
 
     def _hidden_area(self, corners: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.int64]:
         """(C,) pixels that a label at each corner shares with labels placed before."""
         taken = self._taken[: self._count]
-        shared = np.ones((len(corners), len(taken)), np.int64)
-        for axis, extent in enumerate(size):
-            low = np.maximum(corners[:, axis, None], taken[:, axis])
-            high = np.minimum(corners[:, axis, None] + extent, taken[:, axis + 2])
-            shared *= np.maximum(high - low, 0)
-        return shared.sum(axis=1)
+        low = np.maximum(corners[:, None], taken[:, :2])
+        shared = np.minimum(corners[:, None] + size, taken[:, 2:])
+        shared -= low
+        np.maximum(shared, 0, out=shared)
+        return np.einsum("ct,ct->c", shared[..., 0], shared[..., 1])
 
     def _take(self, x: int, y: int, size: tuple[int, int]) -> None:
         if self._count == len(self._taken):
