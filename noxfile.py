@@ -336,8 +336,8 @@ def matrix(session: nox.Session) -> None:
 
 @nox.session
 def integration(session: nox.Session) -> None:
-    """What needs more than one wheel: layers, READMEs, train-evaluate-predict, real photographs."""
-    _install(session, PACKAGES, *TEST_TOOLS, "matplotlib>=3.8")
+    """What needs more than one wheel, or a compiler: layers, READMEs, vendoring, photographs."""
+    _install(session, PACKAGES, *TEST_TOOLS, *BUILD_TOOLS, "matplotlib>=3.8")
     _pytest(session, "integration", "integration", *session.posargs)
 
 

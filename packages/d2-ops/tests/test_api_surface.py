@@ -16,6 +16,7 @@ def test_public_names_are_exactly_these() -> None:
         "box_iou_rotated",
         "build_info",
         "ciou_loss",
+        "cmake_dir",
         "decode_and_clip_boxes",
         "decode_and_clip_rotated_boxes",
         "decode_boxes",

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -64,3 +65,31 @@ def test_running_the_package_prints_the_build_info() -> None:
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     for key in d2_ops.build_info():
         assert f"{key}:" in printed
+
+
+def test_the_cmake_package_is_installed_with_the_headers() -> None:
+    command = [sys.executable, "-m", "d2_ops", "--cmake-dir"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    folder = Path(printed.strip())
+    assert folder == d2_ops.cmake_dir()
+    assert (folder / "d2_ops-config-version.cmake").exists()
+    assert (folder.parent / "include" / "d2_ops" / "nms.h").exists()
+    assert (folder.parent / "include" / "d2_ops" / "cuda" / "nms.cuh").exists()
+
+
+def test_pip_s_cuda_compiler_is_found_and_the_newest_wins(tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "cmake" / "find_pip_nvcc.py"
+    only_the_standard_library = [sys.executable, "-S", str(script)]
+
+    def found() -> str:
+        environment = {"PYTHONPATH": str(tmp_path)}
+        return subprocess.run(
+            only_the_standard_library, env=environment, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    assert found() == ""
+    for release in ("cu12", "cu13"):
+        nvcc = tmp_path / "nvidia" / release / "bin" / "nvcc"
+        nvcc.parent.mkdir(parents=True)
+        nvcc.touch()
+    assert found() == str(nvcc)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ._box_iou_rotated import box_iou_rotated
     from ._box_losses import ciou_loss, diou_loss, giou_loss, smooth_l1_loss
     from ._build_info import build_info
+    from ._cmake import cmake_dir
     from ._decode_boxes import (
         decode_and_clip_boxes,
         decode_and_clip_rotated_boxes,
@@ -44,6 +45,7 @@ __all__ = [
     "box_iou_rotated",
     "build_info",
     "ciou_loss",
+    "cmake_dir",
     "decode_and_clip_boxes",
     "decode_and_clip_rotated_boxes",
     "decode_boxes",
@@ -86,6 +88,7 @@ __getattr__, __dir__ = lazy_names(
         "box_iou_rotated": "_box_iou_rotated",
         "build_info": "_build_info",
         "ciou_loss": "_box_losses",
+        "cmake_dir": "_cmake",
         "decode_and_clip_boxes": "_decode_boxes",
         "decode_and_clip_rotated_boxes": "_decode_boxes",
         "decode_boxes": "_decode_boxes",

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
+
 from ._build_info import build_info
+from ._cmake import cmake_dir
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {__package__}", description="Print what this build is and what it loaded."
+    )
+    parser.add_argument(
+        "--cmake-dir",
+        action="store_true",
+        help="print only the folder for CMake's d2_ops_DIR: the kernels for C++ programs",
+    )
+    if parser.parse_args().cmake_dir:
+        print(cmake_dir())
+        return
     for key, value in build_info().items():
         print(f"{key + ':':<22}{value if value is not None else '—'}")
 
