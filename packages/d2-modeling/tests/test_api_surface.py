@@ -81,7 +81,10 @@ BACKBONE = [
     "FPN",
     "LastLevelMaxPool",
     "LastLevelP6P7",
+    "RegNet",
+    "ResBottleneckBlock",
     "ResNet",
+    "SimpleStem",
     "build_backbone",
     "build_resnet_backbone",
     "build_resnet_fpn_backbone",
@@ -128,6 +131,8 @@ ROI = [
     "select_proposals_with_visible_keypoints",
 ]
 META_ARCH = [
+    "FCOS",
+    "FCOSHead",
     "GeneralizedRCNN",
     "META_ARCH_REGISTRY",
     "PanopticFPN",

@@ -4,6 +4,7 @@ from .backbone import Backbone
 from .build import BACKBONE_REGISTRY, build_backbone
 from .deform_bottleneck import DeformBottleneckBlock
 from .fpn import FPN, LastLevelMaxPool, LastLevelP6P7
+from .regnet import RegNet, ResBottleneckBlock, SimpleStem
 from .resnet import BasicBlock, BasicStem, BottleneckBlock, ResNet
 from .resnet_from_config import (
     build_resnet_backbone,
@@ -21,7 +22,10 @@ __all__ = [
     "DeformBottleneckBlock",
     "LastLevelMaxPool",
     "LastLevelP6P7",
+    "RegNet",
+    "ResBottleneckBlock",
     "ResNet",
+    "SimpleStem",
     "build_backbone",
     "build_resnet_backbone",
     "build_resnet_fpn_backbone",

@@ -1,6 +1,7 @@
 """Complete models."""
 
 from .build import META_ARCH_REGISTRY, build_model
+from .fcos import FCOS, FCOSHead
 from .panoptic_fpn import PanopticFPN
 from .panoptic_merging import combine_semantic_and_instance_outputs
 from .rcnn import GeneralizedRCNN, ProposalNetwork
@@ -10,8 +11,10 @@ from .sem_seg_head import SEM_SEG_HEADS_REGISTRY, SemSegFPNHead, build_sem_seg_h
 from .semantic_segmentor import SemanticSegmentor
 
 __all__ = [
+    "FCOS",
     "META_ARCH_REGISTRY",
     "SEM_SEG_HEADS_REGISTRY",
+    "FCOSHead",
     "GeneralizedRCNN",
     "PanopticFPN",
     "ProposalNetwork",
