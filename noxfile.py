@@ -399,7 +399,7 @@ def real(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Benchmarks against their peers (``nox -s bench -- ops data``); JSON in benchmarks/results."""
     topics = session.posargs or [p.name for p in (ROOT / "benchmarks").iterdir() if p.is_dir()]
-    _install(session, PACKAGES, "supervision>=0.25", torch="newest")
+    _install(session, PACKAGES, "supervision>=0.25", "opencv-python-headless", torch="newest")
     for topic in topics:
         for script in sorted((ROOT / "benchmarks" / topic).glob("*.py")):
             session.run("python", str(script), env={"PYTHONPATH": str(ROOT / "benchmarks")})

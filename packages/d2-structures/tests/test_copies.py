@@ -74,3 +74,12 @@ def test_deep_copies_share_no_memory(text):
         original.tensor[:] = 7
     assert contents(twin) == before
     assert contents(original) != before
+
+
+@pytest.mark.parametrize("text", STRUCTURES)
+def test_structures_of_a_tensor_become_its_array(text):
+    original = STRUCTURES[text]()
+    if hasattr(original, "__array__"):
+        assert np.array_equal(np.asarray(original), original.tensor.numpy())
+    else:
+        assert type(original) in (PolygonMasks, ImageList, Instances)

@@ -1,11 +1,14 @@
 """Masks given within boxes."""
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from .bit_masks import BitMasks
 from .boxes import Boxes
-from .tensor_input import Index, check_same_type, join_rows, select_rows
+from .tensor_input import Index, check_same_type, host_array, join_rows, select_rows
 
 __all__ = ["ROIMasks"]
 
@@ -69,6 +72,9 @@ class ROIMasks:
 
     def __len__(self) -> int:
         return self.tensor.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return host_array(self.tensor, dtype, copy)
 
     def __repr__(self) -> str:
         count, height, width = self.tensor.shape
