@@ -4,19 +4,17 @@ import argparse
 import copy
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from .base_chain import BASE_KEY
 from .cfg_node import CfgNode
+from .cfg_text import is_yacs_file
 from .defaults import get_cfg
 from .errors import ConfigKeyError
 from .lazy_config import LazyConfig
 from .nodes import dangling_interpolations, is_mapping, is_sequence, join, written_children
-from .python_file import read_text
-from .safe_yaml import parse_yaml
+from .overrides import override_pairs
 from .saving import to_yaml
 
 
@@ -60,7 +58,7 @@ def load(filename: str, overrides: Sequence[str]) -> Any:
         ConfigKeyError: (a ``KeyError``) for unknown keys and interpolations that lead nowhere.
         ValueError: for overrides and files that cannot be read.
     """
-    if _is_yacs_file(Path(filename)):
+    if is_yacs_file(filename):
         return _load_yacs(filename, overrides)
     cfg = LazyConfig.apply_overrides(LazyConfig.load(filename), overrides)
     dangling = dangling_interpolations(cfg)
@@ -107,24 +105,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _is_yacs_file(path: Path) -> bool:
-    if path.suffix not in (".yaml", ".yml"):
-        return False
-    data = parse_yaml(read_text(path), path).data
-    keys = [str(key) for key in data] if isinstance(data, dict) else []
-    return bool(keys) and all(key == BASE_KEY or key.isupper() for key in keys)
-
-
 def _load_yacs(filename: str, overrides: Sequence[str]) -> CfgNode:
     cfg = get_cfg()
     cfg.merge_from_file(filename)
-    pairs: list[str] = []
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not key or not equals:
-            raise ValueError(f"cannot understand the override {text!r}; write KEY=VALUE")
-        pairs += [key, value]
-    cfg.merge_from_list(pairs)
+    cfg.merge_from_list(override_pairs(overrides))
     return cfg
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import yaml
 
+from .base_chain import BASE_KEY
 from .errors import ConfigFileError, ConfigTypeError
 from .nodes import join
-from .python_file import run_python_file
+from .python_file import read_text, run_python_file
 from .safe_yaml import parse_yaml
 
 
@@ -37,6 +38,21 @@ def read_cfg(source: Any) -> tuple[Any, str]:
     content = source.read()
     text = content.decode() if isinstance(content, bytes) else content
     return parse_yaml(text, name).data, name
+
+
+def is_yacs_file(filename: str | Path) -> bool:
+    """Return whether a file is a yacs-style config: YAML whose top keys are all upper case.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ConfigFileError: (a ``ValueError``) if it is not valid or safe YAML.
+    """
+    path = Path(filename)
+    if path.suffix not in (".yaml", ".yml"):
+        return False
+    data = parse_yaml(read_text(path), path).data
+    keys = [str(key) for key in data] if isinstance(data, dict) else []
+    return bool(keys) and all(key == BASE_KEY or key.isupper() for key in keys)
 
 
 def dump_yaml(node: Mapping[str, Any], *args: Any, **kwargs: Any) -> str:

@@ -45,6 +45,26 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     return cfg
 
 
+def override_pairs(overrides: Sequence[str]) -> list[str]:
+    """Return overrides of a yacs-style config as ``merge_from_list`` takes them.
+
+    Args:
+        overrides: ``KEY=VALUE`` texts, or keys and values in turn: ``KEY VALUE``.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if overrides and len(overrides) % 2 == 0 and "=" not in overrides[0]:
+        return list(overrides)
+    pairs: list[str] = []
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise ValueError(f"cannot understand the override {text!r}; write KEY=VALUE")
+        pairs += [key, value]
+    return pairs
+
+
 def _parse(text: str) -> "Override":
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException

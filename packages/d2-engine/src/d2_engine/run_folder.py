@@ -14,13 +14,15 @@ import os
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+import torch
 
-from d2_config import LazyConfig
+from d2_config import LazyConfig, get_cfg
 from d2_config.atomic_file import write_atomically
+from d2_config.cfg_text import is_yacs_file
 from d2_data import Metadata
 from d2_engine.checkpoint.checkpointer import LAST_CHECKPOINT
-from d2_engine.model_zoo import get_config_file
+from d2_engine.model_zoo import get_config_file, published_models
+from d2_engine.run_settings import Config, set_output_dir, set_weights, weights_of
 
 CONFIG = "config.yaml"
 METADATA = "metadata.json"
@@ -36,8 +38,12 @@ _SAVED_METADATA = (
 )
 
 
-def load_config(config: str | os.PathLike[str]) -> DictConfig:
+def load_config(config: str | os.PathLike[str]) -> Any:
     """Load a config by path, by the name of a packaged one, or from the folder of a run.
+
+    Returns:
+        A ``CfgNode`` for a yacs-style config, on the CPU where there is no CUDA device; else a
+        ``DictConfig``.
 
     Raises:
         FileNotFoundError: if it is none of these; lists close matches.
@@ -45,10 +51,33 @@ def load_config(config: str | os.PathLike[str]) -> DictConfig:
     path = Path(config)
     if path.is_dir():
         return load_config_of_run(path)
-    return LazyConfig.load(str(path) if path.is_file() else get_config_file(str(config)))
+    return _load(str(path) if path.is_file() else get_config_file(str(config)))
 
 
-def load_config_of_run(folder: str | os.PathLike[str]) -> DictConfig:
+def load_config_to_use(config: str | os.PathLike[str], weights: str | None) -> Any:
+    """Load a config as :func:`load_config` does, with weights to evaluate or predict with.
+
+    Args:
+        config: as for :func:`load_config`.
+        weights: a checkpoint or its URL; by default the last one of a run, the published one of
+            a packaged config, and else what the config names.
+
+    Raises:
+        FileNotFoundError: if there is no such config; lists close matches.
+        ValueError: if no weights are named.
+    """
+    cfg = load_config(config)
+    published = {model.config: model.url for model in published_models()}
+    if weights:
+        set_weights(cfg, weights)
+    elif not Path(config).exists() and str(config) in published:
+        set_weights(cfg, published[str(config)])
+    if not weights_of(cfg):
+        raise ValueError(f"{config} names no weights: give a checkpoint with --weights FILE")
+    return cfg
+
+
+def load_config_of_run(folder: str | os.PathLike[str]) -> Any:
     """Load the config of a run, wherever its folder is now, beginning with its last checkpoint.
 
     Raises:
@@ -61,12 +90,22 @@ def load_config_of_run(folder: str | os.PathLike[str]) -> DictConfig:
             f"{folder} is not the folder of a training run: {reason}; "
             "give the folder that d2 train wrote to"
         )
-    cfg = LazyConfig.load(str(folder / CONFIG))
+    cfg = _load(str(folder / CONFIG))
     tag = folder / LAST_CHECKPOINT
     if not tag.is_file():
         raise FileNotFoundError(f"{folder} has no checkpoint yet: there is no {LAST_CHECKPOINT}")
-    cfg.train.output_dir = str(folder)
-    cfg.train.init_checkpoint = str(folder / tag.read_text(encoding="utf-8").strip())
+    set_output_dir(cfg, str(folder))
+    set_weights(cfg, str(folder / tag.read_text(encoding="utf-8").strip()))
+    return cfg
+
+
+def _load(file: str) -> Config:
+    if not is_yacs_file(file):
+        return LazyConfig.load(file)
+    cfg = get_cfg()
+    cfg.merge_from_file(file)
+    if not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
     return cfg
 
 

@@ -23,8 +23,16 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", dest="run_folder", metavar="DIR", help="folder of a training run")
-    source.add_argument("--config", metavar="CONFIG", help="a config, with --weights")
-    parser.add_argument("--weights", metavar="FILE", help="a checkpoint; by default the run's last")
+    source.add_argument(
+        "--config",
+        metavar="CONFIG",
+        help="a config file, with --weights, or the name of a packaged config (see d2 zoo)",
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="a checkpoint or its URL; by default the run's last, or a packaged config's own",
+    )
     parser.add_argument(
         "--threshold", type=float, default=0.5, help="lowest score shown (default: 0.5)"
     )
@@ -44,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
     from d2_config.logger import setup_logger
     from d2_data.detection_utils import read_image
     from d2_engine.defaults import DefaultPredictor
-    from d2_engine.run_folder import load_config, load_config_of_run, load_metadata
+    from d2_engine.run_folder import load_config_of_run, load_config_to_use, load_metadata
+    from d2_engine.run_settings import set_weights, weights_of
     from d2_structures.visualizer import Visualizer
 
     if not 0 <= args.threshold <= 1:
@@ -52,11 +61,11 @@ def run(args: argparse.Namespace) -> int:
     if args.scale <= 0:
         raise ValueError(f"--scale must be positive, got {args.scale}")
     setup_logger()
-    cfg = load_config_of_run(args.run_folder) if args.run_folder else load_config(args.config)
-    if args.weights:
-        cfg.train.init_checkpoint = args.weights
-    if not cfg.train.init_checkpoint:
-        raise ValueError("there is nothing to predict with: give a checkpoint with --weights FILE")
+    if args.run_folder:
+        cfg = load_config_of_run(args.run_folder)
+        set_weights(cfg, args.weights or weights_of(cfg))
+    else:
+        cfg = load_config_to_use(args.config, args.weights)
     images = list(_unique_names(_find_images(args.images)))
     predictor = DefaultPredictor(cfg)
     metadata = load_metadata(args.run_folder) if args.run_folder else predictor.metadata
@@ -70,7 +79,13 @@ def run(args: argparse.Namespace) -> int:
         except OSError as error:
             unreadable.append(str(error))
             continue
-        instances = predictor(image)["instances"].to("cpu")
+        outputs = predictor(image)
+        if "instances" not in outputs:
+            raise ValueError(
+                f"d2 predict shows instances, but this model gives {', '.join(outputs)}; "
+                "use DefaultPredictor in Python"
+            )
+        instances = outputs["instances"].to("cpu")
         instances = instances[instances.scores >= args.threshold]
         visualizer = Visualizer(image[:, :, ::-1], metadata, scale=args.scale)
         picture = visualizer.draw_instance_predictions(instances)

@@ -4,8 +4,6 @@ import argparse
 import sys
 from typing import Any
 
-from omegaconf import DictConfig
-
 from d2_engine.interruption import TrainingInterrupted
 
 _EXAMPLES = """
@@ -32,7 +30,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="key=value", help="changes of the config"
     )
-    parser.add_argument("--output", metavar="DIR", help="the run's folder (train.output_dir)")
+    parser.add_argument(
+        "--output", metavar="DIR", help="the run's folder (train.output_dir, OUTPUT_DIR)"
+    )
     parser.add_argument(
         "--resume", action="store_true", help="continue from the folder's last checkpoint"
     )
@@ -46,13 +46,13 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Train; returns the exit code."""
-    from d2_config import LazyConfig
     from d2_engine.launcher import launch
     from d2_engine.run_folder import load_config
+    from d2_engine.run_settings import apply_overrides, output_dir_of, set_output_dir
 
-    cfg = LazyConfig.apply_overrides(load_config(args.config), args.overrides)
+    cfg = apply_overrides(load_config(args.config), args.overrides)
     if args.output:
-        cfg.train.output_dir = args.output
+        set_output_dir(cfg, args.output)
     try:
         launch(
             _train,
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         )
     except TrainingInterrupted as interrupted:
         print(
-            f"{interrupted}: the checkpoint is in {cfg.train.output_dir}; "
+            f"{interrupted}: the checkpoint is in {output_dir_of(cfg)}; "
             "continue with the same command and --resume",
             file=sys.stderr,
         )
@@ -72,10 +72,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _train(cfg: DictConfig, resume: bool) -> None:
-    from d2_engine.detector_run import train_detector
+def _train(cfg: Any, resume: bool) -> None:
+    from d2_config import CfgNode
+    from d2_engine.run_settings import output_dir_of
     from d2_eval.report import results_table
 
-    results = train_detector(cfg, resume=resume)
+    if isinstance(cfg, CfgNode):
+        from d2_engine.yacs_run import train_yacs_detector
+
+        results = train_yacs_detector(cfg, resume=resume)
+    else:
+        from d2_engine.detector_run import train_detector
+
+        results = train_detector(cfg, resume=resume)
     if results:
-        print(f"\n{results_table(results)}\n\nEverything is in {cfg.train.output_dir}")
+        print(f"\n{results_table(results)}\n\nEverything is in {output_dir_of(cfg)}")
