@@ -84,11 +84,14 @@ BACKBONE = [
     "RegNet",
     "ResBottleneckBlock",
     "ResNet",
+    "SimpleFeaturePyramid",
     "SimpleStem",
+    "ViT",
     "build_backbone",
     "build_resnet_backbone",
     "build_resnet_fpn_backbone",
     "build_retinanet_resnet_fpn_backbone",
+    "get_vit_lr_decay_rate",
 ]
 PROPOSALS = [
     "PROPOSAL_GENERATOR_REGISTRY",

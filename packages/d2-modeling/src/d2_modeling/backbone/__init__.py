@@ -11,6 +11,8 @@ from .resnet_from_config import (
     build_resnet_fpn_backbone,
     build_retinanet_resnet_fpn_backbone,
 )
+from .simple_feature_pyramid import SimpleFeaturePyramid
+from .vit import ViT, get_vit_lr_decay_rate
 
 __all__ = [
     "BACKBONE_REGISTRY",
@@ -25,9 +27,12 @@ __all__ = [
     "RegNet",
     "ResBottleneckBlock",
     "ResNet",
+    "SimpleFeaturePyramid",
     "SimpleStem",
+    "ViT",
     "build_backbone",
     "build_resnet_backbone",
     "build_resnet_fpn_backbone",
     "build_retinanet_resnet_fpn_backbone",
+    "get_vit_lr_decay_rate",
 ]

@@ -142,15 +142,27 @@ class FPN(Backbone):
                 if self._fuse_type == "avg":
                     merged = merged / 2
             levels.insert(0, self.get_submodule(f"fpn_output{stage}")(merged))
-        if self.top_block is not None:
-            source = self.top_block.in_feature
-            feature = (
-                bottom_up[source]
-                if source in bottom_up
-                else levels[self._out_features.index(source)]
-            )
-            levels.extend(self.top_block(feature))
+        levels.extend(top_levels(self.top_block, bottom_up, levels, self._out_features))
         return dict(zip(self._out_features, levels, strict=True))
+
+
+def top_levels(
+    top_block: Any, bottom_up: dict[str, Tensor], levels: list[Tensor], names: Sequence[str]
+) -> list[Tensor]:
+    """The levels that a top block adds to a pyramid, none without a block.
+
+    Args:
+        top_block: see `FPN`, or None.
+        bottom_up: features of the backbone below the pyramid.
+        levels: the pyramid's levels so far.
+        names: names of the pyramid's levels, those of ``levels`` first.
+    """
+    if top_block is None:
+        return []
+    source = top_block.in_feature
+    feature = bottom_up[source] if source in bottom_up else levels[names.index(source)]
+    added: list[Tensor] = top_block(feature)
+    return added
 
 
 def _pyramid_stages(strides: Sequence[int]) -> list[int]:

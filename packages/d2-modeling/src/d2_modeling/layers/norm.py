@@ -103,6 +103,33 @@ class FrozenBatchNorm2d(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
+class ChannelLayerNorm(nn.Module):
+    """Layer normalisation over the channels of each pixel.
+
+    Args:
+        num_channels: number of channels C of the (N, C, H, W) input.
+        eps: added to the variance.
+
+    Source: Ba et al., "Layer Normalization", 2016; on feature maps Liu et al., "A ConvNet for
+    the 2020s", 2022.
+    """
+
+    def __init__(self, num_channels: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(num_channels))
+        self.bias = nn.Parameter(torch.zeros(num_channels))
+        self.normalized_shape = (num_channels,)
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (N, C, H, W)."""
+        channels_last = x.permute(0, 2, 3, 1)
+        normalized = F.layer_norm(
+            channels_last, self.normalized_shape, self.weight, self.bias, self.eps
+        )
+        return normalized.permute(0, 3, 1, 2)
+
+
 def _group_norm(channels: int) -> nn.GroupNorm:
     """32 groups; where the channels do not divide into them, fewer of at least two."""
     groups = _GROUPS
@@ -123,6 +150,7 @@ _NORMS: dict[str, Callable[[int], nn.Module]] = {
     "nnSyncBN": nn.SyncBatchNorm,
     "naiveSyncBN": NaiveSyncBatchNorm,
     "naiveSyncBN_N": _naive_sync_batch_norm_by_size,
+    "LN": ChannelLayerNorm,
 }
 
 
@@ -132,6 +160,7 @@ def get_norm(norm: str | Callable[[int], nn.Module] | None, out_channels: int) -
     Args:
         norm: ``"BN"``, ``"SyncBN"``, ``"FrozenBN"``, ``"GN"`` (32 groups, fewer where the
             channels do not divide), ``"nnSyncBN"``, ``"naiveSyncBN"``, ``"naiveSyncBN_N"``,
+            ``"LN"`` (over the channels of each pixel),
             or a callable from a channel count to a layer. ``""`` and None mean none.
         out_channels: number of channels to normalise.
 

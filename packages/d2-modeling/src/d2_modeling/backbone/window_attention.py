@@ -1,0 +1,153 @@
+"""What transformers on feature maps share: patches, windows and relative positions."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PatchEmbed(nn.Module):
+    """Turns an image into vectors, one per patch.
+
+    Args:
+        kernel_size: height and width of a patch.
+        stride: distance of patches; equal to the size if they do not overlap.
+        padding: of the image.
+        in_chans: channels of the image.
+        embed_dim: length C of the vectors.
+    """
+
+    def __init__(
+        self,
+        kernel_size: tuple[int, int] = (16, 16),
+        stride: tuple[int, int] = (16, 16),
+        padding: tuple[int, int] = (0, 0),
+        in_chans: int = 3,
+        embed_dim: int = 768,
+    ) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_chans, embed_dim, kernel_size, stride=stride, padding=padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_chans, H, W) to (N, H / stride, W / stride, C)."""
+        patches: Tensor = self.proj(x)
+        return patches.permute(0, 2, 3, 1)
+
+
+def window_partition(x: Tensor, window_size: int) -> tuple[Tensor, tuple[int, int]]:
+    """Cut feature maps into windows, padded with zeros at the right and the bottom.
+
+    Args:
+        x: (N, H, W, C).
+        window_size: side S of a window.
+
+    Returns:
+        (N * windows, S, S, C), and the padded (height, width).
+    """
+    batch, height, width, channels = x.shape
+    size = window_size
+    padded_height, padded_width = -(-height // size) * size, -(-width // size) * size
+    x = F.pad(x, (0, 0, 0, padded_width - width, 0, padded_height - height))
+    x = x.view(batch, padded_height // size, size, padded_width // size, size, channels)
+    windows = x.permute(0, 1, 3, 2, 4, 5).reshape(-1, size, size, channels)
+    return windows, (padded_height, padded_width)
+
+
+def window_unpartition(
+    windows: Tensor, window_size: int, pad_hw: tuple[int, int], hw: tuple[int, int]
+) -> Tensor:
+    """Undo `window_partition`.
+
+    Args:
+        windows: (N * windows, S, S, C).
+        window_size: side S of a window.
+        pad_hw: the padded (height, width).
+        hw: the (height, width) without padding.
+
+    Returns:
+        (N, height, width, C).
+    """
+    rows, columns = pad_hw[0] // window_size, pad_hw[1] // window_size
+    x = windows.view(-1, rows, columns, window_size, window_size, windows.shape[-1])
+    x = x.permute(0, 1, 3, 2, 4, 5).reshape(-1, *pad_hw, windows.shape[-1])
+    return x[:, : hw[0], : hw[1]]
+
+
+def relative_positions(q_size: int, k_size: int, rel_pos: Tensor) -> Tensor:
+    """Look up what belongs to the distance of each query and key along one axis.
+
+    Args:
+        q_size: number Q of query positions.
+        k_size: number K of key positions; they span the same length.
+        rel_pos: (L, C) learned embeddings from the most negative distance to the most
+            positive one; interpolated if L is another than the number of distances.
+
+    Returns:
+        (Q, K, C).
+    """
+    distances = 2 * max(q_size, k_size) - 1
+    if len(rel_pos) != distances:
+        rel_pos = F.interpolate(rel_pos.T[None], size=distances, mode="linear")[0].T
+    # In units of the finer of the two grids.
+    q_positions = torch.arange(q_size, device=rel_pos.device) * max(k_size / q_size, 1.0)
+    k_positions = torch.arange(k_size, device=rel_pos.device) * max(q_size / k_size, 1.0)
+    offset = (k_size - 1) * max(q_size / k_size, 1.0)
+    return rel_pos[(q_positions[:, None] - k_positions[None, :] + offset).long()]
+
+
+def relative_position_bias(
+    q: Tensor,
+    rel_pos_h: Tensor,
+    rel_pos_w: Tensor,
+    q_size: tuple[int, int],
+    k_size: tuple[int, int],
+) -> Tensor:
+    """What relative positions add to the attention, row and column apart.
+
+    Args:
+        q: (B, q_h * q_w, C) queries.
+        rel_pos_h: (L_h, C), see `relative_positions`.
+        rel_pos_w: (L_w, C).
+        q_size: (q_h, q_w).
+        k_size: (k_h, k_w).
+
+    Returns:
+        (B, q_h * q_w, k_h * k_w).
+
+    Source: Li et al., "MViTv2", 2022, equation 4.
+    """
+    by_place = q.unflatten(1, q_size)
+    rows = relative_positions(q_size[0], k_size[0], rel_pos_h)
+    columns = relative_positions(q_size[1], k_size[1], rel_pos_w)
+    from_rows = torch.einsum("bhwc,hkc->bhwk", by_place, rows)
+    from_columns = torch.einsum("bhwc,wkc->bhwk", by_place, columns)
+    return (from_rows[..., :, None] + from_columns[..., None, :]).flatten(3).flatten(1, 2)
+
+
+def absolute_positions(abs_pos: Tensor, has_cls_token: bool, hw: tuple[int, int]) -> Tensor:
+    """Position embeddings of a square grid, resized to another one.
+
+    Args:
+        abs_pos: (1, S * S, C), or with a class token before them (1, 1 + S * S, C).
+        has_cls_token: whether there is one; it is dropped.
+        hw: wanted (height, width).
+
+    Returns:
+        (1, height, width, C).
+
+    Raises:
+        ValueError: if the number of positions is no square.
+    """
+    if has_cls_token:
+        abs_pos = abs_pos[:, 1:]
+    side = math.isqrt(abs_pos.shape[1])
+    if side * side != abs_pos.shape[1]:
+        raise ValueError(f"position embeddings have to form a square, got {abs_pos.shape[1]}")
+    grid = abs_pos.unflatten(1, (side, side))
+    if (side, side) == hw:
+        return grid
+    resized = F.interpolate(grid.permute(0, 3, 1, 2), size=hw, mode="bicubic", align_corners=False)
+    return resized.permute(0, 2, 3, 1)
