@@ -1,6 +1,8 @@
 #include "module.h"
 
 NB_MODULE(_host, m) {
+  bind_bitmasks(m);
+  bind_heatmaps(m);
   bind_coco_evaluation(m);
   bind_labels(m);
   bind_overlay(m);

@@ -4,6 +4,8 @@
 
 #include <nanobind/nanobind.h>
 
+void bind_bitmasks(nanobind::module_& m);
+void bind_heatmaps(nanobind::module_& m);
 void bind_coco_evaluation(nanobind::module_& m);
 void bind_labels(nanobind::module_& m);
 void bind_overlay(nanobind::module_& m);

@@ -3,13 +3,15 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <exception>
 #include <system_error>
 #include <thread>
 #include <vector>
 
 namespace d2_ops {
 
-// Splits a range over up to `threads` threads, each with at least `grain` items. f must not throw.
+// Splits a range over up to `threads` threads, each with at least `grain` items. Rethrows what f
+// threw, of the first part if several did.
 struct ThreadedFor {
   int64_t threads;  // 0 or less: one per core
 
@@ -22,9 +24,16 @@ struct ThreadedFor {
       if (items > 0) f(begin, end);
       return;
     }
+    std::vector<std::exception_ptr> errors(wanted);
+    const auto part = [&](int64_t t) {
+      try {
+        f(begin + items * t / wanted, begin + items * (t + 1) / wanted);
+      } catch (...) {
+        errors[t] = std::current_exception();
+      }
+    };
     std::vector<std::thread> running;
     running.reserve(wanted - 1);
-    const auto part = [&](int64_t t) { f(begin + items * t / wanted, begin + items * (t + 1) / wanted); };
     for (int64_t t = 1; t < wanted; ++t) {
       try {
         running.emplace_back(part, t);
@@ -34,6 +43,8 @@ struct ThreadedFor {
     }
     part(0);
     for (std::thread& thread : running) thread.join();
+    for (const std::exception_ptr& error : errors)
+      if (error) std::rethrow_exception(error);
   }
 };
 

@@ -28,11 +28,17 @@ struct AxisTaps {
   const Tap<T>* end(int64_t b) const { return taps.data() + ends[b + 1]; }
 };
 
+// What a sample counts in the average of its bin.
 template <class T>
-void fill_taps(const RoiAxis<T>& axis, int64_t bins, int64_t extent, AxisTaps<T>* out) {
+T sample_share(const RoiAxis<T>& axis) {
+  return T(1) / static_cast<T>(std::max<int64_t>(axis.grid, 1));
+}
+
+// Every sample counts `share`.
+template <class T>
+void fill_taps(const RoiAxis<T>& axis, int64_t bins, int64_t extent, T share, AxisTaps<T>* out) {
   out->taps.clear();
   out->ends.assign(1, 0);
-  const T norm = T(1) / static_cast<T>(std::max<int64_t>(axis.grid, 1));
   for (int64_t b = 0; b < bins; ++b) {
     const size_t first_tap = out->taps.size();
     // Neighbouring samples share pixels: look back two taps before adding one.
@@ -51,8 +57,8 @@ void fill_taps(const RoiAxis<T>& axis, int64_t bins, int64_t extent, AxisTaps<T>
     for (int64_t i = first; i < last; ++i) {
       LinearSample<T> sample;
       if (!linear_sample(axis.sample(b, i), extent, &sample)) continue;
-      add(sample.low, sample.low_weight * norm);
-      add(sample.high, sample.high_weight * norm);
+      add(sample.low, sample.low_weight * share);
+      add(sample.high, sample.high_weight * share);
     }
     out->ends.push_back(static_cast<int32_t>(out->taps.size()));
   }
@@ -79,8 +85,8 @@ struct RoiTaps {
     const auto y = roi_axis(roi[2], roi[4], scale, o.pooled_height, o.sampling_ratio, o.aligned);
     index = roi_index;
     usable = x.usable && y.usable;
-    fill_taps(y, o.pooled_height, level.height, &rows);
-    fill_taps(x, o.pooled_width, level.width, &columns);
+    fill_taps(y, o.pooled_height, level.height, sample_share(y), &rows);
+    fill_taps(x, o.pooled_width, level.width, sample_share(x), &columns);
     first_column = level.width;
     end_column = 0;
     for (const Tap<T>& tap : columns.taps) {

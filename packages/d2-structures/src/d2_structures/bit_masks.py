@@ -9,10 +9,10 @@ from torch import Tensor
 
 from d2_ops import host
 
+from .box_mode import BoxMode
 from .boxes import Boxes
-from .mask_cropping import crop_and_resize_bitmaps
 from .polygon_masks import PolygonMasks, check_crop_arguments
-from .tensor_input import Index, check_same_type, host_array, is_recording, select_rows
+from .tensor_input import Index, check_same_type, host_array, on_host, select_rows
 
 if TYPE_CHECKING:
     from .roi_masks import ROIMasks
@@ -71,11 +71,17 @@ class BitMasks:
         Pixel (i, j) covers [j, j + 1] × [i, i + 1], so the box of that one pixel alone is
         (j, i, j + 1, i + 1).
         """
+        if on_host(self.tensor):
+            boxes = host.mask_bounding_boxes(
+                self.tensor.numpy(), num_threads=torch.get_num_threads()
+            )
+            corners = BoxMode.convert(torch.from_numpy(boxes), BoxMode.XYWH_ABS, BoxMode.XYXY_ABS)
+            return Boxes(corners)
         height, width = self.image_size
         if height == 0 or width == 0:
             return Boxes(torch.zeros((len(self), 4), device=self.device))
-        left, right = _extent(_any_along(self.tensor, 1))
-        top, bottom = _extent(_any_along(self.tensor, 2))
+        left, right = _extent(self.tensor.any(dim=1))
+        top, bottom = _extent(self.tensor.any(dim=2))
         corners = torch.stack((left, top, right, bottom), dim=1)
         return Boxes(torch.where((right > 0)[:, None], corners, 0))
 
@@ -97,8 +103,14 @@ class BitMasks:
         """
         check_crop_arguments(boxes, mask_size, len(self))
         corners = boxes.detach().to(self.device, torch.float32)
-        if _on_host(self.tensor) and _is_moderate(corners, self.image_size):
-            return crop_and_resize_bitmaps(self.tensor, corners, mask_size) >= 0.5
+        if on_host(self.tensor):
+            crops = host.crop_and_resize_bitmasks(
+                self.tensor.numpy(),
+                corners.numpy(),
+                mask_size,
+                num_threads=torch.get_num_threads(),
+            )
+            return torch.from_numpy(crops)
 
         from d2_ops import roi_align
 
@@ -109,7 +121,8 @@ class BitMasks:
 
     def to_rle(self) -> list[dict[str, Any]]:
         """COCO's compressed masks, ``{"size": [h, w], "counts": bytes}``, one per instance."""
-        return host.rle_encode(self.tensor.cpu().numpy())
+        bitmaps = self.tensor.cpu().numpy()
+        return host.rle_encode(bitmaps, num_threads=torch.get_num_threads())
 
     @staticmethod
     def from_rle(rles: Sequence[dict[str, Any]], height: int, width: int) -> "BitMasks":
@@ -118,14 +131,14 @@ class BitMasks:
         Raises:
             ValueError: if an RLE has another size than (height, width).
         """
-        bitmaps = np.zeros((len(rles), height, width), dtype=bool)
         for i, rle in enumerate(rles):
             if list(rle["size"]) != [height, width]:
                 raise ValueError(
                     f"RLE {i} has size {list(rle['size'])}, the image has {[height, width]}"
                 )
-            bitmaps[i] = host.rle_decode(rle)
-        return BitMasks(bitmaps)
+        if len(rles) == 0:
+            return BitMasks(np.zeros((0, height, width), dtype=bool))
+        return BitMasks(host.rle_decode(rles, num_threads=torch.get_num_threads()))
 
     @staticmethod
     def from_polygon_masks(
@@ -140,10 +153,10 @@ class BitMasks:
         """
         if isinstance(polygon_masks, PolygonMasks):
             polygon_masks = polygon_masks.polygons
-        bitmaps = np.empty((len(polygon_masks), height, width), dtype=bool)
-        for bitmap, polygons in zip(bitmaps, polygon_masks, strict=True):
-            bitmap[:] = host.polygons_to_bitmask(polygons, height, width)
-        return BitMasks(bitmaps)
+        threads = torch.get_num_threads()
+        return BitMasks(
+            host.polygons_to_bitmasks(polygon_masks, height, width, num_threads=threads)
+        )
 
     @staticmethod
     def from_roi_masks(
@@ -197,24 +210,6 @@ class BitMasks:
     def __repr__(self) -> str:
         height, width = self.image_size
         return f"BitMasks(num_instances={len(self)}, height={height}, width={width})"
-
-
-def _on_host(tensor: Tensor) -> bool:
-    """Whether the values can be looked at: in CPU memory, and no graph is being recorded."""
-    return tensor.device.type == "cpu" and not is_recording()
-
-
-def _is_moderate(boxes: Tensor, image_size: tuple[int, int]) -> bool:
-    """Whether boxes are finite and not so far beyond the image that their samples fill memory."""
-    limit = 4 * max(image_size) + 64
-    return bool((boxes.abs() <= limit).all())
-
-
-def _any_along(bitmaps: Tensor, dim: int) -> Tensor:
-    """``bitmaps.any(dim)``, by NumPy on the CPU, where it is ten times as fast."""
-    if _on_host(bitmaps):
-        return torch.from_numpy(bitmaps.numpy().any(axis=dim))
-    return bitmaps.any(dim=dim)
 
 
 def _extent(occupied: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,9 @@
 """Finding keypoints in heatmaps.
 
-Bicubic interpolation is linear and works along rows and columns apart, so that an enlarged map is
-``rows @ map @ columns.T`` with a matrix of weights for either axis. That makes the enlarged maps
-of many regions two batched matrix products; regions of like size are taken together, so that
+On the CPU a kernel of d2-ops does it. Elsewhere, and where a graph is recorded, use is made of
+bicubic interpolation being linear and working along rows and columns apart, so that an enlarged
+map is ``rows @ map @ columns.T`` with a matrix of weights for either axis. That makes the enlarged
+maps of many regions two batched matrix products; regions of like size are taken together, so that
 little of the common shape is padding.
 """
 
@@ -11,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .tensor_input import is_recording
+from d2_ops import host
+
+from .tensor_input import is_recording, on_host
 
 __all__ = ["heatmaps_to_keypoints"]
 
@@ -39,7 +42,7 @@ def heatmaps_to_keypoints(maps: Tensor, rois: Tensor) -> Tensor:
         are equally high, the first in reading order counts. Not differentiable.
 
     Raises:
-        ValueError: if the shapes do not fit.
+        ValueError: if the shapes do not fit, or on the CPU if a region is not finite.
 
     Source: He et al., "Mask R-CNN", 2017, section 5; Heckbert, "What are the coordinates of a
     pixel?", 1990; Keys, "Cubic convolution interpolation", 1981.
@@ -49,6 +52,8 @@ def heatmaps_to_keypoints(maps: Tensor, rois: Tensor) -> Tensor:
     num_rois, num_keypoints = maps.shape[:2]
     if not is_recording() and maps.numel() == 0:
         return rois.new_zeros((num_rois, num_keypoints, 4), dtype=torch.float32)
+    if on_host(maps) and on_host(rois):
+        return _found_by_kernel(maps, rois)
     rois, maps = rois.to(torch.float32), maps.to(torch.float32)
     size_xy = (rois[:, 2:] - rois[:, :2]).clamp(min=1)
     pixels_xy = size_xy.ceil()
@@ -57,6 +62,15 @@ def heatmaps_to_keypoints(maps: Tensor, rois: Tensor) -> Tensor:
     scores = 1 / (maps - logits[:, :, None, None]).exp().sum(dim=(2, 3))
     points = (peak_xy + 0.5) * (size_xy / pixels_xy)[:, None] + rois[:, None, :2]
     return torch.cat((points, torch.stack((logits, scores), dim=2)), dim=2)
+
+
+def _found_by_kernel(maps: Tensor, rois: Tensor) -> Tensor:
+    found = host.heatmaps_to_keypoints(
+        maps.detach().to(torch.float32).numpy(),
+        rois.detach().to(torch.float32).numpy(),
+        num_threads=torch.get_num_threads(),
+    )
+    return torch.from_numpy(found)
 
 
 def _check_shapes(maps: Tensor, rois: Tensor) -> None:

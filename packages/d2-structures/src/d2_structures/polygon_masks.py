@@ -108,7 +108,9 @@ class PolygonMasks:
         """
         check_crop_arguments(boxes, mask_size, len(self))
         corners = boxes.detach().to("cpu", torch.float32).numpy()
-        masks = host.crop_and_resize_polygons(self.polygons, corners, mask_size)
+        masks = host.crop_and_resize_polygons(
+            self.polygons, corners, mask_size, num_threads=torch.get_num_threads()
+        )
         return torch.from_numpy(masks).to(boxes.device)
 
     def __getitem__(self, item: Index) -> "PolygonMasks":

@@ -35,6 +35,7 @@ __all__ = [
     "host_array",
     "is_recording",
     "join_rows",
+    "on_host",
     "select_rows",
     "selected_positions",
     "tensor_from_host",
@@ -192,6 +193,11 @@ def selected_positions(item: Any, length: int) -> list[int]:
 def is_recording() -> bool:
     """Whether a trace or an export is being made, which must not depend on sizes and values."""
     return torch.jit.is_tracing() or torch.compiler.is_compiling()
+
+
+def on_host(tensor: Tensor) -> bool:
+    """Whether the values can be looked at: in CPU memory, and no graph is being recorded."""
+    return tensor.device.type == "cpu" and not is_recording()
 
 
 def check_same_type(parts: Sequence[Any], wanted: type, name: str) -> None:

@@ -7,9 +7,11 @@ Coordinates are continuous pixels, (0, 0) the corner of the first one. ``num_thr
 many threads; 0 takes one per core where there is work for them.
 """
 
+from ._bitmasks import crop_and_resize_bitmasks, crop_and_resize_rles, mask_bounding_boxes
 from ._boundaries import boundary_iou, mask_boundary, rle_boundary
 from ._coco_evaluation import CocoPrecisionRecall, coco_evaluate
 from ._coco_objects import CocoDetections, CocoGroundTruths
+from ._heatmaps import heatmaps_to_keypoints
 from ._labels import SegmentIntersections, confusion_matrix, panoptic_intersections
 from ._overlaps import box_iou, rle_iou, rle_merge
 from ._packed_rle import PackedRLEs, pack_rles, packed_rle_areas
@@ -33,8 +35,12 @@ __all__ = [
     "box_iou",
     "coco_evaluate",
     "confusion_matrix",
+    "crop_and_resize_bitmasks",
     "crop_and_resize_polygons",
+    "crop_and_resize_rles",
+    "heatmaps_to_keypoints",
     "mask_boundary",
+    "mask_bounding_boxes",
     "pack_rles",
     "packed_rle_areas",
     "panoptic_intersections",
