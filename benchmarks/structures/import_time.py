@@ -1,27 +1,30 @@
-"""Time ``import d2_structures`` beyond ``import torch``, each in a process of its own."""
+"""Time ``import d2_structures`` beyond ``import torch``, in one new process after the other."""
 
+import json
+import statistics
 import subprocess
 import sys
 
-from _paired import measure_pairs, report
+from _paired import Paired, report
 
-
-def run(code: str) -> None:
-    subprocess.run([sys.executable, "-c", code], check=True)
+CHILD = """
+import json, time
+begin = time.perf_counter()
+import torch
+between = time.perf_counter()
+import d2_structures
+print(json.dumps([between - begin, time.perf_counter() - between]))
+"""
+ROUNDS = 7
 
 
 def main() -> None:
-    row = measure_pairs(
-        lambda: run("import torch, d2_structures"), lambda: run("import torch"), seconds=60
+    outputs = [subprocess.check_output([sys.executable, "-c", CHILD]) for _ in range(ROUNDS)]
+    torch_seconds, ours = (
+        statistics.median(times) for times in zip(*map(json.loads, outputs), strict=True)
     )
-    assert row.peer is not None
-    report(
-        "structures-import",
-        {"import torch, d2_structures": row},
-        "import torch",
-        beyond_torch=round(row.ours - row.peer, 3),
-    )
-    print(f"beyond torch: {(row.ours - row.peer) * 1e3:.0f} ms")
+    row = Paired(ours, torch_seconds, torch_seconds / ours)
+    report("structures-import", {"import d2_structures after torch": row}, "import torch")
 
 
 if __name__ == "__main__":
