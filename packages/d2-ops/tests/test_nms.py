@@ -152,6 +152,14 @@ def test_small_integer_classes_are_accepted() -> None:
         assert d2_ops.batched_nms(boxes, scores, idxs.to(dtype), 0.3).equal(expected)
 
 
+def test_classes_may_be_any_integers() -> None:
+    boxes, scores = random_boxes(300)
+    small = torch.arange(300) % 5
+    extreme = torch.tensor([-(2**63), -1, 0, 256, 2**63 - 1])[small]
+    kept = d2_ops.batched_nms(boxes, scores, extreme, 0.3)
+    assert kept.equal(d2_ops.batched_nms(boxes, scores, small, 0.3))
+
+
 def test_result_does_not_depend_on_the_number_of_threads() -> None:
     boxes, scores = random_boxes(9000, image=2000)
     threads = torch.get_num_threads()
@@ -247,6 +255,17 @@ def test_cuda_keeps_the_boxes_that_the_cpu_keeps(
         assert kept.cpu().equal(d2_ops.batched_nms(boxes, scores, idxs, 0.4))
         kept = d2_ops.nms(*on_device[:2], 0.4)
         assert kept.cpu().equal(d2_ops.nms(boxes, scores, 0.4))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("classes", [1, 3])
+def test_cuda_compares_more_boxes_than_fit_in_memory_at_once(
+    cuda: torch.device, classes: int
+) -> None:
+    boxes, scores = random_boxes(120_000, image=20_000)
+    idxs = torch.arange(len(boxes)) % classes
+    kept = d2_ops.batched_nms(boxes.to(cuda), scores.to(cuda), idxs.to(cuda), 0.3)
+    assert kept.cpu().equal(d2_ops.batched_nms(boxes, scores, idxs, 0.3))
 
 
 @pytest.mark.gpu

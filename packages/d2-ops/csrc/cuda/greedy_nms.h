@@ -3,6 +3,7 @@
 
 #include "d2_ops/cuda/nms.cuh"
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <tuple>
@@ -13,7 +14,7 @@
 namespace d2_ops {
 
 constexpr int kSettleThreads = 256;
-constexpr int64_t kMostTiles = 6000;  // 48 KB of shared words; their table would fill a GPU long before
+constexpr int64_t kWordsBytes = 256 << 20;  // for the words of a band: 46 000 boxes are one band
 
 // Sorted values and where they were; NaN counts as largest.
 inline std::pair<Tensor, Tensor> stable_sort(const Tensor& values, bool descending) {
@@ -42,14 +43,14 @@ inline Tensor selected(const Tensor& tensor, const Tensor& mask) {
   return to<Tensor>(stack[0]);
 }
 
-// compare(boxes, classes, grid, stream, words) launches compare_boxes with what it is given: rows by class and, within
-// a class, by decreasing score; their classes, or null.
-template <class Compare>
-Tensor greedy_nms(const Tensor& boxes, const Tensor& scores, const Tensor* idxs, const Compare& compare) {
+// prepare(boxes by class and, within a class, by decreasing score) makes them ready for
+// compare(prepared, classes or null, grid, stream, band, dropped, words), which launches compare_boxes.
+template <class Prepare, class Compare>
+Tensor greedy_nms(const Tensor& boxes, const Tensor& scores, const Tensor* idxs, const Prepare& prepare,
+                  const Compare& compare) {
   const torch::stable::accelerator::DeviceGuard guard(boxes.get_device_index());
   const int64_t n = boxes.size(0), tiles = (n + kTile - 1) / kTile;
   if (n == 0) return torch::stable::new_empty(boxes, {0}, ScalarType::Long);
-  require(tiles <= kMostTiles, "nms: ", n, " boxes on CUDA, at most ", kMostTiles * kTile, " can be compared");
 
   const Tensor order = stable_sort(scores, true).second;
   Tensor visited = order, classes, ranks;
@@ -57,18 +58,24 @@ Tensor greedy_nms(const Tensor& boxes, const Tensor& scores, const Tensor* idxs,
     std::tie(classes, ranks) = stable_sort(rows(*idxs, order), false);
     visited = rows(order, ranks);
   }
-  const Tensor words = torch::stable::new_empty(boxes, {n, tiles}, ScalarType::Long);
+  const Tensor prepared = prepare(rows(boxes, visited));
+  const int64_t band_tiles = std::clamp<int64_t>(kWordsBytes / (kTile * tiles * sizeof(uint64_t)), 1, tiles);
+  const Tensor words = torch::stable::new_empty(boxes, {band_tiles * kTile, tiles}, ScalarType::Long);
+  const Tensor dropped = torch::stable::new_zeros(boxes, {tiles}, ScalarType::Long);
   const Tensor keep = torch::stable::new_empty(boxes, {n}, ScalarType::Bool);
   const int64_t* class_data = idxs == nullptr ? nullptr : data<int64_t>(classes);
   const int64_t* rank_data = idxs == nullptr ? nullptr : data<int64_t>(ranks);
   const cudaStream_t stream = current_stream(boxes);
-  const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(tiles));
-  compare(rows(boxes, visited), class_data, grid, stream, mutable_data<uint64_t>(words));
-  STD_CUDA_KERNEL_LAUNCH_CHECK();
-  const unsigned blocks = idxs == nullptr ? 1 : static_cast<unsigned>(n < 1024 ? n : 1024);
-  settle_classes<<<blocks, kSettleThreads, tiles * sizeof(uint64_t), stream>>>(
-      data<uint64_t>(words), class_data, rank_data, n, tiles, mutable_data<bool>(keep));
-  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  const unsigned blocks = idxs == nullptr ? 1 : static_cast<unsigned>(std::min<int64_t>(n, 1024));
+  for (int64_t first = 0; first < tiles; first += band_tiles) {
+    const NmsBand band{first, std::min(first + band_tiles, tiles), tiles};
+    const dim3 grid(static_cast<unsigned>(tiles - first), static_cast<unsigned>(band.end - first));
+    compare(prepared, class_data, grid, stream, band, data<uint64_t>(dropped), mutable_data<uint64_t>(words));
+    STD_CUDA_KERNEL_LAUNCH_CHECK();
+    settle_classes<<<blocks, kSettleThreads, 0, stream>>>(data<uint64_t>(words), class_data, rank_data, n, band,
+                                                          mutable_data<uint64_t>(dropped), mutable_data<bool>(keep));
+    STD_CUDA_KERNEL_LAUNCH_CHECK();
+  }
   return selected(order, keep);
 }
 

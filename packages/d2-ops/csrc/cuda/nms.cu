@@ -7,15 +7,16 @@ namespace {
 
 Tensor keep_boxes(const Tensor& boxes, const Tensor& scores, const Tensor* idxs, double iou_threshold) {
   const ScalarType type = compute_type(boxes.scalar_type());
-  return greedy_nms(boxes, scores, idxs,
-                    [&](const Tensor& sorted, const int64_t* classes, dim3 grid, cudaStream_t stream, uint64_t* words) {
-                      const Tensor corners = contiguous_as(sorted, type);
-                      dispatch_compute(type, [&](auto zero) {
-                        using T = decltype(zero);
-                        compare_boxes<<<grid, kTile, 0, stream>>>(data<AlignedBox<T>>(corners), classes,
-                                                                  corners.size(0), round_down<T>(iou_threshold), words);
-                      });
-                    });
+  return greedy_nms(
+      boxes, scores, idxs, [&](const Tensor& sorted) { return contiguous_as(sorted, type); },
+      [&](const Tensor& corners, const int64_t* classes, dim3 grid, cudaStream_t stream, const NmsBand& band,
+          const uint64_t* dropped, uint64_t* words) {
+        dispatch_compute(type, [&](auto zero) {
+          using T = decltype(zero);
+          compare_boxes<<<grid, kTile, 0, stream>>>(data<AlignedBox<T>>(corners), classes, corners.size(0),
+                                                    round_down<T>(iou_threshold), band, dropped, words);
+        });
+      });
 }
 
 Tensor nms_cuda(const Tensor& boxes, const Tensor& scores, double iou_threshold) {

@@ -6,11 +6,11 @@ namespace d2_ops {
 namespace {
 
 Tensor keep_boxes(const Tensor& boxes, const Tensor& scores, const Tensor* idxs, double iou_threshold) {
-  return greedy_nms(boxes, scores, idxs,
-                    [&](const Tensor& sorted, const int64_t* classes, dim3 grid, cudaStream_t stream, uint64_t* words) {
-                      const Tensor prepared = rotated_boxes(sorted);
-                      compare_boxes<<<grid, kTile, 0, stream>>>(data<RotatedBox>(prepared), classes, sorted.size(0),
-                                                                iou_threshold, words);
+  return greedy_nms(boxes, scores, idxs, rotated_boxes,
+                    [&](const Tensor& prepared, const int64_t* classes, dim3 grid, cudaStream_t stream,
+                        const NmsBand& band, const uint64_t* dropped, uint64_t* words) {
+                      compare_boxes<<<grid, kTile, 0, stream>>>(data<RotatedBox>(prepared), classes, prepared.size(0),
+                                                                iou_threshold, band, dropped, words);
                     });
 }
 

@@ -14,6 +14,7 @@
 
 #include "iou_threshold.h"
 #include "parallel.h"
+#include "radix_sort.h"
 #include "score_order.h"
 
 namespace d2_ops {
@@ -59,13 +60,13 @@ void settle(const Columns& boxes, int64_t begin, int64_t end, typename Columns::
 // Ranks (positions in score order) sorted by class, best first within a class.
 inline std::vector<int64_t> ranks_by_class(const int64_t* classes, const std::vector<int64_t>& order) {
   struct Member {
-    int64_t label, rank;
-    bool operator<(const Member& o) const { return label != o.label ? label < o.label : rank < o.rank; }
+    uint64_t key;  // sorts as the label does
+    int64_t rank;
   };
   std::vector<Member> members(order.size());
   for (size_t rank = 0; rank < order.size(); ++rank)
-    members[rank] = {classes[order[rank]], static_cast<int64_t>(rank)};
-  std::sort(members.begin(), members.end());
+    members[rank] = {static_cast<uint64_t>(classes[order[rank]]) ^ uint64_t(1) << 63, static_cast<int64_t>(rank)};
+  radix_sort(&members);
   std::vector<int64_t> ranks(order.size());
   std::transform(members.begin(), members.end(), ranks.begin(), [](const Member& m) { return m.rank; });
   return ranks;

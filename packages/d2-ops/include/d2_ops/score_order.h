@@ -7,6 +7,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "radix_sort.h"
+
 namespace d2_ops {
 
 // An unsigned integer that sorts ascending where the score sorts descending.
@@ -26,11 +28,10 @@ std::vector<int64_t> order_by_score(const S* scores, int64_t n) {
   struct Ranked {
     decltype(descending_key(S{})) key;
     uint32_t index;
-    bool operator<(const Ranked& o) const { return key != o.key ? key < o.key : index < o.index; }
   };
   std::vector<Ranked> ranked(n);
   for (int64_t i = 0; i < n; ++i) ranked[i] = {descending_key(scores[i]), static_cast<uint32_t>(i)};
-  std::sort(ranked.begin(), ranked.end());
+  radix_sort(&ranked);
   std::vector<int64_t> order(n);
   std::transform(ranked.begin(), ranked.end(), order.begin(), [](const Ranked& r) { return r.index; });
   return order;
