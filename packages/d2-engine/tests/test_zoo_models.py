@@ -68,6 +68,15 @@ def test_a_config_builds_the_model_of_its_checkpoint(name, reference, configs_to
     assert shapes == reference["tables"][reference["configs"][name]]
 
 
+@pytest.mark.parametrize(
+    "backbone", ["R_50_FPN", "R_101_FPN", "regnetx_4gf_dds_FPN", "regnety_4gf_dds_FPN"]
+)
+def test_new_baselines_are_as_large_as_the_table_says(backbone):
+    name = f"new_baselines/mask_rcnn_{backbone}_100ep_LSJ.py"
+    published = {model.config: model.parameters for model in model_zoo.published_models()}
+    assert sum(p.numel() for p in build_on_meta(name).parameters()) == published[name]
+
+
 @pytest.fixture
 def cache(monkeypatch, tmp_path) -> Path:
     """An empty cache folder, without network."""

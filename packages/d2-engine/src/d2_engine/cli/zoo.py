@@ -15,7 +15,7 @@ _COLUMNS: dict[str, Callable[["PublishedModel"], str]] = {
     "proposal AR": lambda model: _cell(model.proposal_ar),
     "s/image": lambda model: _cell(model.inference_seconds_per_image, decimals=3),
     "memory GB": lambda model: _cell(model.training_memory_gb),
-    "params M": lambda model: _cell(model.parameters and model.parameters / 1e6),
+    "params M": lambda model: _cell(model.parameters / 1e6),
     "model id": lambda model: model.model_id,
 }
 

@@ -19,7 +19,7 @@ class PublishedModel:
     Attributes:
         config: the name of the config that the model was trained with.
         checkpoint: model id and file name, the end of the URL.
-        parameters: how many numbers training may change or keeps fixed in the model.
+        parameters: numbers of the model that can be trained, frozen ones included.
         train_seconds_per_iteration: 16 images on 8 V100 GPUs.
         train_seconds_per_image: what was published instead for the new baselines.
         inference_seconds_per_image: on a V100 GPU.
@@ -30,7 +30,7 @@ class PublishedModel:
 
     config: str
     checkpoint: str
-    parameters: int | None
+    parameters: int
     train_seconds_per_iteration: float | None
     train_seconds_per_image: float | None
     inference_seconds_per_image: float | None
