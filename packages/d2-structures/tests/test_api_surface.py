@@ -9,6 +9,7 @@ PUBLIC = [
     "Instances",
     "Keypoints",
     "PolygonMasks",
+    "RLEMasks",
     "ROIMasks",
     "RotatedBoxes",
     "heatmaps_to_keypoints",

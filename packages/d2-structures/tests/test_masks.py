@@ -1,4 +1,4 @@
-"""BitMasks, PolygonMasks and ROIMasks, and the ways from one to the other."""
+"""BitMasks, PolygonMasks, RLEMasks and ROIMasks, and the ways from one to the other."""
 
 import copy
 import pickle
@@ -12,7 +12,14 @@ from pycocotools import mask as coco
 from torch.testing import assert_close
 
 from d2_ops import roi_align
-from d2_structures import BitMasks, Boxes, PolygonMasks, ROIMasks, polygons_to_bitmask
+from d2_structures import (
+    BitMasks,
+    Boxes,
+    PolygonMasks,
+    RLEMasks,
+    ROIMasks,
+    polygons_to_bitmask,
+)
 
 TRIANGLE = [1.0, 1.0, 9.0, 1.0, 5.0, 8.0]
 SQUARE = [2.0, 2.0, 6.0, 2.0, 6.0, 6.0, 2.0, 6.0]
@@ -172,6 +179,7 @@ def test_crops_need_one_box_per_mask_and_a_positive_size(masks):
 KINDS = {
     "bit": lambda n: BitMasks(torch.arange(n)[:, None, None].expand(n, 3, 4) > 0),
     "polygon": lambda n: PolygonMasks([[[i, *TRIANGLE[1:]]] for i in range(n)]),
+    "rle": lambda n: RLEMasks.from_bitmasks(KINDS["bit"](n)),
     "roi": lambda n: ROIMasks(torch.arange(float(n))[:, None, None].expand(n, 4, 4)),
 }
 
@@ -179,6 +187,8 @@ KINDS = {
 def contents(masks):
     if isinstance(masks, PolygonMasks):
         return [[p.tolist() for p in instance] for instance in masks]
+    if isinstance(masks, RLEMasks):
+        return masks.to_rle()
     return masks.tensor.tolist()
 
 

@@ -16,6 +16,7 @@ from .instances import Instances
 from .keypoint_heatmaps import heatmaps_to_keypoints
 from .keypoints import Keypoints
 from .polygon_masks import PolygonMasks, polygons_to_bitmask
+from .rle_masks import RLEMasks
 from .roi_masks import ROIMasks
 from .rotated_boxes import RotatedBoxes, pairwise_iou_rotated
 
@@ -27,6 +28,7 @@ __all__ = [
     "Instances",
     "Keypoints",
     "PolygonMasks",
+    "RLEMasks",
     "ROIMasks",
     "RotatedBoxes",
     "heatmaps_to_keypoints",

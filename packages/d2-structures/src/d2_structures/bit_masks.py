@@ -1,6 +1,6 @@
 """Masks as bitmaps."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -125,7 +125,7 @@ class BitMasks:
         return host.rle_encode(bitmaps, num_threads=torch.get_num_threads())
 
     @staticmethod
-    def from_rle(rles: Sequence[dict[str, Any]], height: int, width: int) -> "BitMasks":
+    def from_rle(rles: Sequence[Mapping[str, Any]], height: int, width: int) -> "BitMasks":
         """Decode COCO's masks, compressed or not.
 
         Raises:

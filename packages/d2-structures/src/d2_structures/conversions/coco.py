@@ -19,8 +19,16 @@ from ..box_mode import BoxMode
 from ..boxes import Boxes
 from ..instances import Instances
 from ..polygon_masks import PolygonMasks
+from ..rle_masks import RLEMasks
 from ..rotated_boxes import RotatedBoxes
-from .fields import KnownFields, as_bitmaps, as_numpy, build_instances, known_fields
+from .fields import (
+    KnownFields,
+    as_bitmaps,
+    as_numpy,
+    build_instances,
+    check_size_of_masks,
+    known_fields,
+)
 
 __all__ = ["instances_from_coco", "instances_to_coco"]
 
@@ -195,7 +203,10 @@ def _boxes_from_coco(annotations: Sequence[Mapping[str, Any]]) -> Boxes:
 def _segmentations(masks: Any, image_size: tuple[int, int]) -> list[Any]:
     if isinstance(masks, PolygonMasks):
         return [[polygon.tolist() for polygon in instance] for instance in masks.polygons]
-    rles = BitMasks(as_bitmaps(masks, image_size)).to_rle()
+    if not isinstance(masks, RLEMasks):
+        masks = RLEMasks.from_bitmasks(as_bitmaps(masks, image_size))
+    check_size_of_masks(masks, image_size)
+    rles = masks.to_rle()
     return [{**rle, "counts": rle["counts"].decode("ascii")} for rle in rles]
 
 

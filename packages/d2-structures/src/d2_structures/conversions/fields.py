@@ -11,6 +11,7 @@ from ..boxes import Boxes
 from ..instances import Instances
 from ..keypoints import Keypoints
 from ..polygon_masks import PolygonMasks
+from ..rle_masks import RLEMasks
 from ..rotated_boxes import RotatedBoxes
 
 __all__ = [
@@ -102,10 +103,7 @@ def build_instances(
     if masks is not None:
         if not isinstance(masks, PolygonMasks):
             masks = masks if isinstance(masks, BitMasks) else BitMasks(masks)
-            if masks.image_size != tuple(image_size):
-                raise ValueError(
-                    f"masks of {masks.image_size} do not fit an image of {tuple(image_size)}"
-                )
+            check_size_of_masks(masks, image_size)
         plain = predicted and isinstance(masks, BitMasks)
         instances.set(f"{prefix}_masks", masks.tensor if plain else masks)
     if keypoints is not None:
@@ -123,10 +121,21 @@ def as_bitmaps(masks: Any, image_size: tuple[int, int]) -> Tensor:
     """
     if isinstance(masks, PolygonMasks):
         return BitMasks.from_polygon_masks(masks, *image_size).tensor
+    if isinstance(masks, RLEMasks):
+        masks = masks.to_bitmasks()
     bitmaps = masks if isinstance(masks, BitMasks) else BitMasks(masks)
-    if bitmaps.image_size != tuple(image_size):
-        raise ValueError(f"masks of {bitmaps.image_size} do not fit an image of {image_size}")
+    check_size_of_masks(bitmaps, image_size)
     return bitmaps.tensor
+
+
+def check_size_of_masks(masks: BitMasks | RLEMasks, image_size: tuple[int, int]) -> None:
+    """Refuse masks that are not of the image's size.
+
+    Raises:
+        ValueError: with both sizes.
+    """
+    if masks.image_size != tuple(image_size):
+        raise ValueError(f"masks of {masks.image_size} do not fit an image of {tuple(image_size)}")
 
 
 def as_numpy(tensor: Tensor) -> np.ndarray:
