@@ -5,11 +5,13 @@ import pytest
 import torch
 
 from d2_structures import (
+    BitMasks,
     Boxes,
     BoxMode,
     ImageList,
     Instances,
     Keypoints,
+    PolygonMasks,
     ROIMasks,
     RotatedBoxes,
     matched_pairwise_iou,
@@ -23,6 +25,7 @@ from d2_structures import (
 NAN = float("nan")
 BOXES = Boxes([[0, 0, 4, 4], [1, 1, 3, 5]])
 ROTATED = RotatedBoxes([[2, 2, 4, 4, 0], [3, 3, 3, 5, 30]])
+BITMAPS = BitMasks(torch.zeros(2, 4, 5, dtype=torch.bool))
 IMAGE = torch.zeros(3, 4, 5)
 
 REFUSED = {
@@ -107,6 +110,28 @@ REFUSED = {
         lambda: BoxMode.convert([1, 2, 3, 4], BoxMode.XYXY_ABS, BoxMode.XYXY_REL, image_size=9),
         ValueError,
         r"positive \(height, width\), got 9",
+    ),
+    "bitmaps of words": (lambda: BitMasks("abc"), TypeError, r"shape \(N, H, W\), got str"),
+    "no bitmaps": (lambda: BitMasks(None), TypeError, "got NoneType"),
+    "joined bitmaps of two images": (
+        lambda: BitMasks.cat([BitMasks(torch.zeros(1, 4, w, dtype=torch.bool)) for w in (5, 6)]),
+        ValueError,
+        r"BitMasks.cat.*\[1, 4, 5\] and position 1 \[1, 4, 6\]",
+    ),
+    "bitmaps cropped by no tensor": (
+        lambda: BITMAPS.crop_and_resize(BOXES, 7),
+        TypeError,
+        r"tensor of shape \(2, 4\), got Boxes",
+    ),
+    "polygons cropped by an array": (
+        lambda: PolygonMasks([]).crop_and_resize(np.zeros((0, 4)), 7),
+        TypeError,
+        "got ndarray",
+    ),
+    "crops of half a pixel": (
+        lambda: BITMAPS.crop_and_resize(BOXES.tensor, 7.5),
+        TypeError,
+        "whole number, got 7.5",
     ),
     "keypoints that are not finite": (
         lambda: Keypoints([[[NAN, 1, 2]]]),

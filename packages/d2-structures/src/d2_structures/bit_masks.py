@@ -12,7 +12,7 @@ from d2_ops import host
 from .box_mode import BoxMode
 from .boxes import Boxes
 from .polygon_masks import PolygonMasks, check_crop_arguments
-from .tensor_input import Index, check_same_type, host_array, on_host, select_rows
+from .tensor_input import Index, check_same_type, host_array, join_rows, on_host, select_rows
 
 if TYPE_CHECKING:
     from .roi_masks import ROIMasks
@@ -34,10 +34,17 @@ class BitMasks:
             tensor: (N, H, W) tensor or array, bool or integer (what is not 0 is set).
 
         Raises:
-            TypeError: for floating numbers, whose threshold only the caller knows.
+            TypeError: for floating numbers, whose threshold only the caller knows, and for what is
+                no array of numbers.
             ValueError: if there are not three dimensions.
         """
-        bitmaps = torch.as_tensor(tensor)
+        try:
+            bitmaps = torch.as_tensor(tensor)
+        except (TypeError, RuntimeError, ValueError) as error:
+            raise TypeError(
+                f"BitMasks need a tensor or array of shape (N, H, W), got "
+                f"{type(tensor).__name__}: {error}"
+            ) from error
         if bitmaps.is_floating_point() or bitmaps.is_complex():
             raise TypeError(
                 f"BitMasks need bool or integer masks, got {bitmaps.dtype}; compare scores with "
@@ -99,6 +106,7 @@ class BitMasks:
             (N, mask_size, mask_size) bool on the masks' device.
 
         Raises:
+            TypeError: if the boxes are no tensor, or ``mask_size`` is not whole.
             ValueError: if there is not one box per mask, or ``mask_size`` is not positive.
         """
         check_crop_arguments(boxes, mask_size, len(self))
@@ -181,12 +189,12 @@ class BitMasks:
 
         Raises:
             TypeError: if an element is not BitMasks.
-            ValueError: if the list is empty.
+            ValueError: if the list is empty, or the image sizes differ.
         """
         check_same_type(bitmasks_list, BitMasks, "BitMasks.cat")
         if len(bitmasks_list) == 0:
             raise ValueError("BitMasks.cat needs at least one BitMasks: it gives the image size")
-        return BitMasks(torch.cat([masks.tensor for masks in bitmasks_list]))
+        return BitMasks(join_rows([masks.tensor for masks in bitmasks_list], "BitMasks.cat"))
 
     def __getitem__(self, item: Index) -> "BitMasks":
         """Select masks by an int (gives one), a slice, ints or a bool vector.

@@ -104,6 +104,7 @@ class PolygonMasks:
             (N, mask_size, mask_size) bool on the device of ``boxes``.
 
         Raises:
+            TypeError: if the boxes are no tensor, or ``mask_size`` is not whole.
             ValueError: if there is not one box per instance, or ``mask_size`` is not positive.
         """
         check_crop_arguments(boxes, mask_size, len(self))
@@ -170,6 +171,13 @@ class PolygonMasks:
 
 def check_crop_arguments(boxes: Tensor, mask_size: int, count: int) -> None:
     """Check what the ``crop_and_resize`` methods take."""
+    if not isinstance(boxes, Tensor):
+        raise TypeError(
+            f"crop_and_resize needs boxes as a tensor of shape ({count}, 4), got "
+            f"{type(boxes).__name__}"
+        )
+    if not isinstance(mask_size, (int, np.integer)):
+        raise TypeError(f"mask_size must be a whole number, got {mask_size!r}")
     if boxes.dim() != 2 or boxes.shape[1] != 4 or boxes.shape[0] != count:
         raise ValueError(
             f"crop_and_resize needs one box per mask, shape ({count}, 4), got {list(boxes.shape)}"

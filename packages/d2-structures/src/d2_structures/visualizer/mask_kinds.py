@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from d2_ops.host import rle_decode
+from d2_ops.host import mask_bounding_boxes, rle_decode
 
 __all__ = [
     "BinaryMask",
@@ -62,18 +62,8 @@ def read_masks(masks: Any, height: int, width: int) -> list[InstanceMask]:
 
 
 def crop_to_content(mask: NDArray[np.bool_]) -> BinaryMask:
-    """Cut a contiguous (H, W) mask down to the rectangle of its set pixels.
-
-    Rows first, because whole rows lie together in memory and are tested at its full speed.
-    """
-    first = int(mask.argmax()) if mask.size else 0
-    if not mask.size or not mask.flat[first]:
-        return BinaryMask(0, 0, mask[:0, :0])
-    y0 = first // mask.shape[1]
-    rows = mask[y0 : _stop_row(mask, y0)]
-    columns = np.flatnonzero(rows.any(axis=0))
-    x0 = int(columns[0])
-    return BinaryMask(x0, y0, rows[:, x0 : int(columns[-1]) + 1])
+    """Cut an (H, W) mask down to the rectangle of its set pixels."""
+    return _crop_each(mask[None])[0]
 
 
 def _read_stack(stack: NDArray[np.bool_], height: int, width: int) -> list[InstanceMask]:
@@ -82,19 +72,15 @@ def _read_stack(stack: NDArray[np.bool_], height: int, width: int) -> list[Insta
             f"masks have shape {stack.shape}, the image needs (N, {height}, {width})"
             + ("; paste them into the image first" if stack.ndim == 4 else "")
         )
-    return [crop_to_content(mask) for mask in stack]
+    return [*_crop_each(stack)]
 
 
-def _stop_row(mask: NDArray[np.bool_], first_row: int) -> int:
-    """One past the last occupied row; halving tests whole blocks, which is quick in memory."""
-    low, high = first_row, mask.shape[0]
-    while high - low > 1:
-        middle = (low + high) // 2
-        if mask[middle:high].any():
-            low = middle
-        else:
-            high = middle
-    return high
+def _crop_each(stack: NDArray[np.bool_]) -> list[BinaryMask]:
+    boxes = mask_bounding_boxes(stack).astype(int).tolist()
+    return [
+        BinaryMask(x, y, mask[y : y + height, x : x + width])
+        for mask, (x, y, width, height) in zip(stack, boxes, strict=True)
+    ]
 
 
 def _read_one(mask: Any, height: int, width: int) -> InstanceMask:
