@@ -13,6 +13,8 @@ PACKAGE = [
     "FastRCNNOutputLayers",
     "GeneralizedRCNN",
     "META_ARCH_REGISTRY",
+    "MMDetBackbone",
+    "MMDetDetector",
     "PROPOSAL_GENERATOR_REGISTRY",
     "PanopticFPN",
     "ProposalNetwork",

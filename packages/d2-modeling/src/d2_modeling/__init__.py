@@ -21,6 +21,7 @@ from .meta_arch import (
     build_model,
     build_sem_seg_head,
 )
+from .mmdet_wrapper import MMDetBackbone, MMDetDetector
 from .postprocessing import detector_postprocess, sem_seg_postprocess
 from .proposal_generator import (
     PROPOSAL_GENERATOR_REGISTRY,
@@ -61,6 +62,8 @@ __all__ = [
     "BaseMaskRCNNHead",
     "FastRCNNOutputLayers",
     "GeneralizedRCNN",
+    "MMDetBackbone",
+    "MMDetDetector",
     "PanopticFPN",
     "ProposalNetwork",
     "ROIHeads",

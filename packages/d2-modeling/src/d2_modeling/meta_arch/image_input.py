@@ -54,6 +54,14 @@ class ImageInput(nn.Module):
         Raises:
             ValueError: if an image is missing or has another number of channels.
         """
+        return ImageList.from_tensors(
+            self.normalized_images(batched_inputs),
+            backbone.size_divisibility,
+            padding_constraints=backbone.padding_constraints,
+        )
+
+    def normalized_images(self, batched_inputs: BatchedInputs) -> list[Tensor]:
+        """The ``image`` of every input on the model's device, normalised; see `batch_images`."""
         channels = len(self.pixel_mean)
         images = []
         for index, entry in enumerate(batched_inputs):
@@ -66,11 +74,7 @@ class ImageInput(nn.Module):
             images.append(
                 (image.to(self.device, non_blocking=True) - self.pixel_mean) / self.pixel_std
             )
-        return ImageList.from_tensors(
-            images,
-            backbone.size_divisibility,
-            padding_constraints=backbone.padding_constraints,
-        )
+        return images
 
     def batch_sem_seg(
         self,

@@ -1,0 +1,244 @@
+"""Backbones and detectors of mmdetection (version 2) under our interfaces."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from d2_structures import BitMasks, Boxes, ImageList, Instances
+
+from .backbone import Backbone
+from .events import active_event_storage
+from .layers import ShapeSpec
+from .meta_arch.image_input import BatchedInputs, ImageInput
+
+
+class MMDetBackbone(Backbone):
+    """A backbone of mmdetection, whose outputs get names.
+
+    Args:
+        backbone: a module that maps images (N, C, H, W) to a sequence of feature maps, or
+            mmdetection's config of one.
+        neck: a module that maps that sequence to another one, or mmdetection's config of one;
+            None for no neck.
+        pretrained_backbone: where the backbone's ``init_weights`` takes its weights from, e.g.
+            ``"torchvision://resnet50"``.
+        output_shapes: shape of each output; detectors need channels and strides.
+        output_names: their names; by default ``"out0"``, ``"out1"`` …
+
+    Raises:
+        ImportError: if a config is given and mmdetection is not installed.
+        ValueError: if there are not as many names as shapes.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module | Mapping[str, Any],
+        neck: nn.Module | Mapping[str, Any] | None = None,
+        *,
+        pretrained_backbone: str | None = None,
+        output_shapes: Sequence[ShapeSpec],
+        output_names: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        names = output_names or [f"out{index}" for index in range(len(output_shapes))]
+        if len(names) != len(output_shapes):
+            raise ValueError(f"{len(names)} output_names for {len(output_shapes)} output_shapes")
+        self.backbone: nn.Module = _module(backbone, "build_backbone")
+        self.neck: nn.Module | None = None if neck is None else _module(neck, "build_neck")
+        self._output_shapes = dict(zip(names, output_shapes, strict=True))
+        self.backbone.init_weights(pretrained_backbone)  # type: ignore[operator]  # a method there
+        # Some backbones freeze their first stages in train().
+        self.backbone.train()
+        if self.neck is not None:
+            for part in self.neck if isinstance(self.neck, nn.Sequential) else [self.neck]:
+                part.init_weights()  # type: ignore[operator]  # a method there
+            self.neck.train()
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Map images (N, C, H, W) to feature maps by name.
+
+        Raises:
+            ValueError: if the backbone does not give as many as it has shapes.
+        """
+        outputs = self.backbone(x)
+        if self.neck is not None:
+            outputs = self.neck(outputs)
+        names = list(self._output_shapes)
+        if not isinstance(outputs, (list, tuple)) or len(outputs) != len(names):
+            got = len(outputs) if isinstance(outputs, (list, tuple)) else type(outputs).__name__
+            raise ValueError(f"the backbone has {len(names)} output_shapes, but gave {got} outputs")
+        return dict(zip(names, outputs, strict=True))
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """The given shapes by name."""
+        return dict(self._output_shapes)
+
+
+class MMDetDetector(ImageInput):
+    """A detector of mmdetection that takes and gives what our models do.
+
+    Args:
+        detector: a module with ``forward_train`` and ``simple_test``, or mmdetection's config
+            of one.
+        size_divisibility: images are padded to multiples of it.
+        pixel_mean: mean of each channel, subtracted from images.
+        pixel_std: standard deviation of each channel, divided by.
+
+    Raises:
+        ImportError: if a config is given and mmdetection is not installed.
+    """
+
+    def __init__(
+        self,
+        detector: nn.Module | Mapping[str, Any],
+        *,
+        size_divisibility: int = 32,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+    ) -> None:
+        super().__init__(pixel_mean, pixel_std)
+        self.detector: Any = _module(detector, "build_detector")
+        self.size_divisibility = size_divisibility
+
+    def forward(self, batched_inputs: BatchedInputs) -> Any:
+        """Losses in training, detections otherwise.
+
+        Args:
+            batched_inputs: see `GeneralizedRCNN.forward`.
+
+        Returns:
+            In training a dict of losses. Otherwise for each image ``{"instances": ...}`` with
+            ``pred_boxes``, ``scores``, ``pred_classes`` and maybe ``pred_masks``.
+
+        Raises:
+            ValueError: if ``image``, or in training ``instances``, is missing, or some inputs
+                have ``height`` and ``width`` and some have not.
+        """
+        images = ImageList.from_tensors(
+            self.normalized_images(batched_inputs), self.size_divisibility
+        )
+        given = {"height" in entry for entry in batched_inputs}
+        if len(given) > 1:
+            raise ValueError("some inputs have height and width, the others of the batch do not")
+        padded = (int(images.tensor.shape[2]), int(images.tensor.shape[3]))
+        metas = [_image_meta(entry, padded) for entry in batched_inputs]
+        if self.training:
+            return self._losses(batched_inputs, images.tensor, metas)
+        results = self.detector.simple_test(images.tensor, metas, rescale=given == {True})
+        sizes = [meta["ori_shape"][:2] for meta in metas]
+        return [
+            {"instances": _instances(result, size)}
+            for result, size in zip(results, sizes, strict=True)
+        ]
+
+    def _losses(
+        self, batched_inputs: BatchedInputs, images: Tensor, metas: list[dict[str, Any]]
+    ) -> dict[str, Tensor]:
+        gt_instances = self.instances_of(batched_inputs, "instances")
+        if gt_instances is None:
+            raise ValueError("training inputs need 'instances' with the ground truth")
+        masks: dict[str, Any] = {}
+        if gt_instances and gt_instances[0].has("gt_masks"):
+            masks["gt_masks"] = [_mmdet_masks(gt, images.shape[2:]) for gt in gt_instances]
+        losses = self.detector.forward_train(
+            images,
+            metas,
+            [gt.gt_boxes.tensor for gt in gt_instances],
+            [gt.gt_classes for gt in gt_instances],
+            **masks,
+        )
+        return _split_losses(losses)
+
+
+def _image_meta(entry: Mapping[str, Any], padded: tuple[int, int]) -> dict[str, Any]:
+    """What mmdetection wants to know about an image."""
+    channels, height, width = entry["image"].shape
+    size = (int(entry.get("height", height)), int(entry.get("width", width)))
+    scale = (width / size[1], height / size[0])
+    return {
+        "img_shape": (height, width, channels),
+        "ori_shape": (*size, channels),
+        "pad_shape": (*padded, channels),
+        "scale_factor": np.array([*scale, *scale], dtype=np.float32),
+        "flip": False,
+    }
+
+
+def _instances(
+    result: Sequence[Any] | tuple[Sequence[Any], Any], size: tuple[int, int]
+) -> Instances:
+    """Detections out of mmdetection's lists of arrays (x1, y1, x2, y2, score) per class."""
+    masks = None
+    if isinstance(result, tuple):
+        result, masks = result
+        masks = masks[0] if isinstance(masks, tuple) else masks
+    rows = torch.from_numpy(np.vstack(result)).float()
+    counts = torch.tensor([len(of_class) for of_class in result])
+    instances = Instances(
+        size,
+        pred_boxes=Boxes(rows[:, :4]),
+        scores=rows[:, 4],
+        pred_classes=torch.repeat_interleave(torch.arange(len(result)), counts),
+    )
+    if masks is not None:
+        joined = [torch.as_tensor(mask) for mask in itertools.chain.from_iterable(masks)]
+        instances.pred_masks = (
+            torch.stack(joined) if joined else torch.zeros(0, *size, dtype=torch.bool)
+        )
+    return instances
+
+
+def _mmdet_masks(gt: Instances, size: Sequence[int]) -> Any:
+    structures = _mmdet("mmdet.core")
+    masks = gt.gt_masks
+    if isinstance(masks, BitMasks):
+        return structures.BitmapMasks(masks.tensor.cpu().numpy(), *size)
+    return structures.PolygonMasks([list(polygons) for polygons in masks.polygons], *size)
+
+
+def _split_losses(values: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Losses, their parts summed; whatever is no loss goes to the event storage."""
+    losses: dict[str, Tensor] = {}
+    storage = active_event_storage()
+    for name, value in values.items():
+        parts = value if isinstance(value, (list, tuple)) else [value]
+        total = torch.stack([part.mean() for part in parts]).sum()
+        if "loss" in name:
+            losses[name] = total
+        elif storage is not None:
+            storage.put_scalar(name, total.detach())
+    return losses
+
+
+def _module(module: nn.Module | Mapping[str, Any], builder: str) -> nn.Module:
+    if isinstance(module, nn.Module):
+        return module
+    config = _mmdet("mmcv").ConfigDict(_plain(module))
+    built: nn.Module = getattr(_mmdet("mmdet.models"), builder)(config)
+    return built
+
+
+def _plain(value: Any) -> Any:
+    """Dicts and lists instead of a config's nodes."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _mmdet(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(
+            f"mmdetection's configs and masks need {name}, which cannot be imported: {error}. "
+            "Install d2-modeling[mmdet]"
+        ) from error
