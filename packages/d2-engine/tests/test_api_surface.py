@@ -43,6 +43,7 @@ NAMES = {
         "list_config_files",
         "published_models",
     ],
+    "d2_engine.test_time_augmentation": ["DatasetMapperTTA", "GeneralizedRCNNWithTTA"],
 }
 
 
