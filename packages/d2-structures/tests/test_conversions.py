@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from d2_structures import BitMasks, Boxes, Instances, Keypoints, PolygonMasks, RotatedBoxes
+from d2_structures import (
+    BitMasks,
+    Boxes,
+    Instances,
+    Keypoints,
+    PolygonMasks,
+    RLEMasks,
+    RotatedBoxes,
+)
 from d2_structures.conversions import (
     instances_from_coco,
     instances_from_numpy,
@@ -133,6 +141,9 @@ def test_mixed_segmentations_become_bitmaps_and_missing_ones_are_empty():
     assert not got.gt_keypoints.tensor[2].any()
     bitmaps = instances_from_coco(annotations, SIZE, mask_format="bitmask").gt_masks
     assert torch.equal(bitmaps.tensor, drawn.tensor[:2])
+    encoded = instances_from_coco(mixed, SIZE, mask_format="rle").gt_masks
+    assert type(encoded) is RLEMasks
+    assert torch.equal(encoded.to_bitmasks().tensor, drawn.tensor)
     with pytest.raises(ValueError, match="annotation 1 is run lengths"):
         instances_from_coco(mixed, SIZE, mask_format="polygon")
 
@@ -158,12 +169,20 @@ GOOD = {"bbox": [1, 2, 3, 4], "category_id": 1}
         ({"category_id": 3}, "category_id 3 of annotation 1 is not in id_map"),
         ({"keypoints": [1, 2]}, "keypoints of annotation 1"),
         ({"segmentation": [[1, 2, 3, 4, 5]]}, "polygon 0 of instance 1"),
-        ({"segmentation": {"size": [9, 9], "counts": [81]}}, r"\[9, 9\], the image has \[40, 60\]"),
+        (
+            {"segmentation": {"size": [9, 9], "counts": [81]}},
+            r"RLE 1 has size \[9, 9\], wanted \[40, 60\]",
+        ),
     ],
 )
 def test_a_bad_annotation_is_named(change, message):
     with pytest.raises(ValueError, match=message):
         instances_from_coco([GOOD, GOOD | change], SIZE, id_map=ID_MAP)
+
+
+def test_a_segmentation_that_is_neither_polygons_nor_run_lengths_is_refused():
+    with pytest.raises(TypeError, match="instance 1 must be a list of polygons, got str"):
+        instances_from_coco([GOOD, GOOD | {"segmentation": "mask"}], SIZE)
 
 
 def test_incomplete_instances_and_annotations_are_refused():

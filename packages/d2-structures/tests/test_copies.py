@@ -14,6 +14,7 @@ from d2_structures import (
     Instances,
     Keypoints,
     PolygonMasks,
+    RLEMasks,
     ROIMasks,
     RotatedBoxes,
 )
@@ -26,6 +27,9 @@ STRUCTURES = {
         np.eye(4, 5)[None].repeat(2, 0) > 0
     ),
     "PolygonMasks(num_instances=2)": lambda: PolygonMasks(POLYGONS),
+    "RLEMasks(num_instances=1, height=3, width=4)": lambda: RLEMasks(
+        [{"size": [3, 4], "counts": [2, 5, 5]}]
+    ),
     "ROIMasks(num_instances=2, mask_height=7, mask_width=7)": lambda: ROIMasks(torch.rand(2, 7, 7)),
     "Keypoints(num_instances=2, num_keypoints=3)": lambda: Keypoints(torch.ones(2, 3, 3)),
     "ImageList(shape=[1, 3, 4, 5], image_sizes=[(4, 5)])": lambda: ImageList.from_tensors(
@@ -48,6 +52,8 @@ def contents(structure):
         return dict(structure.get_fields())
     if isinstance(structure, PolygonMasks):
         return [[polygon.tolist() for polygon in instance] for instance in structure]
+    if isinstance(structure, RLEMasks):
+        return structure.to_rle()
     return structure.tensor.tolist()
 
 
@@ -70,6 +76,8 @@ def test_deep_copies_share_no_memory(text):
         original.a[0] = 7
     elif isinstance(original, PolygonMasks):
         original.polygons[0][0][:] = 7
+    elif isinstance(original, RLEMasks):
+        original.rles[0]["counts"] = b"7"
     else:
         original.tensor[:] = 7
     assert contents(twin) == before
@@ -79,7 +87,9 @@ def test_deep_copies_share_no_memory(text):
 @pytest.mark.parametrize("text", STRUCTURES)
 def test_structures_of_a_tensor_become_its_array(text):
     original = STRUCTURES[text]()
-    if hasattr(original, "__array__"):
+    if isinstance(original, RLEMasks):
+        assert np.array_equal(np.asarray(original), original.to_bitmasks().tensor.numpy())
+    elif hasattr(original, "__array__"):
         assert np.array_equal(np.asarray(original), original.tensor.numpy())
     else:
         assert type(original) in (PolygonMasks, ImageList, Instances)

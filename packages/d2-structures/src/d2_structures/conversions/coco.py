@@ -32,7 +32,7 @@ from .fields import (
 
 __all__ = ["instances_from_coco", "instances_to_coco"]
 
-_MASK_FORMATS = (None, "polygon", "bitmask")
+_MASK_FORMATS = (None, "polygon", "bitmask", "rle")
 
 
 def instances_to_coco(
@@ -112,8 +112,8 @@ def instances_from_coco(
         image_size: (height, width) of the image in pixels.
         id_map: dataset's category id → class, ``thing_dataset_id_to_contiguous_id`` of metadata.
             None keeps the ids as classes.
-        mask_format: ``"polygon"`` or ``"bitmask"``; None takes `PolygonMasks` where all
-            segmentations are polygons and bitmaps elsewhere.
+        mask_format: ``"polygon"``, ``"bitmask"`` or ``"rle"`` (`RLEMasks`); None takes
+            `PolygonMasks` where all segmentations are polygons and bitmaps elsewhere.
 
     Returns:
         Instances with the documented fields; ``gt_iscrowd`` (bool) where ground truth says it. An
@@ -212,7 +212,7 @@ def _segmentations(masks: Any, image_size: tuple[int, int]) -> list[Any]:
 
 def _masks_from_coco(
     annotations: Sequence[Mapping[str, Any]], image_size: tuple[int, int], mask_format: str | None
-) -> PolygonMasks | BitMasks | None:
+) -> PolygonMasks | RLEMasks | BitMasks | None:
     if not any("segmentation" in a for a in annotations):
         return None
     segmentations = [a.get("segmentation", []) for a in annotations]
@@ -220,17 +220,16 @@ def _masks_from_coco(
     if mask_format == "polygon" and encoded:
         raise ValueError(
             f"the segmentation of annotation {encoded[0]} is run lengths, which "
-            "mask_format='polygon' cannot hold; use 'bitmask'"
+            "mask_format='polygon' cannot hold; use 'bitmask' or 'rle'"
         )
-    if not encoded and mask_format != "bitmask":
-        return PolygonMasks(segmentations)
-    drawn = [BitMasks(np.zeros((0, *image_size), bool))]
-    for one in segmentations:
-        if isinstance(one, Mapping):
-            drawn.append(BitMasks.from_rle([dict(one)], *image_size))
-        else:
-            drawn.append(BitMasks.from_polygon_masks(PolygonMasks([one]), *image_size))
-    return BitMasks.cat(drawn)
+    polygons = PolygonMasks([[] if isinstance(one, Mapping) else one for one in segmentations])
+    if not encoded and mask_format in (None, "polygon"):
+        return polygons
+    rles: list[Any] = [*RLEMasks.from_polygon_masks(polygons, *image_size)]
+    for i in encoded:
+        rles[i] = segmentations[i]
+    masks = RLEMasks(rles, image_size)
+    return masks if mask_format == "rle" else masks.to_bitmasks()
 
 
 def _keypoints_to_coco(keypoints: Tensor, predicted: bool) -> list[list[float]]:

@@ -87,7 +87,7 @@ def build_instances(
         boxes: N boxes.
         classes: N integers.
         scores: N numbers.
-        masks: `PolygonMasks`, `BitMasks` or (N, H, W) bool.
+        masks: `PolygonMasks`, `RLEMasks`, `BitMasks` or (N, H, W) bool.
         keypoints: (N, K, 3) of continuous x, y in pixels and visibility or score.
 
     Raises:
@@ -102,7 +102,7 @@ def build_instances(
         instances.scores = torch.as_tensor(scores, dtype=torch.float32)
     if masks is not None:
         if not isinstance(masks, PolygonMasks):
-            masks = masks if isinstance(masks, BitMasks) else BitMasks(masks)
+            masks = masks if isinstance(masks, (BitMasks, RLEMasks)) else BitMasks(masks)
             check_size_of_masks(masks, image_size)
         plain = predicted and isinstance(masks, BitMasks)
         instances.set(f"{prefix}_masks", masks.tensor if plain else masks)
