@@ -58,6 +58,7 @@ LAYERS = [
     "NaiveSyncBatchNorm",
     "ROIAlign",
     "ROIAlignRotated",
+    "ROIPool",
     "ShapeSpec",
     "batched_nms",
     "batched_nms_rotated",
@@ -66,12 +67,15 @@ LAYERS = [
     "deform_conv2d",
     "get_norm",
     "interpolate",
+    "multilevel_roi_align",
+    "multilevel_roi_align_rotated",
     "nms",
     "nms_rotated",
     "nonzero_tuple",
     "paste_masks_in_image",
     "roi_align",
     "roi_align_rotated",
+    "roi_pool",
 ]
 BACKBONE = [
     "BACKBONE_REGISTRY",

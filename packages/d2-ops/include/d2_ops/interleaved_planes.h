@@ -14,6 +14,8 @@
 
 namespace d2_ops {
 
+constexpr int kPlanesTogether = 8;
+
 using OnePlane = std::integral_constant<int, 1>;
 using SeveralPlanes = std::integral_constant<int, kPlanesTogether>;
 

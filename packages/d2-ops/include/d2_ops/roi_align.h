@@ -180,7 +180,7 @@ void roi_align(const FeatureLevels<const T>& levels, const T* rois, int64_t roi_
                T* out, const ParallelFor& parallel_for) {
   const int64_t ph = options.pooled_height, pw = options.pooled_width;
   for_each_task<RoiTaps<T>>(
-      levels, rois, roi_count, options, parallel_for,
+      levels, rois, roi_count, options, kPlanesTogether, parallel_for,
       [&](const PlanesTask& task, const RoiTaps<T>* first, typename RoiTaps<T>::Buffer* buffer) {
         const RoiTaps<T>* end = first + (task.end_roi - task.first_roi);
         const int64_t width = levels.level[task.level].width;

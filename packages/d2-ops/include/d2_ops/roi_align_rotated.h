@@ -105,7 +105,7 @@ void roi_align_rotated(const FeatureLevels<const T>& levels, const T* rois, int6
                        const RoiAlignOptions& options, T* out, const ParallelFor& parallel_for) {
   const int64_t bins = options.pooled_height * options.pooled_width;
   for_each_task<RotatedRoiTaps<T>>(
-      levels, rois, roi_count, options, parallel_for,
+      levels, rois, roi_count, options, kPlanesTogether, parallel_for,
       [&](const PlanesTask& task, const RotatedRoiTaps<T>* first, typename RotatedRoiTaps<T>::Buffer* buffer) {
         const RotatedRoiTaps<T>* end = first + (task.end_roi - task.first_roi);
         int64_t visits = 0;

@@ -22,7 +22,7 @@ struct Tap {
 };
 
 constexpr int64_t kPlanesBytes = 512 * 1024;  // planes visited together, about an L2 cache
-constexpr int kPlanesTogether = 8;            // but at least so many: kernels may treat them at once
+constexpr int64_t kMostPlanes = 16;
 
 // Some channels of one image on one level, and which RoIs of a chunk lie there.
 struct PlanesTask {
@@ -33,15 +33,16 @@ namespace roi_planes_detail {
 
 // The tasks of each image of each level, for RoIs sorted by level and image.
 template <class T, class LevelOf, class ImageOf>
-std::vector<PlanesTask> tasks_of(const FeatureLevels<T>& levels, int64_t roi_count, const LevelOf& level_of,
-                           const ImageOf& image_of) {
+std::vector<PlanesTask> tasks_of(const FeatureLevels<T>& levels, int64_t roi_count, int64_t least_planes,
+                                 const LevelOf& level_of, const ImageOf& image_of) {
   std::vector<PlanesTask> tasks;
   for (int64_t first = 0, end; first < roi_count; first = end) {
     const int64_t level = level_of(first), image = image_of(first);
     for (end = first + 1; end < roi_count && level_of(end) == level && image_of(end) == image;) ++end;
     const LevelShape& shape = levels.level[level];
     const int64_t plane_bytes = std::max<int64_t>(shape.height * shape.width * sizeof(T), 1);
-    const int64_t block = std::clamp<int64_t>(kPlanesBytes / plane_bytes, kPlanesTogether, 2 * kPlanesTogether);
+    const int64_t fitting = std::clamp<int64_t>(kPlanesBytes / plane_bytes, least_planes, kMostPlanes);
+    const int64_t block = fitting / least_planes * least_planes;
     for (int64_t c = 0; c < levels.channels; c += block)
       tasks.push_back({level, image, first, end, c, std::min(c + block, levels.channels)});
   }
@@ -54,14 +55,15 @@ std::vector<PlanesTask> tasks_of(const FeatureLevels<T>& levels, int64_t roi_cou
 }  // namespace roi_planes_detail
 
 // Calls visit(task, taps of the task's first RoI, buffer) for blocks of the channels of every image and level.
-// All visits of one plane happen on one thread, and RoIs follow each other from top to bottom.
+// All visits of one plane happen on one thread, and RoIs follow each other from top to bottom. A task has
+// a multiple of least_planes channels, as long as there are so many.
 //
 // Taps is a RoI ready to be applied to any plane: it has `index`, kRow (numbers per RoI), kAtOnce (which
 // bounds the memory), prepare(row, index, level shape, options, scratch), the thread's Scratch for that,
 // and its Buffer for visits.
 template <class Taps, class F, class T, class Options, class ParallelFor, class Visit>
 void for_each_task(const FeatureLevels<F>& levels, const T* rois, int64_t roi_count, const Options& options,
-                   const ParallelFor& parallel_for, const Visit& visit) {
+                   int64_t least_planes, const ParallelFor& parallel_for, const Visit& visit) {
   std::vector<int64_t> order(roi_count);
   std::iota(order.begin(), order.end(), 0);
   const auto image_of = [&](int64_t roi) { return static_cast<int64_t>(rois[Taps::kRow * roi]); };
@@ -82,7 +84,7 @@ void for_each_task(const FeatureLevels<F>& levels, const T* rois, int64_t roi_co
       }
     });
     const std::vector<PlanesTask> tasks = roi_planes_detail::tasks_of(
-        levels, count, [&](int64_t k) { return levels.level_of(order[chunk + k]); },
+        levels, count, least_planes, [&](int64_t k) { return levels.level_of(order[chunk + k]); },
         [&](int64_t k) { return image_of(order[chunk + k]); });
     parallel_for(0, static_cast<int64_t>(tasks.size()), 1, [&](int64_t from, int64_t to) {
       typename Taps::Buffer buffer;
@@ -95,7 +97,7 @@ void for_each_task(const FeatureLevels<F>& levels, const T* rois, int64_t roi_co
 template <class Taps, class F, class T, class Options, class ParallelFor, class Visit>
 void for_each_plane(const FeatureLevels<F>& levels, const T* rois, int64_t roi_count, const Options& options,
                     const ParallelFor& parallel_for, const Visit& visit) {
-  for_each_task<Taps>(levels, rois, roi_count, options, parallel_for,
+  for_each_task<Taps>(levels, rois, roi_count, options, 1, parallel_for,
                       [&](const PlanesTask& task, const Taps* taps, typename Taps::Buffer* buffer) {
                         for (int64_t k = 0; k < task.end_roi - task.first_roi; ++k)
                           visit(taps[k], task.level, task.image, task.first_channel, task.end_channel, buffer);

@@ -133,7 +133,7 @@ void roi_pool(const FeatureLevels<const T>& levels, const T* rois, int64_t roi_c
               T* out, int32_t* argmax, const ParallelFor& parallel_for) {
   const int64_t bins = options.pooled_height * options.pooled_width;
   for_each_task<RoiPixels<T>>(
-      levels, rois, roi_count, options, parallel_for,
+      levels, rois, roi_count, options, kPlanesTogether, parallel_for,
       [&](const PlanesTask& task, const RoiPixels<T>* first, typename RoiPixels<T>::Buffer* buffer) {
         const RoiPixels<T>* end = first + (task.end_roi - task.first_roi);
         const int64_t width = levels.level[task.level].width;
