@@ -98,6 +98,7 @@ BACKBONE = [
     "build_resnet_fpn_backbone",
     "build_retinanet_resnet_fpn_backbone",
     "get_vit_lr_decay_rate",
+    "transformer_layer_norm",
 ]
 PROPOSALS = [
     "PROPOSAL_GENERATOR_REGISTRY",

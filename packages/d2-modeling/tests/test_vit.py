@@ -1,18 +1,17 @@
 """Vision transformers and the pyramid on top of them."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from d2_modeling.backbone import (
     LastLevelMaxPool,
     SimpleFeaturePyramid,
     ViT,
     get_vit_lr_decay_rate,
+    transformer_layer_norm,
 )
 from d2_modeling.backbone.vit import Attention
 from d2_modeling.backbone.window_attention import (
@@ -155,7 +154,7 @@ def test_vitdets_weights_have_the_published_names_and_shapes(
             ViT(
                 drop_path_rate=0.1,
                 window_size=14,
-                norm_layer=partial(nn.LayerNorm, eps=1e-6),
+                norm_layer=transformer_layer_norm,
                 window_block_indexes=[0, 1, 3, 4, 6, 7, 9, 10],
                 use_rel_pos=True,
             ),

@@ -12,7 +12,7 @@ from .resnet_from_config import (
     build_retinanet_resnet_fpn_backbone,
 )
 from .simple_feature_pyramid import SimpleFeaturePyramid
-from .vit import ViT, get_vit_lr_decay_rate
+from .vit import ViT, get_vit_lr_decay_rate, transformer_layer_norm
 
 __all__ = [
     "BACKBONE_REGISTRY",
@@ -35,4 +35,5 @@ __all__ = [
     "build_resnet_fpn_backbone",
     "build_retinanet_resnet_fpn_backbone",
     "get_vit_lr_decay_rate",
+    "transformer_layer_norm",
 ]

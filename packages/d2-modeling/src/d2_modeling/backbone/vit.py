@@ -24,6 +24,11 @@ from .window_attention import (
 NormLayer = Callable[[int], nn.Module]
 
 
+def transformer_layer_norm(num_channels: int) -> nn.LayerNorm:
+    """Layer normalisation with the epsilon of 1e-6 that published transformers have."""
+    return nn.LayerNorm(num_channels, eps=1e-6)
+
+
 class Attention(nn.Module):
     """Self-attention of several heads between the pixels of a map.
 
