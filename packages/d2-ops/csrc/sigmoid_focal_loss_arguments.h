@@ -33,6 +33,8 @@ template <class F>
 void dispatch_power(double gamma, const F& f) {
   if (gamma == 2)
     f(Squared{});
+  else if (gamma == 0)
+    f(Unpowered{});
   else
     f(Powered{gamma});
 }

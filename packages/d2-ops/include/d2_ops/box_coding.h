@@ -33,9 +33,10 @@ D2_OPS_HOST_DEVICE T within(T x, T most) {
   return above > most ? most : above;
 }
 
+// 0, or NaN for what is not finite.
 template <class T>
-D2_OPS_HOST_DEVICE bool is_finite(T x) {
-  return x - x == T(0);
+D2_OPS_HOST_DEVICE T residue(T x) {
+  return x - x;
 }
 
 // The factor on a side.
@@ -65,12 +66,12 @@ struct UprightCoding {
   // Whether the box was finite and still has sides.
   template <class T>
   static D2_OPS_HOST_DEVICE bool clip(const ImageBounds<T>& image, T* box) {
-    const bool finite = is_finite(box[0]) && is_finite(box[1]) && is_finite(box[2]) && is_finite(box[3]);
+    const bool finite = residue(box[0]) + residue(box[1]) + residue(box[2]) + residue(box[3]) == T(0);
     box[0] = within(box[0], image.width);
     box[1] = within(box[1], image.height);
     box[2] = within(box[2], image.width);
     box[3] = within(box[3], image.height);
-    return finite && box[2] - box[0] > image.min_size && box[3] - box[1] > image.min_size;
+    return finite & (box[2] - box[0] > image.min_size) & (box[3] - box[1] > image.min_size);
   }
 };
 
@@ -99,8 +100,9 @@ struct RotatedCoding {
   // Clips nearly upright boxes alone: what is left of others is no rectangle.
   template <class T>
   static D2_OPS_HOST_DEVICE bool clip(const ImageBounds<T>& image, T* box) {
-    bool finite = true;
-    for (int k = 0; k < kRow; ++k) finite = finite && is_finite(box[k]);
+    T residues = 0;
+    for (int k = 0; k < kRow; ++k) residues += residue(box[k]);
+    const bool finite = residues == T(0);
     if (finite && (box[4] < T(0) ? -box[4] : box[4]) <= image.most_angle) {
       clip_axis(image.width, box, box + 2);
       clip_axis(image.height, box + 1, box + 3);

@@ -20,11 +20,20 @@ D2_OPS_INLINE void decode(const T* deltas, const T* boxes, int64_t first, int64_
       Coding::decode(deltas + Coding::kRow * k, boxes + Coding::kRow * n, options, out + Coding::kRow * k);
 }
 
+template <class Coding, class T>
+D2_OPS_INLINE void clip(T* boxes, int64_t first, int64_t end, const ImageBounds<T>& image, bool* keep) {
+  for (int64_t k = first; k < end; ++k) keep[k] = Coding::clip(image, boxes + Coding::kRow * k);
+}
+
 #define D2_OPS_DECODE_CLONES(Coding, T)                                                                           \
   [[maybe_unused]] D2_OPS_CLONES static void decode_rows(Coding, const T* deltas, const T* boxes, int64_t first, \
                                                          int64_t end, int64_t per_box,                            \
                                                          const CodingOptions<T>& options, T* out) {               \
     decode<Coding>(deltas, boxes, first, end, per_box, options, out);                                             \
+  }                                                                                                               \
+  [[maybe_unused]] D2_OPS_CLONES static void clip_rows(Coding, T* boxes, int64_t first, int64_t end,              \
+                                                       const ImageBounds<T>& image, bool* keep) {                 \
+    clip<Coding>(boxes, first, end, image, keep);                                                                 \
   }
 D2_OPS_DECODE_CLONES(UprightCoding, float)
 D2_OPS_DECODE_CLONES(UprightCoding, double)
@@ -55,7 +64,7 @@ void decode_and_clip_boxes(Coding coding, const T* deltas, const T* boxes, int64
   const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(per_box, 1));
   parallel_for(0, count, grain, [&](int64_t first, int64_t end) {
     decode_rows(coding, deltas, boxes, first, end, per_box, options, out);
-    for (int64_t k = first * per_box; k < end * per_box; ++k) keep[k] = Coding::clip(image, out + Coding::kRow * k);
+    clip_rows(coding, out, first * per_box, end * per_box, image, keep);
   });
 }
 

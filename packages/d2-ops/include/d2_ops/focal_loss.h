@@ -24,7 +24,7 @@ FocalWeights<T> focal_weights(double alpha) {
   return {static_cast<T>(1 - alpha), static_cast<T>(alpha)};
 }
 
-// (1 - p_t)^gamma and its slope, for the exponent that everyone uses and for any other.
+// (1 - p_t)^gamma and its slope: for the exponent that everyone uses, for any other, and for 0.
 struct Squared {
   template <class T>
   D2_OPS_HOST_DEVICE T of(T x) const {
@@ -37,17 +37,26 @@ struct Squared {
 };
 
 struct Powered {
-  double gamma;
+  double gamma;  // not 0
 
   template <class T>
   D2_OPS_HOST_DEVICE T of(T x) const {
-    return static_cast<T>(pow(x, static_cast<T>(gamma)));
+    return power_of_unit(x, static_cast<T>(gamma));
   }
-  // An infinite slope at 0 meets a loss of 0: it counts as 0.
   template <class T>
   D2_OPS_HOST_DEVICE T slope(T x) const {
-    if (gamma == 0 || x == T(0)) return T(0);
-    return static_cast<T>(gamma) * static_cast<T>(pow(x, static_cast<T>(gamma - 1)));
+    return static_cast<T>(gamma) * power_of_unit(x, static_cast<T>(gamma - 1));
+  }
+};
+
+struct Unpowered {
+  template <class T>
+  D2_OPS_HOST_DEVICE T of(T) const {
+    return T(1);
+  }
+  template <class T>
+  D2_OPS_HOST_DEVICE T slope(T) const {
+    return T(0);
   }
 };
 

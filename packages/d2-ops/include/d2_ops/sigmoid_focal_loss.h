@@ -65,8 +65,10 @@ D2_OPS_INLINE void slopes(const T* logits, const T* targets, const T* grad, int6
   }
 D2_OPS_FOCAL_CLONES(float, Squared)
 D2_OPS_FOCAL_CLONES(float, Powered)
+D2_OPS_FOCAL_CLONES(float, Unpowered)
 D2_OPS_FOCAL_CLONES(double, Squared)
 D2_OPS_FOCAL_CLONES(double, Powered)
+D2_OPS_FOCAL_CLONES(double, Unpowered)
 #undef D2_OPS_FOCAL_CLONES
 
 }  // namespace sigmoid_focal_loss_detail
