@@ -94,10 +94,13 @@ void rle_ious(nb::list detections, nb::list truths, Flags crowd, double ratio, A
     nb::gil_scoped_release unlocked;
     const auto measure = [&](const EncodedMask& mask) {
       if (!columns.empty()) mask.require_size(columns[0].height, columns[0].width);
-      return MeasuredMask(ratio < 0.0 ? mask.runs() : boundary_of(mask, ratio), mask.height);
+      if (ratio >= 0.0) return spans_of_runs(boundary_of(mask, ratio), mask.height, mask.width);
+      MaskSpans spans;
+      decode_spans(mask.counts(), mask.height, mask.width, &spans);
+      return spans;
     };
-    const auto from_rows = of_each<MeasuredMask>(rows, &bad_rows, threads, measure);
-    const auto from_columns = of_each<MeasuredMask>(columns, &bad_columns, threads, measure);
+    const auto from_rows = of_each<MaskSpans>(rows, &bad_rows, threads, measure);
+    const auto from_columns = of_each<MaskSpans>(columns, &bad_columns, threads, measure);
     const int64_t count = columns.size(), grain = 1 + 4096 / (count + 1);
     ThreadedFor{threads}(0, rows.size(), grain, [&](int64_t from, int64_t to) {
       for (int64_t d = from; d < to; ++d)

@@ -19,17 +19,26 @@ struct Place {
 
 std::string name_of_type(nb::handle object) { return nb::str(object.type().attr("__name__")).c_str(); }
 
-nb::object item(nb::handle rle, const char* key, const Place& place) {
-  if (!PyMapping_Check(rle.ptr()) || PyList_Check(rle.ptr()) || PyTuple_Check(rle.ptr()))
+bool is_mapping(nb::handle object) {
+  return PyMapping_Check(object.ptr()) && !PyList_Check(object.ptr()) && !PyTuple_Check(object.ptr());
+}
+
+nb::object item(nb::handle rle, const nb::str& key, const Place& place) {
+  if (PyDict_CheckExact(rle.ptr())) {
+    PyObject* found = PyDict_GetItemWithError(rle.ptr(), key.ptr());
+    if (found) return nb::borrow(found);
+  } else if (is_mapping(rle)) {
+    PyObject* found = PyObject_GetItem(rle.ptr(), key.ptr());
+    if (found) return nb::steal(found);
+  } else {
     throw nb::type_error((place.text() + " must be an RLE dict {'size': [height, width], 'counts': ...}, got " +
                           name_of_type(rle))
                              .c_str());
-  PyObject* found = PyMapping_GetItemString(rle.ptr(), key);
-  if (found) return nb::steal(found);
-  if (!PyErr_ExceptionMatches(PyExc_KeyError)) throw nb::python_error();
+  }
+  if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_KeyError)) throw nb::python_error();
   PyErr_Clear();
-  throw nb::key_error((place.text() + " lacks '" + key + "': an RLE is a dict {'size': [height, width], 'counts': " +
-                       "...}, this one has the keys " + nb::repr(nb::list(rle)).c_str())
+  throw nb::key_error((place.text() + " lacks '" + key.c_str() + "': an RLE is a dict {'size': [height, width], " +
+                       "'counts': ...}, this one has the keys " + nb::repr(nb::list(rle)).c_str())
                           .c_str());
 }
 
@@ -42,8 +51,8 @@ bool read_integer(nb::handle number, int64_t* value) {
   return false;
 }
 
-void read_size(nb::handle rle, const Place& place, EncodedMask* mask) {
-  const nb::object size = item(rle, "size", place);
+void read_size(nb::handle rle, const nb::str& key, const Place& place, EncodedMask* mask) {
+  const nb::object size = item(rle, key, place);
   int64_t sides[2];
   bool good = PySequence_Check(size.ptr()) && PySequence_Size(size.ptr()) == 2;
   for (int i = 0; i < 2 && good; ++i) {
@@ -81,8 +90,8 @@ void read_plain_lengths(nb::handle counts, const Place& place, EncodedMask* mask
   mask->made = text_of_lengths(lengths);
 }
 
-void read_counts(nb::handle rle, const Place& place, EncodedMask* mask) {
-  mask->owner = item(rle, "counts", place);
+void read_counts(nb::handle rle, const nb::str& key, const Place& place, EncodedMask* mask) {
+  mask->owner = item(rle, key, place);
   PyObject* counts = mask->owner.ptr();
   if (PyBytes_Check(counts)) {
     mask->text = {PyBytes_AsString(counts), static_cast<size_t>(PyBytes_Size(counts))};
@@ -109,20 +118,21 @@ void EncodedMask::require_size(int64_t wanted_height, int64_t wanted_width) cons
 }
 
 std::vector<EncodedMask> read_rles(const nb::list& rles, const char* name) {
+  const nb::str size("size"), counts("counts");
   std::vector<EncodedMask> masks;
   masks.reserve(rles.size());
   for (size_t i = 0; i < rles.size(); ++i) {
     const nb::object rle = rles[i];
     masks.emplace_back();
-    read_size(rle, {name, i}, &masks.back());
-    read_counts(rle, {name, i}, &masks.back());
+    read_size(rle, size, {name, i}, &masks.back());
+    read_counts(rle, counts, {name, i}, &masks.back());
   }
   return masks;
 }
 
 EncodedMask read_size(nb::handle rle, const char* name) {
   EncodedMask mask;
-  read_size(rle, Place{name, 0}, &mask);
+  read_size(rle, nb::str("size"), {name, 0}, &mask);
   return mask;
 }
 

@@ -78,7 +78,7 @@ struct PackedMasks {
 
   int64_t area(int64_t item, const char* name) const {
     int64_t result = 0;
-    naming(item, name, [&] { result = area_of_text(text_of(item), sizes[2 * item], sizes[2 * item + 1]); });
+    naming(item, name, [&] { result = area_of_text(text_of(item), checked_pixels(sizes[2 * item], sizes[2 * item + 1])); });
     return result;
   }
 

@@ -4,34 +4,16 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <string_view>
-#include <utility>
 
+#include "mask_spans.h"
 #include "platform.h"
-#include "rle.h"
-#include "run_columns.h"
-#include "run_sets.h"
-#include "runs.h"
 
 namespace d2_ops {
 
-// A mask and what is asked about it again and again.
-struct MeasuredMask {
-  Runs runs;
-  PixelBox box;
-  int64_t pixels = 0;
-
-  MeasuredMask() = default;
-  MeasuredMask(Runs mask, int64_t height)
-      : runs(std::move(mask)), box(box_of_runs(runs, height)), pixels(area(runs)) {}
-};
-
-inline double mask_iou(const MeasuredMask& detection, const MeasuredMask& truth, bool crowd) {
-  const PixelBox &a = detection.box, &b = truth.box;
-  if (a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top) return 0.0;
-  const int64_t both = intersection_area(detection.runs, truth.runs);
+inline double mask_iou(const MaskSpans& detection, const MaskSpans& truth, bool crowd) {
+  const int64_t both = box_intersection(detection, truth) == 0 ? 0 : intersection(detection, truth);
   if (both == 0) return 0.0;
-  const int64_t any = crowd ? detection.pixels : detection.pixels + truth.pixels - both;
+  const int64_t any = crowd ? detection.area : detection.area + truth.area - both;
   return static_cast<double>(both) / static_cast<double>(any);
 }
 

@@ -53,8 +53,13 @@ namespace rle_detail {
   throw std::invalid_argument("run lengths do not add up to height * width");
 }
 
-// Takes one number off the front of a text.
+// Takes one number off the front of a text that is not empty.
 inline int64_t read_number(const char** at, const char* end) {
+  const unsigned only = static_cast<unsigned char>(**at) - 48u;
+  if (only < 0x20) {  // most numbers are one character
+    ++*at;
+    return static_cast<int64_t>(only ^ 0x10) - 0x10;
+  }
   uint64_t value = 0;
   for (int shift = 0;; shift += 5) {
     if (*at == end || shift > 55) throw std::invalid_argument("counts ends in the middle of a number");
@@ -84,14 +89,19 @@ inline void check_lengths(const std::vector<int64_t>& lengths, int64_t pixels) {
 template <class Visit>
 void for_each_run(std::string_view text, int64_t pixels, const Visit& visit) {
   const char *at = text.data(), *const end = at + text.size();
-  int64_t position = 0, before[2] = {0, 0};  // the last lengths of zeros and of ones
-  for (int64_t i = 0; at != end; ++i) {
-    const int64_t number = rle_detail::read_number(&at, end);
-    int64_t& length = before[i % 2];
-    length = i > 2 ? length + number : number;  // lengths stay within [0, pixels]: no overflow
+  int64_t position = 0, zeros = 0, ones = 0;  // lengths stay within [0, pixels]: no sum overflows
+  const auto check = [&](int64_t length) {
     if (length < 0 || length > pixels - position) rle_detail::wrong_sum();
-    if (i % 2 == 1 && length > 0) visit(position, position + length);
-    position += length;
+  };
+  for (int64_t i = 0; at != end; ++i) {
+    zeros = (i > 1 ? zeros : 0) + rle_detail::read_number(&at, end);
+    check(zeros);
+    position += zeros;
+    if (at == end) break;
+    ones = (i > 0 ? ones : 0) + rle_detail::read_number(&at, end);
+    check(ones);
+    if (ones > 0) visit(position, position + ones);
+    position += ones;
   }
   if (position != pixels) rle_detail::wrong_sum();
 }

@@ -49,27 +49,6 @@ inline Runs without(const Runs& whole, const Runs& part) {
   return result;
 }
 
-// Size of the intersection. Runs that end before the other mask begins are leapt over, and the
-// walk through the rest does not branch on the data.
-inline int64_t intersection_area(const Runs& a, const Runs& b) {
-  if (a.empty() || b.empty()) return 0;
-  const auto from = [](const Runs& runs, int64_t begin) {
-    const auto ends_before = [](const Run& run, int64_t position) { return run.end <= position; };
-    return &*runs.begin() + (std::lower_bound(runs.begin(), runs.end(), begin, ends_before) - runs.begin());
-  };
-  const Run *i = from(a, b.front().begin), *j = from(b, a.front().begin);
-  const Run *const last_a = &a.back() + 1, *const last_b = &b.back() + 1;
-  int64_t pixels = 0;
-  while (i != last_a && j != last_b) {
-    const int64_t shared = std::min(i->end, j->end) - std::max(i->begin, j->begin);
-    pixels += std::max<int64_t>(shared, 0);
-    const bool first = i->end < j->end;
-    i += first;
-    j += !first;
-  }
-  return pixels;
-}
-
 // Union or intersection of any number of masks, neighbours first. None gives the empty mask.
 inline Runs merge_runs(std::vector<Runs> masks, bool intersect) {
   if (masks.empty()) return {};
