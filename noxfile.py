@@ -49,6 +49,8 @@ BUILD_TOOLS = [
     "ninja",
     "scikit-build-core>=0.11",
 ]
+# Peers of benchmarks that are left out where they cannot be installed.
+OPTIONAL_PEERS = ["hotcoco", "ultrafast-pycocotools", "faster-coco-eval"]
 TEST_TOOLS = ["hypothesis>=6.100", "pytest>=8"]
 # Optional peers of d2-structures that are imported by name only: large, one of them tied to its
 # own build of torch. Tests skip without them; the newest torch of the matrix runs with them.
@@ -191,6 +193,14 @@ def _install(
     session.install(*tools, *wheels)
     # A rebuilt wheel keeps its version: make sure that what is tested is what was built.
     session.install("--no-deps", "--force-reinstall", *wheels)
+
+
+def _install_if_possible(session: nox.Session, tools: list[str]) -> None:
+    """Install what can be had; the rest is named and left out."""
+    for tool in tools:
+        pip = [_session_python(session), "-m", "pip", "install", "-q", "--no-deps", tool]
+        if subprocess.run(pip, check=False).returncode != 0:
+            session.log(f"{tool} cannot be installed here: benchmarks leave it out")
 
 
 # --------------------------------------------------------------------------- pytest
@@ -400,6 +410,8 @@ def bench(session: nox.Session) -> None:
     """Benchmarks against their peers (``nox -s bench -- ops data``); JSON in benchmarks/results."""
     topics = session.posargs or [p.name for p in (ROOT / "benchmarks").iterdir() if p.is_dir()]
     _install(session, PACKAGES, "supervision>=0.25", "opencv-python-headless", torch="newest")
+    if "eval" in topics:
+        _install_if_possible(session, OPTIONAL_PEERS)
     for topic in topics:
         for script in sorted((ROOT / "benchmarks" / topic).glob("*.py")):
             session.run("python", str(script), env={"PYTHONPATH": str(ROOT / "benchmarks")})

@@ -1,7 +1,8 @@
-"""COCO matching and accumulation, 5 000 images, 36 000 ground truths, 500 000 detections.
+"""COCO matching and accumulation: 5 000 images, 36 000 ground truths, 500 000 detections.
 
-Ours from arrays in memory; the peers from files that they have loaded, since that is how they take
-data. Loading is not timed. Peers that are not installed are left out.
+Ours from arrays in memory, once also from RLE dicts; the peers from files that they have loaded,
+since that is how they take data. Loading is not timed. The slow peers get a tenth of the images.
+Peers that are not installed are left out.
 """
 
 from __future__ import annotations
@@ -16,21 +17,35 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from _paired import measure_pairs, report
+from _paired import Paired, measure_pairs, report
 
 from d2_ops import host
 
-IMAGES, CATEGORIES, OBJECTS, PER_IMAGE = 5000, 80, 36_000, 100
+CATEGORIES = 80
+OBJECTS_PER_IMAGE, DETECTIONS_PER_IMAGE = 7.2, 100
 HEIGHT, WIDTH = 480, 640
 
-# How each peer's COCO and COCOeval are imported.
+
+class Peer(NamedTuple):
+    """Where its COCO and its evaluator are, and how many images it gets."""
+
+    coco: str
+    module: str
+    evaluator: str
+    images: int
+
+
 PEERS = {
-    "hotcoco": ("hotcoco", "hotcoco"),
-    "ultrafast-pycocotools": ("ultrafast_pycocotools", "ultrafast_pycocotools"),
-    "faster-coco-eval": ("faster_coco_eval", "faster_coco_eval"),
-    "pycocotools": ("pycocotools.coco", "pycocotools.cocoeval"),
+    "hotcoco": Peer("hotcoco", "hotcoco", "COCOeval", 5000),
+    "ultrafast-pycocotools": Peer(
+        "ultrafast_pycocotools", "ultrafast_pycocotools", "COCOeval", 5000
+    ),
+    "faster-coco-eval": Peer("faster_coco_eval", "faster_coco_eval", "COCOeval_faster", 500),
+    "pycocotools": Peer("pycocotools.coco", "pycocotools.cocoeval", "COCOeval", 500),
 }
-FASTER_EVALUATOR = "COCOeval_faster"
+
+Task = Literal["bbox", "segm"]
+TASKS: dict[Task, str] = {"bbox": "boxes", "segm": "masks"}
 
 
 class Objects(NamedTuple):
@@ -57,22 +72,23 @@ def within_image(boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([x1y1, sides], 1).round(2)
 
 
-def scene() -> tuple[Objects, Objects, np.ndarray]:
+def scene(image_count: int) -> tuple[Objects, Objects, np.ndarray]:
     """Ground truths, detections (half of them beside a ground truth) and the latter's scores."""
     rng = np.random.default_rng(0)
-    boxes = random_boxes(rng, OBJECTS)
+    object_count = round(image_count * OBJECTS_PER_IMAGE)
+    boxes = random_boxes(rng, object_count)
     truth = Objects(
-        np.sort(rng.integers(IMAGES, size=OBJECTS)),
-        np.minimum(rng.geometric(0.05, OBJECTS) - 1, CATEGORIES - 1),  # a few are frequent
+        np.sort(rng.integers(image_count, size=object_count)),
+        np.minimum(rng.geometric(0.05, object_count) - 1, CATEGORIES - 1),  # a few are frequent
         boxes,
         [octagon(box) for box in boxes],
     )
-    count = IMAGES * PER_IMAGE
-    images = np.repeat(np.arange(IMAGES), PER_IMAGE)
+    count = image_count * DETECTIONS_PER_IMAGE
+    images = np.repeat(np.arange(image_count), DETECTIONS_PER_IMAGE)
     first = np.searchsorted(truth.images, images)
     present = np.searchsorted(truth.images, images, "right") - first
     beside = (rng.random(count) < 0.5) & (present > 0)
-    model = np.minimum(first + (rng.random(count) * present).astype(int), OBJECTS - 1)
+    model = np.minimum(first + (rng.random(count) * present).astype(int), object_count - 1)
     jitter = truth.boxes[model] * rng.normal(1, 0.08, (count, 4))
     found = np.where(beside[:, None], within_image(jitter), random_boxes(rng, count))
     same = beside & (rng.random(count) < 0.9)
@@ -103,7 +119,8 @@ def for_peers(
         {**entry, "id": i + 1, "iscrowd": 0, "area": area}
         for i, (entry, area) in enumerate(zip(entries(truth), areas(truth, task), strict=True))
     ]
-    images = [{"id": i + 1, "height": HEIGHT, "width": WIDTH} for i in range(IMAGES)]
+    count = int(found.images.max()) + 1
+    images = [{"id": i + 1, "height": HEIGHT, "width": WIDTH} for i in range(count)]
     categories = [{"id": i + 1, "name": f"class {i}"} for i in range(CATEGORIES)]
     results = [
         {**entry, "score": score}
@@ -123,14 +140,10 @@ def areas(objects: Objects, task: str) -> list[float]:
     return (objects.boxes[:, 2] * objects.boxes[:, 3]).tolist()
 
 
-def peer_call(name: str, files: tuple[Path, Path], task: str) -> Callable[[], Any] | None:
-    """Matching and accumulation by a peer that has loaded the files; None if not installed."""
-    try:
-        coco, evaluation = (import_module(module) for module in PEERS[name])
-    except ImportError:
-        print(f"{name} is not installed and left out")
-        return None
-    evaluator = getattr(evaluation, FASTER_EVALUATOR, None) or evaluation.COCOeval
+def peer_call(peer: Peer, files: tuple[Path, Path], task: str) -> Callable[[], Any]:
+    """Matching and accumulation by a peer that has loaded the files."""
+    coco = import_module(peer.coco)
+    evaluator = getattr(import_module(peer.module), peer.evaluator)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = coco.COCO(str(files[0]))
         found = truth.loadRes(str(files[1]))
@@ -146,46 +159,67 @@ def peer_call(name: str, files: tuple[Path, Path], task: str) -> Callable[[], An
 
 
 def our_call(
-    truth: Objects, found: Objects, scores: np.ndarray, task: Literal["bbox", "segm"]
+    truth: Objects, found: Objects, scores: np.ndarray, task: Task, *, packed: bool = True
 ) -> Callable[[], host.CocoPrecisionRecall]:
+    """Evaluation from arrays, or from RLE dicts where masks are not packed before."""
+    pack = host.pack_rles if packed else list
     wanted = host.CocoGroundTruths(
         images=truth.images,
         categories=truth.categories,
         areas=np.array(areas(truth, task)),
         boxes=truth.boxes,
-        masks=host.pack_rles(truth.masks),
+        masks=pack(truth.masks),
     )
     given = host.CocoDetections(
         images=found.images,
         categories=found.categories,
         scores=scores,
         boxes=found.boxes,
-        masks=host.pack_rles(found.masks),
+        masks=pack(found.masks),
     )
     return lambda: host.coco_evaluate(wanted, given, task, num_categories=CATEGORIES)
 
 
-def main() -> None:
-    truth, found, scores = scene()
-    with tempfile.TemporaryDirectory() as folder:
-        for task in ("bbox", "segm"):
-            ours = our_call(truth, found, scores, task)
-            files = for_peers(truth, found, scores, task, Path(folder))
-            for name in PEERS:
-                peer = peer_call(name, files, task)
-                if peer is None:
-                    continue
-                slow = name == "pycocotools"
-                rows = {task: measure_pairs(ours, peer, rounds=3 if slow else 7, seconds=30)}
-                report(f"eval-coco-matching-{task}-{name}", rows, name, equal=equal(ours(), peer()))
-
-
-def equal(ours: host.CocoPrecisionRecall, peer: Any) -> dict[str, bool]:
+def equal(ours: host.CocoPrecisionRecall, peer: Any) -> bool:
     """Whether our arrays are the peer's, to the last bit."""
-    return {
-        name: bool(np.array_equal(value, np.asarray(peer.eval[name]).reshape(value.shape)))
+    return all(
+        np.array_equal(value, np.asarray(peer.eval[name]).reshape(value.shape))
         for name, value in ours._asdict().items()
-    }
+    )
+
+
+def installed(name: str) -> bool:
+    try:
+        import_module(PEERS[name].coco)
+    except ImportError:
+        print(f"{name} is not installed and left out")
+        return False
+    return True
+
+
+def main() -> None:
+    names = [name for name in PEERS if installed(name)]
+    rows: dict[str, Paired] = {}
+    equals: dict[str, bool] = {}
+    for images in sorted({PEERS[name].images for name in names}):
+        truth, found, scores = scene(images)
+        for task, shapes in TASKS.items():
+            ours = our_call(truth, found, scores, task)
+            with tempfile.TemporaryDirectory() as folder:
+                files = for_peers(truth, found, scores, task, Path(folder))
+                peers = {
+                    name: peer_call(PEERS[name], files, task)
+                    for name in names
+                    if PEERS[name].images == images
+                }
+            for name, peer in peers.items():
+                row = f"{shapes}, {images} images: {name}"
+                rows[row] = measure_pairs(ours, peer, seconds=8)
+                equals[row] = equal(ours(), peer())
+                if task == "segm" and name == "hotcoco":
+                    unpacked = our_call(truth, found, scores, task, packed=False)
+                    rows[f"{row}, ours from dicts"] = measure_pairs(unpacked, peer, seconds=8)
+    report("eval-coco-matching", rows, "peer", equal_to_the_last_bit=equals)
 
 
 if __name__ == "__main__":
