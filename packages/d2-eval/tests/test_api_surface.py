@@ -8,10 +8,13 @@ import d2_eval.report
 def test_public_names_of_the_package():
     assert sorted(d2_eval.__all__) == [
         "COCOEvaluator",
+        "COCOPanopticEvaluator",
         "CocoCurves",
         "CocoGroundTruth",
         "DatasetEvaluator",
         "DatasetEvaluators",
+        "PanopticQuality",
+        "SemSegEvaluator",
         "convert_to_coco_dict",
         "convert_to_coco_json",
         "evaluate_coco_results",

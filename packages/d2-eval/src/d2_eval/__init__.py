@@ -7,14 +7,20 @@ from d2_eval.coco_metrics import CocoCurves, evaluate_coco_results
 from d2_eval.coco_predictions import instances_to_coco_json
 from d2_eval.evaluator import DatasetEvaluator, DatasetEvaluators
 from d2_eval.inference import inference_context, inference_on_dataset
+from d2_eval.panoptic_evaluation import COCOPanopticEvaluator
+from d2_eval.panoptic_quality import PanopticQuality
 from d2_eval.results import flatten_results, print_csv_format, verify_results
+from d2_eval.semantic_evaluation import SemSegEvaluator
 
 __all__ = [
     "COCOEvaluator",
+    "COCOPanopticEvaluator",
     "CocoCurves",
     "CocoGroundTruth",
     "DatasetEvaluator",
     "DatasetEvaluators",
+    "PanopticQuality",
+    "SemSegEvaluator",
     "convert_to_coco_dict",
     "convert_to_coco_json",
     "evaluate_coco_results",

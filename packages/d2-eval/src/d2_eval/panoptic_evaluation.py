@@ -1,0 +1,207 @@
+"""Panoptic quality of a dataset in COCO's panoptic format."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from d2_config.atomic_file import write_atomically
+from d2_data import Metadata, MetadataCatalog
+from d2_data.annotation_file import read_json
+from d2_eval.evaluator import DatasetEvaluator
+from d2_eval.panoptic_png import decode_panoptic_png, encode_panoptic_png
+from d2_eval.panoptic_quality import VOID, PanopticQuality
+from d2_eval.report.tables import format_table
+from d2_structures import comm
+
+_logger = logging.getLogger(__name__)
+
+
+class COCOPanopticEvaluator(DatasetEvaluator):
+    """Panoptic, segmentation and recognition quality in percent, equal to the panopticapi's.
+
+    All ranks must call :meth:`evaluate`; the main one evaluates. Metadata: ``panoptic_json`` and
+    ``panoptic_root`` name the annotations; ``thing_dataset_id_to_contiguous_id`` and
+    ``stuff_dataset_id_to_contiguous_id`` map the classes; ``label_divisor`` is needed for
+    predictions without ``segments_info``.
+
+    Args:
+        dataset_name: a dataset's name in the catalog, or its ``Metadata``.
+        output_dir: folder for the predictions in COCO's panoptic format: ``predictions.json`` and
+            a PNG per image. None writes nothing.
+
+    Raises:
+        ValueError: if the metadata lacks ``panoptic_json`` or ``panoptic_root``.
+    """
+
+    def __init__(
+        self, dataset_name: str | Metadata, output_dir: str | os.PathLike[str] | None = None
+    ) -> None:
+        metadata = (
+            dataset_name
+            if isinstance(dataset_name, Metadata)
+            else MetadataCatalog.get(dataset_name)
+        )
+        for key in ("panoptic_json", "panoptic_root"):
+            if metadata.get(key) is None:
+                raise ValueError(
+                    f"the metadata of {metadata.name!r} has no {key!r}, which names the panoptic "
+                    "annotations; set it"
+                )
+        self._metadata = metadata
+        self._output_dir = None if output_dir is None else Path(output_dir)
+        self._dataset_ids = {
+            True: _inverted(metadata.get("thing_dataset_id_to_contiguous_id")),
+            False: _inverted(metadata.get("stuff_dataset_id_to_contiguous_id")),
+        }
+        self._predictions: list[dict[str, Any]] | None = None
+
+    def reset(self) -> None:
+        self._predictions = []
+
+    def process(
+        self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Take in one batch.
+
+        Args:
+            inputs: one dict per image with ``image_id`` and ``file_name``.
+            outputs: one dict per image with ``panoptic_seg``: the (H, W) map of segment ids and
+                their ``segments_info``, or None in place of the latter where an id is its class
+                times ``label_divisor`` plus a number, and −1 is void.
+
+        Raises:
+            RuntimeError: before :meth:`reset`.
+            ValueError: if the lengths differ, a class is unknown or ``label_divisor`` is missing.
+        """
+        if self._predictions is None:
+            raise RuntimeError("call reset() before process()")
+        for record, output in zip(inputs, outputs, strict=True):
+            ids, segments = output["panoptic_seg"]
+            ids = ids.cpu().numpy().astype(np.int64)
+            if segments is None:
+                ids, segments = self._described(ids)
+            known = [segment["id"] for segment in segments]
+            self._predictions.append(
+                {
+                    "image_id": record["image_id"],
+                    "file_name": f"{Path(record['file_name']).stem}.png",
+                    "png": encode_panoptic_png(np.where(np.isin(ids, known), ids, VOID)),
+                    "segments_info": [self._with_dataset_id(segment) for segment in segments],
+                }
+            )
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Evaluate everything since :meth:`reset`, on all images of the annotations.
+
+        Returns:
+            ``panoptic_seg`` with ``PQ``, ``SQ``, ``RQ`` and the same of things (``PQ_th`` …) and
+            of stuff (``PQ_st`` …); NaN where there is none. Empty on other ranks than the main
+            one.
+
+        Raises:
+            RuntimeError: before :meth:`reset`.
+            ValueError: if an annotated image was not processed, or see
+                :meth:`~d2_eval.panoptic_quality.PanopticQuality.add`.
+        """
+        if self._predictions is None:
+            raise RuntimeError("call reset() and process() before evaluate()")
+        comm.synchronize()
+        predictions = list(chain.from_iterable(comm.gather(self._predictions, dst=0)))
+        if not comm.is_main_process():
+            return {}
+        truth = read_json(
+            self._metadata.panoptic_json, expected_keys=("images", "annotations", "categories")
+        )
+        if self._output_dir is not None:
+            self._write(truth, predictions)
+        quality = self._quality(truth, predictions)
+        things = [category["id"] for category in truth["categories"] if category["isthing"]]
+        stuff = [category["id"] for category in truth["categories"] if not category["isthing"]]
+        scores = {}
+        for suffix, chosen in (("", None), ("_th", things), ("_st", stuff)):
+            for name, value in zip(("PQ", "SQ", "RQ"), quality.average(chosen), strict=True):
+                scores[name + suffix] = 100 * value
+        rows = [
+            [title, *(scores[name + suffix] for name in ("PQ", "SQ", "RQ"))]
+            for title, suffix in (("all", ""), ("things", "_th"), ("stuff", "_st"))
+        ]
+        _logger.info("Panoptic quality:\n%s", format_table(["", "PQ", "SQ", "RQ"], rows))
+        return {"panoptic_seg": scores}
+
+    def _quality(
+        self, truth: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]
+    ) -> PanopticQuality:
+        of_image = {prediction["image_id"]: prediction for prediction in reversed(predictions)}
+        missing = [a["image_id"] for a in truth["annotations"] if a["image_id"] not in of_image]
+        if missing:
+            raise ValueError(
+                f"{len(missing)} of {len(truth['annotations'])} annotated images were not "
+                f"processed, e.g. {missing[:3]}; panoptic quality is of the whole dataset"
+            )
+        quality = PanopticQuality([category["id"] for category in truth["categories"]])
+        for annotation in truth["annotations"]:
+            prediction = of_image[annotation["image_id"]]
+            quality.add(
+                decode_panoptic_png(Path(self._metadata.panoptic_root) / annotation["file_name"]),
+                annotation["segments_info"],
+                decode_panoptic_png(prediction["png"]),
+                prediction["segments_info"],
+                f"image {annotation['image_id']!r}",
+            )
+        return quality
+
+    def _write(self, truth: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]) -> None:
+        assert self._output_dir is not None
+        for prediction in predictions:
+            write_atomically(self._output_dir / prediction["file_name"], prediction["png"])
+        annotations = [
+            {key: value for key, value in prediction.items() if key != "png"}
+            for prediction in predictions
+        ]
+        content = {**truth, "annotations": annotations}
+        write_atomically(self._output_dir / "predictions.json", json.dumps(content))
+
+    def _described(self, ids: np.ndarray) -> tuple[np.ndarray, list[dict[str, Any]]]:
+        """Ids above 0 with their segments, from ids that hold the class."""
+        divisor = self._metadata.get("label_divisor")
+        if divisor is None:
+            raise ValueError(
+                f"predictions without segments_info need 'label_divisor' in the metadata of "
+                f"{self._metadata.name!r}"
+            )
+        segments = [
+            {
+                "id": number + 1,
+                "category_id": number // divisor,
+                "isthing": number // divisor in self._dataset_ids[True],
+            }
+            for number in np.unique(ids).tolist()
+            if number != -1
+        ]
+        return ids + 1, segments
+
+    def _with_dataset_id(self, segment: Mapping[str, Any]) -> dict[str, Any]:
+        is_thing = bool(segment["isthing"])
+        dataset_ids, category = self._dataset_ids[is_thing], segment["category_id"]
+        if dataset_ids and category not in dataset_ids:
+            raise ValueError(
+                f"{self._metadata.name!r} has no {'thing' if is_thing else 'stuff'} class "
+                f"{category}; it has {sorted(dataset_ids)}"
+            )
+        return {
+            "id": int(segment["id"]),
+            "category_id": int(dataset_ids.get(category, category)),
+            "isthing": is_thing,
+        }
+
+
+def _inverted(mapping: Mapping[int, int] | None) -> dict[int, int]:
+    return {contiguous: number for number, contiguous in (mapping or {}).items()}

@@ -1,0 +1,43 @@
+"""Panoptic label maps as COCO's colour PNGs: id = red + 256 green + 256² blue."""
+
+from __future__ import annotations
+
+import io
+import os
+
+import numpy as np
+from PIL import Image
+
+_ID_LIMIT = 256**3
+
+
+def encode_panoptic_png(ids: np.ndarray) -> bytes:
+    """Write a map of ids as a PNG file.
+
+    Args:
+        ids: (H, W) int within 0 … 256³ − 1.
+
+    Raises:
+        ValueError: if an id is out of range.
+    """
+    if ids.size and (ids.min() < 0 or ids.max() >= _ID_LIMIT):
+        raise ValueError(
+            f"segment ids are within 0 … {_ID_LIMIT - 1}, got {ids.min()}, {ids.max()}"
+        )
+    colours = np.stack([ids % 256, ids // 256 % 256, ids // 256**2], axis=-1).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(colours).save(file, format="PNG")
+    return file.getvalue()
+
+
+def decode_panoptic_png(file: str | os.PathLike[str] | bytes) -> np.ndarray:
+    """Read a map of ids: (H, W) int32.
+
+    Args:
+        file: a path, or the file's content.
+    """
+    source = io.BytesIO(file) if isinstance(file, bytes) else file
+    with Image.open(source) as image:
+        colours = np.asarray(image.convert("RGB"), dtype=np.int32)
+    ids: np.ndarray = colours @ np.array([1, 256, 256**2], np.int32)
+    return ids

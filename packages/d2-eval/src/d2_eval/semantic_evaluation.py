@@ -1,0 +1,231 @@
+"""Metrics of semantic segmentation."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from d2_config.atomic_file import write_atomically
+from d2_config.logger import create_small_table
+from d2_data import DatasetCatalog, Metadata, MetadataCatalog
+from d2_eval.evaluator import DatasetEvaluator
+from d2_ops.host import confusion_matrix, rle_encode
+from d2_structures import comm
+
+_logger = logging.getLogger(__name__)
+
+
+class SemSegEvaluator(DatasetEvaluator):
+    """IoU and accuracy of every class, and their averages, in percent.
+
+    Averages are over the classes that are annotated somewhere. The metadata's ``stuff_classes``
+    names the classes, ``ignore_label`` (255 by default) the pixels that do not count, and
+    ``stuff_dataset_id_to_contiguous_id`` the ids that written predictions get.
+
+    Args:
+        dataset_name: a dataset's name in the catalogs, or its ``Metadata``.
+        distributed: sum up all ranks and evaluate on the main one; otherwise each rank evaluates
+            its own.
+        output_dir: folder for ``sem_seg_predictions.json`` (run-length encoded masks) and
+            ``sem_seg_evaluation.pth`` (the results); None writes nothing.
+        num_classes: only checked against the metadata.
+        ignore_label: in place of the metadata's.
+
+    Raises:
+        ValueError: if the metadata has no ``stuff_classes``, or another number of them.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str | Metadata,
+        distributed: bool = True,
+        output_dir: str | os.PathLike[str] | None = None,
+        *,
+        num_classes: int | None = None,
+        ignore_label: int | None = None,
+    ) -> None:
+        metadata = (
+            dataset_name
+            if isinstance(dataset_name, Metadata)
+            else MetadataCatalog.get(dataset_name)
+        )
+        self._name = metadata.name
+        self._class_names: list[str] = list(metadata.get("stuff_classes") or ())
+        if not self._class_names or num_classes not in (None, len(self._class_names)):
+            raise ValueError(
+                f"the metadata of {metadata.name!r} has {len(self._class_names)} 'stuff_classes'"
+                + (", at least one is needed" if num_classes is None else f", not {num_classes}")
+            )
+        self._ignore_label = (
+            metadata.get("ignore_label", 255) if ignore_label is None else ignore_label
+        )
+        mapping = metadata.get("stuff_dataset_id_to_contiguous_id") or {}
+        self._dataset_ids = {contiguous: number for number, contiguous in mapping.items()}
+        self._distributed = distributed
+        self._output_dir = None if output_dir is None else Path(output_dir)
+        self._truth_files: dict[str, str] | None = None
+        self._confusion: np.ndarray | None = None
+        self._predictions: list[dict[str, Any]] = []
+
+    def reset(self) -> None:
+        self._confusion = np.zeros((len(self._class_names),) * 2, np.int64)
+        self._predictions = []
+
+    def process(
+        self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Take in one batch.
+
+        Args:
+            inputs: one dict per image with ``file_name``, and ``sem_seg_file_name`` unless the
+                dataset's records have it.
+            outputs: one dict per image with ``sem_seg``: (C, H, W) scores of the classes.
+
+        Raises:
+            RuntimeError: before :meth:`reset`.
+            ValueError: if the lengths or the sizes of images differ, an annotation is missing, or
+                an annotated label is no class.
+        """
+        if self._confusion is None:
+            raise RuntimeError("call reset() before process()")
+        for record, output in zip(inputs, outputs, strict=True):
+            predicted = output["sem_seg"].argmax(dim=0).cpu().numpy()
+            truth_file = record.get("sem_seg_file_name") or self._truth_file(record["file_name"])
+            with Image.open(truth_file) as image:
+                truth = np.asarray(image)
+            try:
+                self._confusion += confusion_matrix(
+                    predicted, truth, len(self._class_names), ignore_label=self._ignore_label
+                )
+            except ValueError as error:
+                raise ValueError(
+                    f"{truth_file} does not fit the prediction for {record['file_name']} and the "
+                    f"{len(self._class_names)} classes of {self._name!r}: {error}"
+                ) from error
+            if self._output_dir is not None:
+                self._predictions += self.encode_json_sem_seg(predicted, record["file_name"])
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Evaluate everything since :meth:`reset`.
+
+        Returns:
+            ``sem_seg`` with ``mIoU``, ``fwIoU`` (weighted by annotated pixels), ``mACC``, ``pACC``
+            (of all pixels), ``IoU-{class}`` and ``ACC-{class}``; NaN for classes that are not
+            annotated. Empty on other ranks than the main one.
+
+        Raises:
+            RuntimeError: before :meth:`reset`.
+        """
+        if self._confusion is None:
+            raise RuntimeError("call reset() and process() before evaluate()")
+        confusion, predictions = self._confusion, self._predictions
+        if self._distributed:
+            comm.synchronize()
+            matrices = comm.gather(confusion, dst=0)
+            predictions = list(chain.from_iterable(comm.gather(predictions, dst=0)))
+            if not comm.is_main_process():
+                return {}
+            confusion = np.sum(matrices, axis=0)
+        scores = semantic_scores(confusion, self._class_names)
+        if self._output_dir is not None:
+            write_atomically(self._output_dir / "sem_seg_predictions.json", json.dumps(predictions))
+            buffer = io.BytesIO()
+            torch.save(scores, buffer)
+            write_atomically(self._output_dir / "sem_seg_evaluation.pth", buffer.getvalue())
+        main = {name: score for name, score in scores.items() if "-" not in name}
+        _logger.info("Semantic segmentation:\n%s", create_small_table(main))
+        return {"sem_seg": scores}
+
+    def encode_json_sem_seg(
+        self, sem_seg: np.ndarray, input_file_name: str
+    ) -> list[dict[str, Any]]:
+        """Turn a map of classes into entries of COCO's stuff result format.
+
+        Args:
+            sem_seg: (H, W) int, the model's class ids.
+            input_file_name: of the image.
+
+        Returns:
+            One dict per class in the map: ``file_name``, ``category_id`` of the dataset and
+            ``segmentation``, a run-length encoding whose counts are text.
+
+        Raises:
+            ValueError: if the metadata maps no dataset id to a class.
+        """
+        entries = []
+        for label in np.unique(sem_seg).tolist():
+            if self._dataset_ids and label not in self._dataset_ids:
+                raise ValueError(f"{self._name!r} has no dataset id for class {label}")
+            rle = rle_encode(sem_seg == label)
+            entries.append(
+                {
+                    "file_name": input_file_name,
+                    "category_id": self._dataset_ids.get(label, label),
+                    "segmentation": {"size": rle["size"], "counts": rle["counts"].decode("ascii")},
+                }
+            )
+        return entries
+
+    def _truth_file(self, file_name: str) -> str:
+        if self._truth_files is None:
+            records = DatasetCatalog.get(self._name) if self._name in DatasetCatalog else ()
+            self._truth_files = {
+                record["file_name"]: record["sem_seg_file_name"]
+                for record in records
+                if "sem_seg_file_name" in record
+            }
+        if file_name not in self._truth_files:
+            raise ValueError(
+                f"neither the input nor the dataset {self._name!r} has a 'sem_seg_file_name' for "
+                f"{file_name}"
+            )
+        return self._truth_files[file_name]
+
+
+def semantic_scores(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
+    """IoU and accuracy in percent.
+
+    Args:
+        confusion: (K, K) pixels, predictions down, ground truths across.
+        class_names: of the K classes.
+
+    Source: Long et al., "Fully Convolutional Networks for Semantic Segmentation", 2015.
+    """
+    hits = confusion.diagonal().astype(np.float64)
+    annotated, predicted = confusion.sum(axis=0), confusion.sum(axis=1)
+    with np.errstate(invalid="ignore"):  # 0 / 0: a class that is not annotated
+        accuracy = np.where(annotated > 0, hits / annotated, np.nan)
+        iou = np.where(annotated > 0, hits / (annotated + predicted - hits), np.nan)
+        averages = {
+            "mIoU": _mean(iou),
+            "fwIoU": float(np.nansum(iou * annotated) / annotated.sum()),
+        }
+        accuracies = {
+            "mACC": _mean(accuracy),
+            "pACC": float(hits.sum() / annotated.sum()),
+        }
+    scores = {
+        **averages,
+        **{f"IoU-{name}": value for name, value in zip(class_names, iou.tolist(), strict=True)},
+        **accuracies,
+        **{
+            f"ACC-{name}": value for name, value in zip(class_names, accuracy.tolist(), strict=True)
+        },
+    }
+    return {name: 100 * value for name, value in scores.items()}
+
+
+def _mean(values: np.ndarray) -> float:
+    """Of those that are not NaN; NaN if all are."""
+    present = values[~np.isnan(values)]
+    return float(present.mean()) if present.size else float("nan")
