@@ -86,7 +86,7 @@ class BitMasks:
             return Boxes(corners)
         height, width = self.image_size
         if height == 0 or width == 0:
-            return Boxes(torch.zeros((len(self), 4), device=self.device))
+            return Boxes(torch.zeros((self.tensor.shape[0], 4), device=self.device))
         left, right = _extent(self.tensor.any(dim=1))
         top, bottom = _extent(self.tensor.any(dim=2))
         corners = torch.stack((left, top, right, bottom), dim=1)
@@ -109,7 +109,7 @@ class BitMasks:
             TypeError: if the boxes are no tensor, or ``mask_size`` is not whole.
             ValueError: if there is not one box per mask, or ``mask_size`` is not positive.
         """
-        check_crop_arguments(boxes, mask_size, len(self))
+        check_crop_arguments(boxes, mask_size, self.tensor.shape[0])
         corners = boxes.detach().to(self.device, torch.float32)
         if on_host(self.tensor):
             crops = host.crop_and_resize_bitmasks(
@@ -122,7 +122,7 @@ class BitMasks:
 
         from d2_ops import roi_align
 
-        index = torch.arange(len(self), device=self.device, dtype=corners.dtype)
+        index = torch.arange(self.tensor.shape[0], device=self.device, dtype=corners.dtype)
         rois = torch.cat((index[:, None], corners), dim=1)
         scores = self.tensor[:, None].to(torch.float32)
         return roi_align(scores, rois, mask_size, 1.0, 0, True).squeeze(1) >= 0.5

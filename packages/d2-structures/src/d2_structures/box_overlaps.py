@@ -74,12 +74,13 @@ def matched_pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
     Raises:
         ValueError: if the lengths differ.
     """
-    if len(boxes1) != len(boxes2):
+    box1, box2 = _corners(boxes1, "boxes1"), _corners(boxes2, "boxes2")
+    # Not `len`, which an export would take for a constant.
+    if box1.shape[0] != box2.shape[0]:
         raise ValueError(
             "matched_pairwise_iou needs lists of the same length, got "
-            f"{len(boxes1)} and {len(boxes2)} boxes"
+            f"{box1.shape[0]} and {box2.shape[0]} boxes"
         )
-    box1, box2 = _corners(boxes1, "boxes1"), _corners(boxes2, "boxes2")
     top_left = torch.max(box1[:, :2], box2[:, :2])
     bottom_right = torch.min(box1[:, 2:], box2[:, 2:])
     size = (bottom_right - top_left).clamp(min=0)

@@ -71,9 +71,10 @@ class Keypoints:
         Source: He et al., "Mask R-CNN", 2017, section 5; Heckbert, "What are the coordinates of
         a pixel?", 1990.
         """
-        if boxes.dim() != 2 or boxes.shape[1] != 4 or boxes.shape[0] != len(self):
+        count = self.tensor.shape[0]  # not `len`, which an export would take for a constant
+        if boxes.dim() != 2 or boxes.shape[1] != 4 or boxes.shape[0] != count:
             raise ValueError(
-                f"to_heatmap needs one box per instance, shape ({len(self)}, 4), got "
+                f"to_heatmap needs one box per instance, shape ({count}, 4), got "
                 f"{list(boxes.shape)}"
             )
         if heatmap_size <= 0:
