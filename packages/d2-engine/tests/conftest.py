@@ -20,12 +20,6 @@ def shared() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def configs_to_come() -> list[str]:
-    """Names of packaged configs that wait for parts of d2; tests keep the list minimal."""
-    return (Path(__file__).parent / "configs_to_come.txt").read_text().split()
-
-
 @pytest.fixture(autouse=True)
 def _fresh_loggers() -> Iterator[None]:
     """Undo what ``setup_logger`` does to the loggers of the whole process."""
