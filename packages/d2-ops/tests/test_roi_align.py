@@ -231,6 +231,18 @@ def test_more_regions_than_are_prepared_at_once() -> None:
         assert pooled[part].equal(d2_ops.roi_align(features, boxes[part], 2, 0.25))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_planes_pooled_at_once_are_pooled_as_each_alone(dtype: torch.dtype) -> None:
+    _, boxes = random_case(17, rois=60)
+    boxes[7, 1] = math.nan
+    features = torch.randn(2, 19, 13, 17, dtype=dtype, generator=torch.Generator().manual_seed(17))
+    features[1, 3, 5, 6], features[0, 18, 2, 2] = math.nan, math.inf
+    together = d2_ops.roi_align(features, boxes, (7, 3), 0.25, 0, True)
+    planes = features.split(1, dim=1)
+    alone = [d2_ops.roi_align(plane, boxes, (7, 3), 0.25, 0, True) for plane in planes]
+    torch.testing.assert_close(together, torch.cat(alone, 1), rtol=0, atol=0, equal_nan=True)
+
+
 def test_gradient_does_not_depend_on_the_number_of_threads() -> None:
     features, boxes = random_case(13, rois=300)
     threads = torch.get_num_threads()

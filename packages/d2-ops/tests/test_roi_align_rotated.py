@@ -227,6 +227,16 @@ def test_more_regions_than_are_prepared_at_once() -> None:
         assert pooled[part].equal(d2_ops.roi_align_rotated(features, boxes[part], 2, 0.25))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_planes_pooled_at_once_are_pooled_as_each_alone(dtype: torch.dtype) -> None:
+    features, boxes = random_case(17, rois=60, channels=19)
+    features, boxes[7, 1] = features.to(dtype), math.nan
+    together = d2_ops.roi_align_rotated(features, boxes, (3, 2), 0.25)
+    planes = features.split(1, dim=1)
+    alone = [d2_ops.roi_align_rotated(plane, boxes, (3, 2), 0.25) for plane in planes]
+    torch.testing.assert_close(together, torch.cat(alone, 1), rtol=0, atol=0, equal_nan=True)
+
+
 def test_gradient_does_not_depend_on_the_number_of_threads() -> None:
     features, boxes = random_case(13, rois=200)
     threads = torch.get_num_threads()

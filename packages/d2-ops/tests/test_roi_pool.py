@@ -141,6 +141,22 @@ def test_regions_that_are_not_finite_give_nan_and_no_gradient() -> None:
     assert features.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_planes_pooled_at_once_are_pooled_as_each_alone(dtype: torch.dtype) -> None:
+    _, boxes = random_case(17, rois=60)
+    boxes[7, 1] = math.nan
+    generator = torch.Generator().manual_seed(17)
+    features = torch.randint(0, 5, (2, 19, 13, 17), generator=generator).to(dtype)  # ties
+    features[1, 3, 5, 6], features[0, 18, 2, 2] = math.nan, -math.inf
+    d2_ops.load_library()
+    pool = torch.ops.d2_ops.roi_pool
+    together = pool(features, boxes, 0.25, 4, 3)
+    alone = [pool(plane, boxes, 0.25, 4, 3) for plane in features.split(1, dim=1)]
+    for i in (0, 1):
+        joined = torch.cat([result[i] for result in alone], dim=1)
+        torch.testing.assert_close(together[i], joined, rtol=0, atol=0, equal_nan=True)
+
+
 def test_strides_do_not_matter() -> None:
     features, boxes = random_case(7)
     expected = d2_ops.roi_pool(features, boxes, 3, 0.25)
