@@ -6,11 +6,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from d2_ops.host import rle_encode
 from d2_structures import BitMasks, Boxes, Instances, PolygonMasks
 from d2_structures.visualizer import ColorMode, VisImage, Visualizer
+from d2_structures.visualizer.segment_layer import _values
 
 HEIGHT, WIDTH = 60, 90
 METADATA = SimpleNamespace(
@@ -280,6 +282,14 @@ def test_small_parts_of_stuff_are_left_out():
     seg[5:8, 5:8] = 0
     result = Visualizer(image, METADATA).draw_sem_seg(seg, area_threshold=10).get_image()
     assert np.array_equal(result, image)
+
+
+@given(hnp.arrays(np.int64, (3, 4), elements=st.integers(-3, 9) | st.integers(-(2**60), 2**60)))
+def test_label_values_are_counted_whatever_their_range(label_map):
+    values, counts = _values(label_map)
+    wanted = np.unique(label_map, return_counts=True)
+    assert np.array_equal(values, wanted[0])
+    assert np.array_equal(counts, wanted[1])
 
 
 def test_panoptic_segments_without_info_need_a_divisor():
