@@ -142,10 +142,16 @@ def test_forward_and_gradients_equal_the_definition(seed: int, shape: dict[str, 
     assert_all_close(ours, theirs, atol=1e-10, rtol=1e-10)
 
 
+@pytest.fixture(scope="module")
+def torchvision() -> Any:
+    return pytest.importorskip("torchvision", exc_type=ImportError)
+
+
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32), shape=CASES.filter(fits), whole=st.booleans())
-def test_equals_torchvision(seed: int, shape: dict[str, Any], whole: bool) -> None:
-    torchvision = pytest.importorskip("torchvision", exc_type=ImportError)
+def test_equals_torchvision(
+    torchvision: Any, seed: int, shape: dict[str, Any], whole: bool
+) -> None:
     case = random_case(seed, **shape)
     if whole:  # positions at pixels and exactly at the border have one-sided gradients
         case["offset"] = case["offset"].round()
