@@ -27,7 +27,7 @@ PARTS = [
     "common/models/panoptic_fpn.py",
     "common/models/retinanet.py",
 ]
-WITHOUT_REFERENCE = ("finetune/", "new_baselines/", "quick_schedules/", "quickstart/")
+WITHOUT_REFERENCE = ("finetune/", "new_baselines/", "projects/", "quick_schedules/", "quickstart/")
 NAMES = [
     *(name for name in model_zoo.list_config_files() if not name.startswith(WITHOUT_REFERENCE)),
     *PARTS,
@@ -71,6 +71,14 @@ def test_new_baselines_are_as_large_as_the_table_says(backbone):
     name = f"new_baselines/mask_rcnn_{backbone}_100ep_LSJ.py"
     published = {model.config: model.parameters for model in model_zoo.published_models()}
     assert sum(p.numel() for p in build_on_meta(name).parameters()) == published[name]
+
+
+@pytest.mark.parametrize("size", ["b_100ep", "l_100ep", "h_75ep"])
+def test_vision_transformers_give_any_detector_their_features(size):
+    for detector in ("mask_rcnn", "cascade_mask_rcnn"):
+        name = f"projects/ViTDet/configs/COCO/{detector}_vitdet_{size}.py"
+        width = build_on_meta(name).backbone.net.pos_embed.shape[-1]
+        assert width == {"b": 768, "l": 1024, "h": 1280}[size[0]]
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from d2_config.errors import did_you_mean
 
-_SHARED_FOLDERS = ("common/", "parts/")
-"""What other configs are made of."""
+_SHARED_FOLDERS = {"common", "parts"}
+"""Folders of what other configs are made of."""
 
 
 def get_config_file(config_path: str) -> str:
@@ -30,12 +30,14 @@ def get_config_file(config_path: str) -> str:
 def list_config_files() -> list[str]:
     """Return the names of the packaged configs, those that others build on left out."""
     folder = _folder()
-    names = (
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.suffix in (".py", ".yaml") and not path.name.startswith("Base-")
+    paths = (path.relative_to(folder) for path in folder.rglob("*"))
+    return sorted(
+        path.as_posix()
+        for path in paths
+        if path.suffix in (".py", ".yaml")
+        and not path.name.startswith("Base-")
+        and not _SHARED_FOLDERS.intersection(path.parts)
     )
-    return sorted(name for name in names if not name.startswith(_SHARED_FOLDERS))
 
 
 def _folder() -> Path:
