@@ -10,6 +10,7 @@ from torch import nn
 from d2_config import CfgNode, get_cfg
 from d2_modeling import ProposalNetwork, build_model
 from d2_modeling.events import EventStorage
+from d2_modeling.layers import Conv2d
 from d2_structures import Boxes, Instances, Keypoints, PolygonMasks, RotatedBoxes
 
 Load = Callable[[str], Any]
@@ -134,7 +135,22 @@ def assert_same_segments(got: Any, wanted: Any) -> None:
     assert (got[0] != wanted[0]).float().mean() < 1e-3
     assert len(got[1]) == len(wanted[1])
     for segment, reference in zip(got[1], wanted[1], strict=True):
-        assert segment == pytest.approx(reference, rel=1e-4)
+        assert segment == pytest.approx(reference, rel=1e-3)  # an area may differ by a pixel
+
+
+def norms_apart(self: Conv2d, input: torch.Tensor) -> torch.Tensor:
+    """The forward of `Conv2d` with its norm applied to the output, as the reference did."""
+    x = self._conv_forward(input, self.weight, self.bias)
+    x = x if self.norm is None else self.norm(x)
+    return x if self.activation is None else self.activation(x)
+
+
+def losses_of(golden: Any, kind: str) -> tuple[nn.Module, dict[str, torch.Tensor]]:
+    model = loaded(golden, sample_all=kind == "nosample").train()
+    if (kind, golden["name"]) == ("nosample", "retinanet"):
+        model(inputs_of(golden, training=True))  # there it was the second batch of a running mean
+    torch.manual_seed(0)
+    return model, model(inputs_of(golden, training=True))
 
 
 @pytest.mark.parametrize("kind", ["nosample", "seeded"])
@@ -142,27 +158,26 @@ def test_losses_and_gradients_agree(
     kind: str,
     golden: Any,
     gradient_norms: Callable[[nn.Module], dict[str, float]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if kind == "seeded" and golden["name"] in ("keypoint", "panoptic"):
-        pytest.skip("the sample hangs on the order of proposals whose scores nearly tie")
-    model = loaded(golden, sample_all=kind == "nosample").train()
-    if (kind, golden["name"]) == ("nosample", "retinanet"):
-        model(inputs_of(golden, training=True))  # there it was the second batch of a running mean
-    if golden["name"] == "panoptic":
-        model.double()  # relative noise of 1e-6 in its weights moves gradients by 3 %
-    torch.manual_seed(0)
-    losses = model(inputs_of(golden, training=True))
+    # Scores of these untrained models nearly tie: the order of proposals, on which a sample
+    # hangs, and with ReLUs near zero the gradients, need the very rounding of the reference.
+    monkeypatch.setattr(Conv2d, "forward", norms_apart)
+    model, losses = losses_of(golden, kind)
     assert set(losses) == set(golden[f"losses_{kind}"])
     for name, wanted in golden[f"losses_{kind}"].items():
-        assert losses[name].item() == pytest.approx(wanted, rel=1e-4)
+        assert losses[name].item() == pytest.approx(wanted, rel=1e-5)
     sum(losses.values()).backward()
     norms = gradient_norms(model)
     assert set(norms) == set(golden[f"gradnorm_{kind}"])
-    # The rotated model's gradients move by 4 % under noise of 1e-5 in its weights.
-    tolerance = 5e-2 if golden["name"] == "rotated" else 1e-2
     for name, wanted in golden[f"gradnorm_{kind}"].items():
-        # Other threads or kernels round otherwise, and a ReLU at zero then opens or shuts.
-        assert norms[name] == pytest.approx(wanted, rel=tolerance, abs=1e-7), name
+        assert norms[name] == pytest.approx(wanted, rel=5e-3, abs=1e-7), name
+
+
+def test_losses_agree_with_norms_multiplied_into_convolutions(golden: Any) -> None:
+    _, losses = losses_of(golden, "nosample")
+    for name, wanted in golden["losses_nosample"].items():
+        assert losses[name].item() == pytest.approx(wanted, rel=1e-4)
 
 
 def test_reporting_to_a_storage_does_not_change_losses(rcnn: Any) -> None:
