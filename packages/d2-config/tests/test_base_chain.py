@@ -134,7 +134,7 @@ def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         "zoo", "heavy_package.zoo.configs", base_chain.CONFIG_FOLDERS
     )
     monkeypatch.syspath_prepend(tmp_path / "site")
-    monkeypatch.setattr(base_chain, "entry_points", lambda group: [entry])
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [entry])
     base_chain._packaged_folders.cache_clear()
     yield folder
     base_chain._packaged_folders.cache_clear()
@@ -166,7 +166,7 @@ def test_a_package_that_is_gone_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = importlib.metadata.EntryPoint("x", "gone_package.configs", base_chain.CONFIG_FOLDERS)
-    monkeypatch.setattr(base_chain, "entry_points", lambda group: [entry])
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [entry])
     base_chain._packaged_folders.cache_clear()
     write(tmp_path, leaf="_BASE_: nope.yaml\n")
     with pytest.raises(FileNotFoundError, match=r"names 'nope\.yaml'"):

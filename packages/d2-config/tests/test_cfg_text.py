@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from d2_config import CfgNode, ConfigFileError, ConfigTypeError
-from d2_config.cfg_text import dump_yaml, outline, read_cfg
+from d2_config.cfg_text import dump_yaml, is_yacs_file, outline, read_cfg
 
 
 def test_text_and_open_files_are_read(tmp_path: Path) -> None:
@@ -47,3 +47,22 @@ def test_a_value_that_is_not_yaml_is_named() -> None:
 def test_an_outline_is_sorted_and_indented() -> None:
     cfg = CfgNode({"B": {"D": {}, "C": 1}, "A": "x"})
     assert outline(cfg) == str(cfg) == "A: x\nB:\n  C: 1\n  D:"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "is_yacs"),
+    [
+        ("a.yaml", "_BASE_: b.yaml\nMODEL: {MASK_ON: true}\n", True),
+        ("a.yml", "SEED: 1\n", True),
+        ("a.yaml", "model: {_target_: x}\n", False),
+        ("a.yaml", "SEED: 1\ntrain: {}\n", False),
+        ("a.yaml", "", False),
+        ("a.yaml", "- SEED\n", False),
+        ("a.py", "SEED = 1\n", False),
+    ],
+)
+def test_a_yacs_file_has_upper_case_keys(
+    tmp_path: Path, name: str, text: str, is_yacs: bool
+) -> None:
+    (tmp_path / name).write_text(text)
+    assert is_yacs_file(tmp_path / name) == is_yacs

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from d2_config import LazyCall, LazyConfig
 from d2_config.nodes import as_config
+from d2_config.overrides import override_pairs
 
 
 def config() -> DictConfig:
@@ -188,3 +189,14 @@ def test_changing_one_leaf_changes_nothing_else(tree: dict[str, Any], data: st.D
     LazyConfig.apply_overrides(cfg, [f"++{path}={written(value)}"])
     plain = OmegaConf.to_container(cfg)
     assert leaf_paths(plain) == {**leaves, path: value}
+
+
+@pytest.mark.parametrize("written", [["A.B=1", "C=x=y"], ["A.B", "1", "C", "x=y"]])
+def test_overrides_of_yacs_configs_are_pairs_in_either_form(written: list[str]) -> None:
+    assert override_pairs(written) == ["A.B", "1", "C", "x=y"]
+
+
+@pytest.mark.parametrize("written", [["A.B"], ["=1"], ["A=1", "B"], ["A", "1", "B"]])
+def test_what_is_no_pair_is_refused(written: list[str]) -> None:
+    with pytest.raises(ValueError, match="write KEY=VALUE"):
+        override_pairs(written)

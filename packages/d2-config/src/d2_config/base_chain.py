@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Mapping, MutableMapping
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -84,6 +83,8 @@ def _find_base(base: Any, path: Path, place: str) -> Path:
 
 @functools.cache
 def _packaged_folders() -> tuple[Path, ...]:
+    from importlib.metadata import entry_points  # not quick to import
+
     folders: list[Path] = []
     for entry in entry_points(group=CONFIG_FOLDERS):
         # Only the top package is located, and none imported: it may be heavy.
