@@ -10,6 +10,7 @@ from d2_data.datasets import register_coco_instances
 from d2_engine.cli import main
 from d2_engine.run_folder import load_config, load_config_to_use
 from d2_engine.yacs_run import DetectionTrainer
+from d2_eval import SemSegEvaluator
 
 NAME = "yacs_run_shapes"
 
@@ -96,8 +97,21 @@ def test_a_packaged_config_is_used_with_its_published_weights():
     assert load_config_to_use(name, "mine.pth").MODEL.WEIGHTS == "mine.pth"
 
 
-def test_data_of_another_kind_is_not_evaluated_as_coco(config):
-    MetadataCatalog.get("yacs_run_other").evaluator_type = "sem_seg"
-    with pytest.raises(NotImplementedError, match="overwrite build_evaluator"):
-        DetectionTrainer.build_evaluator(load_config(config), "yacs_run_other")
+@pytest.fixture
+def other_dataset():
+    """Metadata of a dataset that is not COCO's."""
+    metadata = MetadataCatalog.get("yacs_run_other")
+    yield metadata
     MetadataCatalog.remove("yacs_run_other")
+
+
+def test_semantic_data_is_evaluated_as_such(config, other_dataset):
+    other_dataset.set(evaluator_type="sem_seg", stuff_classes=["a", "b"])
+    evaluator = DetectionTrainer.build_evaluator(load_config(config), other_dataset.name)
+    assert isinstance(evaluator, SemSegEvaluator)
+
+
+def test_data_of_an_unknown_kind_is_not_evaluated(config, other_dataset):
+    other_dataset.evaluator_type = "something"
+    with pytest.raises(NotImplementedError, match="overwrite build_evaluator"):
+        DetectionTrainer.build_evaluator(load_config(config), other_dataset.name)

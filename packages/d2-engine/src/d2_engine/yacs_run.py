@@ -9,26 +9,41 @@ from d2_engine.checkpoint import DetectionCheckpointer
 from d2_engine.defaults import DefaultTrainer, default_setup
 from d2_engine.interruption import Interruption, StopOnInterruption, TrainingInterrupted
 from d2_engine.run_folder import refuse_used_folder, save_metadata
-from d2_eval import COCOEvaluator, DatasetEvaluator
+from d2_eval import (
+    COCOEvaluator,
+    COCOPanopticEvaluator,
+    DatasetEvaluator,
+    DatasetEvaluators,
+    SemSegEvaluator,
+)
 from d2_structures import comm
 
 Results = dict[str, Any]
 
 
 class DetectionTrainer(DefaultTrainer):
-    """:class:`DefaultTrainer` with COCO's metrics."""
+    """:class:`DefaultTrainer` with the metrics that the metadata of a dataset asks for."""
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator | None:
-        """Return a COCO evaluator, unless the dataset asks for another."""
-        wanted = MetadataCatalog.get(dataset_name).get("evaluator_type", "coco")
-        if wanted != "coco":
+        """Return the evaluators of the dataset's ``evaluator_type``, by default COCO's.
+
+        Raises:
+            NotImplementedError: for a type that is not known.
+        """
+        folder = f"{cfg.OUTPUT_DIR}/inference"
+        kind = MetadataCatalog.get(dataset_name).get("evaluator_type", "coco")
+        evaluators: list[DatasetEvaluator] = []
+        if kind in ("coco", "coco_panoptic_seg"):
+            sigmas = cfg.TEST.KEYPOINT_OKS_SIGMAS
+            evaluators.append(COCOEvaluator(dataset_name, output_dir=folder, kpt_oks_sigmas=sigmas))
+        if kind in ("sem_seg", "coco_panoptic_seg"):
+            evaluators.append(SemSegEvaluator(dataset_name, output_dir=folder))
+        if kind == "coco_panoptic_seg":
+            evaluators.append(COCOPanopticEvaluator(dataset_name, folder))
+        if not evaluators:
             return super().build_evaluator(cfg, dataset_name)
-        return COCOEvaluator(
-            dataset_name,
-            output_dir=f"{cfg.OUTPUT_DIR}/inference",
-            kpt_oks_sigmas=cfg.TEST.KEYPOINT_OKS_SIGMAS,
-        )
+        return DatasetEvaluators(evaluators) if len(evaluators) > 1 else evaluators[0]
 
 
 def train_yacs_detector(cfg: CfgNode, *, resume: bool = False) -> Results:
