@@ -7,5 +7,5 @@ if(NOT TARGET d2_ops::kernels)
       INTERFACE_INCLUDE_DIRECTORIES "${CMAKE_CURRENT_LIST_DIR}/../include"
       INTERFACE_COMPILE_FEATURES cxx_std_17
       # No fused multiply-add behind our back: the same bits as from Python.
-      INTERFACE_COMPILE_OPTIONS "$<$<COMPILE_LANG_AND_ID:CXX,GNU,Clang,AppleClang>:-ffp-contract=off>")
+      INTERFACE_COMPILE_OPTIONS "$<$<COMPILE_LANG_AND_ID:CXX,GNU,Clang,AppleClang>:-ffp-contract=off;-fno-trapping-math>")
 endif()
