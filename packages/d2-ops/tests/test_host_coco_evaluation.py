@@ -404,7 +404,11 @@ def test_indices_must_be_integers() -> None:
     [
         ({"iou_thresholds": [np.nan]}, r"iou_thresholds\[0\] is nan"),
         ({"recall_thresholds": [[0.5]]}, r"recall_thresholds must have shape"),
-        ({"area_ranges": [[0, np.nan]]}, r"area_ranges must not be NaN"),
+        (
+            {"area_ranges": [[0, np.nan]]},
+            r"area_ranges must be pairs of numbers, got \[\[0\.0, nan",
+        ),
+        ({"area_ranges": [0, 1]}, r"area_ranges must be pairs of numbers, got \[0\.0, 1"),
         ({"max_detections": [10, 1]}, r"max_detections must ascend from at least 1, got \[10, 1\]"),
         ({"max_detections": []}, r"max_detections must ascend"),
         ({"num_categories": -1}, r"num_categories must not be negative, got -1"),

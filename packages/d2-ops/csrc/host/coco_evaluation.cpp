@@ -64,7 +64,8 @@ struct Evaluation {
   Array<double, nb::ndim<5>> scores;
 };
 
-void make_evaluation(Evaluation* self, Array<double, nb::ndim<1>> areas, Doubles truth_areas, Flags crowd, Flags ignored, Flags nameless,
+void make_evaluation(Evaluation* self, Array<double, nb::ndim<1>> areas, Doubles truth_areas,
+                     Flags crowd, Flags ignored, Flags nameless,
                      Doubles thresholds, Doubles recall_thresholds, Array<const double, nb::shape<-1, 2>> area_ranges,
                      Ints limits, Array<double, nb::ndim<5>> precision, Array<double, nb::ndim<4>> recall,
                      Array<double, nb::ndim<5>> scores) {
@@ -136,8 +137,8 @@ void bind_coco_evaluation(nb::module_& m) {
       .def_prop_ro("pairs", [](const ScoredGroups& scored) { return scored.groups.pairs; })
       .def("fill_pairs", &fill_pairs, nb::arg("detections"), nb::arg("ground_truths"))
       .def("evaluate_boxes", &evaluate_boxes, nb::arg("evaluation"), nb::arg("boxes"), nb::arg("truth_boxes"))
-      .def("evaluate_masks", &evaluate_masks, nb::arg("evaluation"), nb::arg("areas_given"), nb::arg("text"), nb::arg("ends"),
-           nb::arg("sizes"), nb::arg("truth_text"), nb::arg("truth_ends"), nb::arg("truth_sizes"))
+      .def("evaluate_masks", &evaluate_masks, nb::arg("evaluation"), nb::arg("areas_given"), nb::arg("text"),
+           nb::arg("ends"), nb::arg("sizes"), nb::arg("truth_text"), nb::arg("truth_ends"), nb::arg("truth_sizes"))
       .def("evaluate_overlaps", &evaluate_overlaps, nb::arg("evaluation"), nb::arg("overlaps"));
   nb::class_<Evaluation>(m, "CocoEvaluation")
       .def("__init__", &make_evaluation, nb::arg("areas"), nb::arg("truth_areas"), nb::arg("crowd"),

@@ -85,7 +85,8 @@ inline void sort_by_score(const double* scores, int64_t* first, int64_t* last) {
   if (last - first < 2) return;
   std::vector<Ranked> ranked;
   ranked.reserve(last - first);
-  for (int64_t* item = first; item != last; ++item) ranked.push_back({descending_key(scores[*item]), item - first, *item});
+  for (int64_t* item = first; item != last; ++item)
+    ranked.push_back({descending_key(scores[*item]), item - first, *item});
   std::sort(ranked.begin(), ranked.end());
   std::transform(ranked.begin(), ranked.end(), first, [](const Ranked& r) { return r.item; });
 }

@@ -29,9 +29,9 @@ struct AreaRange {
 struct CocoObjects {
   const double* detection_areas;
   const double* ground_truth_areas;
-  const uint8_t* crowd;    // per ground truth, as the others
-  const uint8_t* ignored;  // in every area range
-  const uint8_t* nameless; // takes part in the matching, but who matches it counts as unmatched
+  const uint8_t* crowd;     // per ground truth, as the others
+  const uint8_t* ignored;   // in every area range
+  const uint8_t* nameless;  // takes part in the matching, but who matches it counts as unmatched
 };
 
 namespace coco_detail {

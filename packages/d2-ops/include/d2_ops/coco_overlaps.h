@@ -78,7 +78,9 @@ struct PackedMasks {
 
   int64_t area(int64_t item, const char* name) const {
     int64_t result = 0;
-    naming(item, name, [&] { result = area_of_text(text_of(item), checked_pixels(sizes[2 * item], sizes[2 * item + 1])); });
+    naming(item, name, [&] {
+      result = area_of_text(text_of(item), checked_pixels(sizes[2 * item], sizes[2 * item + 1]));
+    });
     return result;
   }
 
@@ -136,7 +138,8 @@ class MaskOverlaps {
   // Grows with `common`, also when rounded.
   double ratio(int64_t common, int64_t i, bool crowd) const {
     if (common == 0) return 0;
-    return static_cast<double>(common) / static_cast<double>(crowd ? found_.area : found_.area + wanted_[i].area - common);
+    const int64_t whole = crowd ? found_.area : found_.area + wanted_[i].area - common;
+    return static_cast<double>(common) / static_cast<double>(whole);
   }
 
   void check_size(int64_t item, int64_t i) const {

@@ -136,9 +136,9 @@ def _settings(
         if task == "keypoints":
             del bounds["small"]
         area_ranges = [*bounds.values(), (96**2, 1e10)]
-    ranges = np.ascontiguousarray(area_ranges, np.float64).reshape(-1, 2)
-    if np.isnan(ranges).any():
-        raise ValueError(f"area_ranges must not be NaN, got {ranges.tolist()}")
+    ranges = np.ascontiguousarray(area_ranges, np.float64)
+    if ranges.ndim != 2 or ranges.shape[1] != 2 or np.isnan(ranges).any():
+        raise ValueError(f"area_ranges must be pairs of numbers, got {ranges.tolist()}")
     if max_detections is None:
         max_detections = (20,) if task == "keypoints" else (1, 10, 100)
     limits = integers("max_detections", max_detections, None)
