@@ -147,6 +147,13 @@ def test_wrong_arguments_are_refused(change: dict[str, Any], message: str) -> No
         ROIPooler(**{**options, **change})
 
 
+def test_a_pooler_shows_its_settings() -> None:
+    assert repr(ROIPooler(7, [1 / 4, 1 / 8], 0, "ROIPool")) == (
+        "ROIPooler(output_size=(7, 7), scales=(0.25, 0.125), sampling_ratio=0, "
+        "pooler_type='ROIPool', canonical_box_size=224, canonical_level=4)"
+    )
+
+
 def test_levels_and_images_have_to_agree() -> None:
     pooler = ROIPooler(7, SCALES, 0, "ROIAlignV2")
     with pytest.raises(ValueError, match="4 levels, got 3"):

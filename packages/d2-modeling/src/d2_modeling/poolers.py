@@ -27,7 +27,7 @@ class ROIPooler(nn.Module):
         output_size: height and width of the pooled region.
         scales: feature map pixels per image pixel for each level: powers of two, each half
             of the one before.
-        sampling_ratio: see `ROIAlign`.
+        sampling_ratio: see `ROIAlign`; ``"ROIPool"`` takes no samples.
         pooler_type: ``"ROIAlignV2"`` (aligned), ``"ROIAlign"`` (legacy), ``"ROIPool"`` (the
             largest value of each bin) or ``"ROIAlignRotated"`` (for rotated boxes).
         canonical_box_size: size in image pixels (square root of the area) of a box that
@@ -105,6 +105,13 @@ class ROIPooler(nn.Module):
             return multilevel_roi_align_rotated(x, rois, *settings, levels=levels)
         aligned = self.pooler_type == "ROIAlignV2"
         return multilevel_roi_align(x, rois, *settings, aligned, levels=levels)
+
+    def extra_repr(self) -> str:
+        return (
+            f"output_size={self.output_size}, scales={self.scales}, "
+            f"sampling_ratio={self.sampling_ratio}, pooler_type={self.pooler_type!r}, "
+            f"canonical_box_size={self.canonical_box_size}, canonical_level={self.canonical_level}"
+        )
 
     def _pool_by_level(self, x: Sequence[Tensor], rois: Tensor, levels: Tensor) -> Tensor:
         """Take the largest values of the regions of each level, and restore the order."""
