@@ -151,3 +151,11 @@ def test_a_dataset_that_is_generated_when_read_is_found(tmp_path, coco_content, 
     DatasetCatalog.register("truth_late", generate)
     register("truth_late", json_file=str(path))
     assert len(CocoGroundTruth.load("truth_late").coco.anns) == 3
+
+
+def test_an_annotation_whose_id_is_0_is_warned_about(tmp_path, coco_content, caplog):
+    coco_content["annotations"][1]["id"] = 0
+    path = tmp_path / "zero.json"
+    path.write_text(json.dumps(coco_content))
+    CocoGroundTruth.load(path)
+    assert "zero.json has an annotation with the id 0" in caplog.text

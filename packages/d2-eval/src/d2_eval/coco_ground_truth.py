@@ -82,6 +82,12 @@ class CocoGroundTruth:
             if "area" not in annotation:
                 _, _, width, height = annotation["bbox"]
                 annotation["area"] = width * height
+            if annotation["id"] == 0:
+                _logger.warning(
+                    "%s has an annotation with the id 0. COCO's metrics take a detection of it "
+                    "for a wrong one; number annotations from 1.",
+                    where,
+                )
         coco = COCO()
         coco.dataset = content
         with contextlib.redirect_stdout(io.StringIO()):
