@@ -32,6 +32,7 @@ def measure_pairs(
     rounds: int = 15,
     seconds: float = 2.0,
     synchronize: Callable[[], object] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Paired:
     """Call both in turn, the first of a round being the second of the next.
 
@@ -41,19 +42,22 @@ def measure_pairs(
         rounds: at most so many; at least three are made.
         seconds: no further round begins after this time.
         synchronize: waits for work that a call started, for instance ``torch.cuda.synchronize``.
+        clock: reads the time in seconds. ``time.process_time`` suits calls on one thread each: what
+            else the machine does then hardly matters.
 
     Returns:
         Medians over the rounds. A call shorter than a millisecond is repeated within a round.
     """
     calls = [call for call in (ours, peer) if call is not None]
-    repeats = [max(1, round(1e-3 / max(_time(call, 1, synchronize), 1e-9))) for call in calls]
+    once = [_time(call, 1, synchronize, clock) for call in calls]
+    repeats = [max(1, round(1e-3 / max(seconds_once, 1e-9))) for seconds_once in once]
     times: list[list[float]] = [[] for _ in calls]
     begin = time.perf_counter()
     for done in range(rounds):
         if done >= 3 and time.perf_counter() - begin > seconds:
             break
         for i in range(len(calls)) if done % 2 == 0 else reversed(range(len(calls))):
-            times[i].append(_time(calls[i], repeats[i], synchronize))
+            times[i].append(_time(calls[i], repeats[i], synchronize, clock))
     medians = [statistics.median(samples) for samples in times]
     if peer is None:
         return Paired(medians[0], None, None)
@@ -61,17 +65,20 @@ def measure_pairs(
 
 
 def _time(
-    call: Callable[[], object], repeats: int, synchronize: Callable[[], object] | None
+    call: Callable[[], object],
+    repeats: int,
+    synchronize: Callable[[], object] | None,
+    clock: Callable[[], float],
 ) -> float:
     call()  # warm: caches, allocator, lazy initialisation
     if synchronize is not None:
         synchronize()
-    begin = time.perf_counter()
+    begin = clock()
     for _ in range(repeats):
         call()
     if synchronize is not None:
         synchronize()
-    return (time.perf_counter() - begin) / repeats
+    return (clock() - begin) / repeats
 
 
 def environment(packages: Iterable[str] = ("numpy", "torch", "torchvision")) -> dict[str, object]:

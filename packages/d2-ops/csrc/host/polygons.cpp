@@ -104,7 +104,7 @@ void crop_polygons(Points points, Ends ends, Ends instance_ends, Array<const T, 
     nb::gil_scoped_release unlocked;
     const Polygons polygons(points, ends, instance_ends);
     const int64_t size = masks.shape(1);
-    ThreadedFor{threads}(0, boxes.shape(0), 32, [&](int64_t from, int64_t to) {
+    ThreadedFor{threads}(0, boxes.shape(0), 64, [&](int64_t from, int64_t to) {
       for (int64_t n = from; n < to; ++n)
         failure.watch(n, [&] {
           draw_cropped(polygons, n, crop_frame(boxes.data() + 4 * n, size), size, masks.data() + n * size * size);

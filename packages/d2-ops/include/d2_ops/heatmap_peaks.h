@@ -194,7 +194,7 @@ inline float softmax_of(float value, const float* map, int64_t count) {
 template <class ParallelFor>
 void heatmaps_to_keypoints(const float* maps, const float* rois, int64_t count, int64_t keypoints, int64_t height,
                            int64_t width, float* out, const ParallelFor& parallel_for) {
-  parallel_for(0, count * keypoints, 4, [&](int64_t from, int64_t to) {
+  parallel_for(0, count * keypoints, 8, [&](int64_t from, int64_t to) {
     HeatmapEnlarger enlarger(height, width);
     for (int64_t i = from; i < to; ++i) {
       const float *roi = rois + i / keypoints * 4, *map = maps + i * height * width;

@@ -39,11 +39,17 @@ inline uint64_t load_word(const uint8_t* bytes) {
 // Calls visit(i) for every i in [0, count) at which two rows of bytes differ.
 template <class Visit>
 void for_each_difference(const uint8_t* a, const uint8_t* b, int64_t count, const Visit& visit) {
+  constexpr int64_t kBlock = 64;
   int64_t i = 0;
-  for (; i + 8 <= count; i += 8) {
-    if (load_word(a + i) == load_word(b + i)) continue;
-    for (int64_t k = i; k < i + 8; ++k)
-      if (a[k] != b[k]) visit(k);
+  for (; i + kBlock <= count; i += kBlock) {
+    uint64_t any = 0;
+    for (int64_t k = i; k < i + kBlock; k += 8) any |= load_word(a + k) ^ load_word(b + k);
+    if (any == 0) continue;
+    for (int64_t word = i; word < i + kBlock; word += 8) {
+      if (load_word(a + word) == load_word(b + word)) continue;
+      for (int64_t k = word; k < word + 8; ++k)
+        if (a[k] != b[k]) visit(k);
+    }
   }
   for (; i < count; ++i)
     if (a[i] != b[i]) visit(i);
