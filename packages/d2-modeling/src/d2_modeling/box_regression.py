@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from d2_ops import decode_boxes
+from d2_ops import decode_boxes, decode_rotated_boxes
 from d2_structures import Boxes
 
 from .layers import cat
@@ -143,16 +143,7 @@ class Box2BoxTransformRotated:
             (N, K * 5) float32 boxes (float64 if ``deltas`` is), unclipped, of angles in
             [-180, 180).
         """
-        deltas = deltas if deltas.dtype == torch.float64 else deltas.float()
-        centre, size, angle = boxes.to(deltas.dtype)[:, None].split([2, 2, 1], dim=2)
-        scaled = deltas.unflatten(1, (-1, 5)) / deltas.new_tensor(self.weights)
-        shift, log_scale, turn = scaled.split([2, 2, 1], dim=2)
-        decoded = [
-            centre + shift * size,
-            torch.exp(log_scale.clamp(max=self.scale_clamp)) * size,
-            _shortest_turn(angle + turn.rad2deg()),
-        ]
-        return torch.cat(decoded, dim=2).reshape(deltas.shape)
+        return decode_rotated_boxes(deltas, boxes, self.weights, self.scale_clamp)
 
 
 class Box2BoxTransformLinear:
