@@ -240,5 +240,5 @@ def _mmdet(name: str) -> Any:
     except ImportError as error:
         raise ImportError(
             f"mmdetection's configs and masks need {name}, which cannot be imported: {error}. "
-            "Install d2-modeling[mmdet]"
+            "Install mmdetection 2: pip install 'mmdet<3' 'mmcv<2'"
         ) from error
