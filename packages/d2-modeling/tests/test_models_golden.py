@@ -135,7 +135,11 @@ def assert_same_segments(got: Any, wanted: Any) -> None:
     assert (got[0] != wanted[0]).float().mean() < 1e-3
     assert len(got[1]) == len(wanted[1])
     for segment, reference in zip(got[1], wanted[1], strict=True):
-        assert segment == pytest.approx(reference, rel=1e-3)  # an area may differ by a pixel
+        # Rounding decides single pixels on borders.
+        area, reference_area = segment.pop("area", 0), reference.get("area", 0)
+        assert area == pytest.approx(reference_area, rel=1e-3, abs=5)
+        rest = {key: value for key, value in reference.items() if key != "area"}
+        assert segment == pytest.approx(rest, rel=1e-3)
 
 
 def norms_apart(self: Conv2d, input: torch.Tensor) -> torch.Tensor:
