@@ -215,6 +215,8 @@ def test_bad_bounds_are_named(columns: int) -> None:
     boxes = torch.zeros(2, columns)
     with pytest.raises(ValueError, match="image_size must not be negative, got -1 x 4"):
         CLIP[columns](boxes, boxes, (-1, 4))
+    with pytest.raises(ValueError, match=r"image_size must be height and width, got \(4, 4, 3\)"):
+        CLIP[columns](boxes, boxes, (4, 4, 3))
     with pytest.raises(ValueError, match="min_size is NaN"):
         CLIP[columns](boxes, boxes, (4, 4), min_size=math.nan)
 

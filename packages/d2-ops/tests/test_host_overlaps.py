@@ -122,9 +122,9 @@ def test_bad_arguments_are_named() -> None:
         host.rle_merge([small, large])
     with pytest.raises(TypeError, match="detections must be a sequence of RLE dicts, got dict"):
         host.rle_iou(small, [small])
-    with pytest.raises(ValueError, match=r"iscrowd needs 1 flags, .* got \(2,\)"):
+    with pytest.raises(ValueError, match=r"iscrowd must have shape \(1,\), got \(2,\)"):
         host.rle_iou([small], [small], [0, 1])
-    with pytest.raises(ValueError, match=r"iscrowd needs 2 flags"):
+    with pytest.raises(ValueError, match=r"iscrowd must have shape \(2,\)"):
         host.box_iou(np.ones((1, 4)), np.ones((2, 4)), True)
     with pytest.raises(ValueError, match=r"detections must have shape \(N, 4\), got \(2, 5\)"):
         host.box_iou(np.ones((2, 5)), np.ones((2, 4)))

@@ -142,5 +142,7 @@ def test_a_box_cannot_carry_a_polygon_out_of_range(box: list[float]) -> None:
 def test_other_bad_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="image size must not be negative, got -1 x 5"):
         host.polygons_to_rle([TRIANGLE], -1, 5)
+    with pytest.raises(ValueError, match=r"boxes must have shape \(N, 4\), got \(8,\)"):
+        host.crop_and_resize_polygons([[TRIANGLE]] * 2, np.zeros(8), 28)
     with pytest.raises(ValueError, match="1 instances in polygons but 2 boxes"):
         host.crop_and_resize_polygons([[TRIANGLE]], np.ones((2, 4)), 28)

@@ -181,6 +181,7 @@ BAD_ARGUMENTS: list[tuple[type[Exception], str, dict[str, Any]]] = [
     (TypeError, "boxes must be a floating tensor, got .*list", {"boxes": [[0, 0, 1, 1]]}),
     (TypeError, "scores must be a floating tensor", {"scores": torch.zeros(3).long()}),
     (TypeError, "idxs must be an integer tensor", {"idxs": torch.zeros(3)}),
+    (TypeError, "idxs must be an integer tensor, got None", {"idxs": None}),
     (ValueError, r"boxes must have shape \(N, 4\), got \(3, 5\)", {"boxes": torch.zeros(3, 5)}),
     (ValueError, r"scores must have shape \(3,\)", {"scores": torch.zeros(2)}),
     (ValueError, r"idxs must have shape \(3,\)", {"idxs": torch.zeros(3, 1).long()}),

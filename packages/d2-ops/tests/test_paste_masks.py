@@ -162,6 +162,8 @@ BAD_ARGUMENTS: list[tuple[type[Exception], str, dict[str, Any]]] = [
     (ValueError, "2 masks but 3 boxes", {"boxes": torch.zeros(3, 4)}),
     (ValueError, "boxes is on meta", {"boxes": torch.zeros(2, 4, device="meta")}),
     (ValueError, "image_shape must not be negative, got -1 x 5", {"image_shape": (-1, 5)}),
+    (TypeError, "image_shape must be height and width, got 5", {"image_shape": 5}),
+    (ValueError, r"image_shape must be height and width, got \(5,\)", {"image_shape": (5,)}),
     (ValueError, "threshold is NaN", {"threshold": math.nan}),
 ]
 

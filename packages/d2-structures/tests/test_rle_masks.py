@@ -168,7 +168,7 @@ def test_other_bad_input_is_refused():
         masks.iou(small)
     with pytest.raises(TypeError, match="got BitMasks"):
         masks.iou(masks.to_bitmasks())
-    with pytest.raises(ValueError, match="iscrowd needs 1 flags"):
+    with pytest.raises(ValueError, match=r"iscrowd must have shape \(1,\)"):
         masks.iou(masks, [0, 1])
     with pytest.raises(ValueError, match=r"one image size, got \[\(2, 2\), \(3, 4\)\]"):
         RLEMasks.cat([masks, small])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 import torch
 from torch import Tensor
@@ -55,16 +55,32 @@ def check_regions(
         raise ValueError(f"output_size must be positive, got {height} x {width}")
 
 
-def bins(output_size: int | tuple[int, int]) -> tuple[int, int]:
-    """Height and width of pooled regions, given as one number or both."""
-    return (output_size, output_size) if isinstance(output_size, int) else output_size
+def height_and_width(
+    name: str, value: Sequence[int], wanted: str = "height and width"
+) -> tuple[int, int]:
+    """Both of a pair, or a TypeError or ValueError that says what was wanted."""
+    if not isinstance(value, Sized):
+        raise TypeError(f"{name} must be {wanted}, got {describe(value)}")
+    if len(value) != 2:
+        raise ValueError(f"{name} must be {wanted}, got {describe(value)}")
+    return value[0], value[1]
+
+
+def pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
+    """Height and width, given as one number or both."""
+    if isinstance(value, int):
+        return value, value
+    return height_and_width(name, value, "a number or a pair")
 
 
 def with_image_index(boxes: Tensor | Sequence[Tensor], features: Tensor) -> Tensor:
     """(K, 5) rows of image index and corners, of such rows or of one (L, 4) tensor per image."""
     if isinstance(boxes, Tensor):
         return boxes
+    if not isinstance(boxes, Sequence):
+        raise TypeError(f"boxes must be a floating tensor or several, got {describe(boxes)}")
     for i, per_image in enumerate(boxes):
+        check_floating(f"boxes[{i}]", per_image)
         check_columns(f"boxes[{i}]", per_image, 4)
     if not boxes:
         return features.new_zeros((0, 5))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ._arguments import check_columns, check_device, check_floating, describe
+from ._arguments import check_columns, check_device, check_floating, describe, height_and_width
 from ._library import operators, qualified
 
 _ops = operators()
@@ -184,7 +184,7 @@ def _check(
 def _checked_bounds(
     image_size: tuple[int, int], min_size: float, clip_angle_threshold: float
 ) -> tuple[int, int]:
-    height, width = image_size
+    height, width = height_and_width("image_size", image_size)
     if height < 0 or width < 0:
         raise ValueError(f"image_size must not be negative, got {height} x {width}")
     for name, value in (("min_size", min_size), ("clip_angle_threshold", clip_angle_threshold)):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ._arguments import check_device, check_floating, describe
+from ._arguments import check_device, check_floating, describe, pair
 from ._determinism import warn_or_raise_if_deterministic
 from ._library import operators, qualified
 
@@ -62,7 +62,7 @@ def deform_conv2d(
     ConvNets v2", 2019.
     """
     settings = _Settings(
-        _pair("stride", stride), _pair("padding", padding), _pair("dilation", dilation)
+        pair("stride", stride), pair("padding", padding), pair("dilation", dilation)
     )
     _check(input, offset, mask, weight, bias, settings)
     out: Tensor = _ops.deform_conv2d(input, offset, mask, weight, *settings.flat())
@@ -96,10 +96,10 @@ class _DeformConv(nn.Module):
                     raise ValueError(f"{name}={divisor} does not divide {of}={channels}")
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.kernel_size = _pair("kernel_size", kernel_size)
-        self.stride = _pair("stride", stride)
-        self.padding = _pair("padding", padding)
-        self.dilation = _pair("dilation", dilation)
+        self.kernel_size = pair("kernel_size", kernel_size)
+        self.stride = pair("stride", stride)
+        self.padding = pair("padding", padding)
+        self.dilation = pair("dilation", dilation)
         self.groups = groups
         self.deformable_groups = deformable_groups
         self.norm = norm
@@ -248,14 +248,6 @@ class _Settings(NamedTuple):
             for i in range(2)
         )
         return height, width
-
-
-def _pair(name: str, value: Pair) -> tuple[int, int]:
-    if isinstance(value, int):
-        return value, value
-    if len(value) != 2:
-        raise ValueError(f"{name} must be a number or a pair, got {value!r}")
-    return value[0], value[1]
 
 
 def _check(

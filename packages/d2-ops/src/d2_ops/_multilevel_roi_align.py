@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from ._arguments import (
-    bins,
     check_device,
     check_floating,
     check_integers,
     check_regions,
     check_rows,
     describe,
+    pair,
     with_image_index,
 )
 from ._linear_pooling import pool, register_linear_pooling
@@ -68,7 +68,7 @@ def multilevel_roi_align(
     maps = list(features)
     _check_maps(maps, spatial_scales)
     rois = with_image_index(boxes, maps[0])
-    size = bins(output_size)
+    size = pair("output_size", output_size)
     check_regions("features[0]", maps[0], rois, 5, *size)
     if levels is None:
         areas = _exact(rois[:, 3] - rois[:, 1]) * _exact(rois[:, 4] - rois[:, 2])
@@ -96,7 +96,7 @@ def multilevel_roi_align_rotated(
     """
     maps = list(features)
     _check_maps(maps, spatial_scales)
-    size = bins(output_size)
+    size = pair("output_size", output_size)
     check_regions("features[0]", maps[0], boxes, 6, *size)
     if levels is None:
         areas = _exact(boxes[:, 3]) * _exact(boxes[:, 4])

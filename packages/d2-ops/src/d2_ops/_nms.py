@@ -109,20 +109,20 @@ def _suppress(
     boxes: Tensor,
     scores: Tensor,
     iou_threshold: float,
-    idxs: Tensor | None = None,
+    *idxs: Tensor,
 ) -> Tensor:
+    """Check the arguments and call the operator; ``idxs`` are none, or the classes."""
     check_floating("boxes", boxes)
     check_floating("scores", scores)
     check_columns("boxes", boxes, columns)
     check_rows("scores", scores, boxes)
     if iou_threshold != iou_threshold:  # NaN; math.isnan cannot be traced
         raise ValueError("iou_threshold is NaN")
-    classes = []
-    if idxs is not None:
-        check_integers("idxs", idxs)
-        check_rows("idxs", idxs, boxes)
-        classes = [idxs.long()]
-    kept: Tensor = getattr(_ops, operator)(boxes, scores, *classes, iou_threshold)
+    for classes in idxs:
+        check_integers("idxs", classes)
+        check_rows("idxs", classes, boxes)
+    classes_of_all = [classes.long() for classes in idxs]
+    kept: Tensor = getattr(_ops, operator)(boxes, scores, *classes_of_all, iou_threshold)
     return kept
 
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ._arguments import check_columns, check_device, check_floating, describe
+from ._arguments import check_columns, check_device, check_floating, describe, height_and_width
 from ._library import operators, qualified
 
 _ops = operators()
@@ -49,7 +49,7 @@ def paste_masks_in_image(
     Source: He et al., "Mask R-CNN", 2017, section 3.1.
     """
     corners: Any = getattr(boxes, "tensor", boxes)
-    height, width = image_shape
+    height, width = height_and_width("image_shape", image_shape)
     _check(masks, corners, height, width, threshold)
     pasted: Tensor = _ops.paste_masks_in_image(masks, corners, height, width, threshold)
     return pasted

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ._arguments import bins, check_regions, with_image_index
+from ._arguments import check_regions, pair, with_image_index
 from ._linear_pooling import pool, register_linear_pooling
 
 
@@ -46,7 +46,7 @@ def roi_align(
     Source: He et al., "Mask R-CNN", 2017, section 3.
     """
     rois = with_image_index(boxes, input)
-    height, width = bins(output_size)
+    height, width = pair("output_size", output_size)
     check_regions("input", input, rois, 5, height, width)
     return pool("roi_align", input, rois, spatial_scale, height, width, sampling_ratio, aligned)
 

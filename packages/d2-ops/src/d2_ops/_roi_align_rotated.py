@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ._arguments import bins, check_regions
+from ._arguments import check_regions, pair
 from ._linear_pooling import pool, register_linear_pooling
 
 
@@ -41,7 +41,7 @@ def roi_align_rotated(
 
     Source: Ma et al., "Arbitrary-oriented scene text detection via rotation proposals", 2018.
     """
-    height, width = bins(output_size)
+    height, width = pair("output_size", output_size)
     check_regions("input", input, boxes, 6, height, width)
     return pool("roi_align_rotated", input, boxes, spatial_scale, height, width, sampling_ratio)
 

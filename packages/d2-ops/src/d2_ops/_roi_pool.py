@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ._arguments import bins, check_regions, with_image_index
+from ._arguments import check_regions, pair, with_image_index
 from ._determinism import warn_or_raise_if_deterministic
 from ._library import operators, qualified
 
@@ -49,7 +49,7 @@ def roi_pool(
     Source: Girshick, "Fast R-CNN", 2015, section 2.1.
     """
     rois = with_image_index(boxes, input)
-    height, width = bins(output_size)
+    height, width = pair("output_size", output_size)
     check_regions("input", input, rois, 5, height, width)
     pooled: Tensor = _ops.roi_pool(input, rois, spatial_scale, height, width)[0]
     return pooled

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _host
+from ._array_arguments import flags
 from ._rle import RLE, list_of_rles
 
 
@@ -82,7 +83,7 @@ def box_iou(
     boxes = _boxes(detections, "detections")
     truths = _boxes(ground_truths, "ground_truths")
     overlaps = np.empty((len(boxes), len(truths)))
-    crowd = _flags(iscrowd, len(truths))
+    crowd = flags("iscrowd", iscrowd, len(truths))
     _host.box_ious(boxes, np.ascontiguousarray(truths.T), crowd, overlaps, num_threads)
     return overlaps
 
@@ -98,18 +99,9 @@ def overlaps_of_rles(
     rows = list_of_rles(detections, "detections")
     columns = list_of_rles(ground_truths, "ground_truths")
     overlaps = np.empty((len(rows), len(columns)))
-    crowd = _flags(iscrowd, len(columns))
+    crowd = flags("iscrowd", iscrowd, len(columns))
     _host.rle_ious(rows, columns, crowd, boundary_ratio, overlaps, num_threads)
     return overlaps
-
-
-def _flags(iscrowd: ArrayLike | None, count: int) -> NDArray[np.uint8]:
-    if iscrowd is None:
-        return np.zeros(count, np.uint8)
-    flags = np.asarray(iscrowd)
-    if flags.shape != (count,):
-        raise ValueError(f"iscrowd needs {count} flags, one per ground truth, got {flags.shape}")
-    return np.ascontiguousarray(flags != 0).view(np.uint8)
 
 
 def _boxes(boxes: ArrayLike, name: str) -> NDArray[np.float64]:

@@ -84,7 +84,11 @@ def crop_and_resize_polygons(
     boxes_array = np.asarray(boxes)
     if boxes_array.dtype != np.float32:
         boxes_array = boxes_array.astype(np.float64)
-    boxes_array = np.ascontiguousarray(boxes_array).reshape(-1, 4)
+    boxes_array = np.ascontiguousarray(boxes_array)
+    if boxes_array.shape == (0,):
+        boxes_array = boxes_array.reshape(0, 4)
+    if boxes_array.ndim != 2 or boxes_array.shape[1] != 4:
+        raise ValueError(f"boxes must have shape (N, 4), got {boxes_array.shape}")
     if len(boxes_array) != len(polygons):
         raise ValueError(f"{len(polygons)} instances in polygons but {len(boxes_array)} boxes")
     flat = _flatten(polygons)
