@@ -185,6 +185,7 @@ def test_nothing_to_draw_changes_nothing() -> None:
         (ValueError, "whole numbers", lambda: paint(noise(), corner=(0.5, 2))),
         (ValueError, r"opacity in 0..256", lambda: paint(noise(), ink=(0, 0, 0, 300))),
         (ValueError, r"0..255", lambda: paint(noise(), ink=(-1, 0, 0, 3))),
+        (ValueError, r"0..255", lambda: paint(noise(), ink=(np.nan, 0, 0, 3))),
         (ValueError, "1 inks", lambda: paint(noise(), ink=(1, 0, 0))),
         (ValueError, "positive numbers", lambda: stroke(width=0.0)),
         (ValueError, "NaN or infinity", lambda: stroke((0, 0, np.nan, 4))),
@@ -202,7 +203,7 @@ def paint(
     picture: Any,
     coverage: Any = None,
     corner: tuple[float, ...] = (0, 0),
-    ink: tuple[int, ...] = WHITE,
+    ink: tuple[float, ...] = WHITE,
 ) -> None:
     full = np.full((2, 2), 255, np.uint8)
     overlay.blend_maps(picture, [full if coverage is None else coverage], [corner], [ink])

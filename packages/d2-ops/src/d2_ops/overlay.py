@@ -191,7 +191,8 @@ def _inks(inks: ArrayLike, count: int, name: str) -> NDArray[np.uint16]:
     if array.shape != (count, 4) and array.size + count:
         raise ValueError(f"{name} must be {count} inks of shape ({count}, 4), got {array.shape}")
     array = array.reshape(count, 4)
-    if count and (array.min() < 0 or array[:, :3].max() > 255 or array[:, 3].max() > OPAQUE):
+    highest = np.array([255, 255, 255, OPAQUE])
+    if not ((array >= 0) & (array <= highest)).all():  # a comparison with NaN is false
         raise ValueError(
             f"{name} must be red, green, blue in 0..255 and an opacity in 0..{OPAQUE}, got values "
             f"from {array.min()} to {array.max()}"
