@@ -178,6 +178,15 @@ def test_inputs_of_any_stride(columns: int) -> None:
     assert DECODE[columns](*turned).equal(DECODE[columns](deltas, boxes))
 
 
+@pytest.mark.parametrize("columns", [4, 5])
+def test_autocast_changes_nothing(columns: int) -> None:
+    deltas, boxes = (tensor.float() for tensor in deltas_and_boxes(6, 2, columns))
+    decoded, clipped = DECODE[columns](deltas, boxes), CLIP[columns](deltas, boxes, (90, 120))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert DECODE[columns](deltas, boxes).equal(decoded)
+        assert CLIP[columns](deltas, boxes, (90, 120))[0].equal(clipped[0])
+
+
 def test_torchvision_agrees() -> None:
     detection = pytest.importorskip("torchvision.models.detection._utils")
     deltas, boxes = deltas_and_boxes(20, 3, 4)

@@ -215,6 +215,13 @@ def test_the_bare_operator_checks_its_arguments_too() -> None:
         bare.batched_nms(torch.zeros(3, 4), torch.zeros(3), torch.zeros(3), 0.5)
 
 
+def test_autocast_changes_nothing() -> None:
+    boxes, scores = random_boxes(50)
+    kept = d2_ops.nms(boxes, scores, 0.5)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert d2_ops.nms(boxes, scores, 0.5).equal(kept)
+
+
 def test_opcheck() -> None:
     boxes, scores = random_boxes(20)
     idxs = torch.arange(20) % 3
@@ -223,13 +230,17 @@ def test_opcheck() -> None:
     torch.library.opcheck(torch.ops.d2_ops.batched_nms.default, (boxes, scores, idxs, 0.5))
 
 
-def test_export_with_a_dynamic_number_of_boxes() -> None:
+def test_compiles_in_one_graph_and_exports_with_dynamic_shapes() -> None:
     class Keep(torch.nn.Module):
         def forward(self, boxes: Tensor, scores: Tensor, idxs: Tensor) -> Tensor:
             return boxes[d2_ops.batched_nms(boxes, scores, idxs, 0.5)]
 
     def arguments(n: int) -> tuple[Tensor, Tensor, Tensor]:
         return (*random_boxes(n), torch.arange(n) % 2)
+
+    compiled = torch.compile(Keep(), fullgraph=True, dynamic=True, backend="aot_eager")
+    for size in (10, 37):
+        assert compiled(*arguments(size)).equal(Keep()(*arguments(size)))
 
     n = torch.export.Dim("n", min=2, max=10_000)
     program = torch.export.export(Keep(), arguments(10), dynamic_shapes=({0: n}, {0: n}, {0: n}))

@@ -164,7 +164,7 @@ def test_opcheck() -> None:
     torch.library.opcheck(torch.ops.d2_ops.batched_nms_rotated.default, (boxes, scores, idxs, 0.5))
 
 
-def test_export_with_a_dynamic_number_of_boxes() -> None:
+def test_compiles_in_one_graph_and_exports_with_dynamic_shapes() -> None:
     class Keep(torch.nn.Module):
         def forward(self, boxes: Tensor, scores: Tensor, idxs: Tensor) -> Tensor:
             kept = boxes[d2_ops.batched_nms_rotated(boxes, scores, idxs, 0.5)]
@@ -172,6 +172,10 @@ def test_export_with_a_dynamic_number_of_boxes() -> None:
 
     def arguments(n: int) -> tuple[Tensor, Tensor, Tensor]:
         return (*random_boxes(n), torch.arange(n) % 2)
+
+    compiled = torch.compile(Keep(), fullgraph=True, dynamic=True, backend="aot_eager")
+    for size in (10, 37):
+        assert compiled(*arguments(size)).equal(Keep()(*arguments(size)))
 
     n = torch.export.Dim("n", min=2, max=10_000)
     program = torch.export.export(Keep(), arguments(10), dynamic_shapes=({0: n}, {0: n}, {0: n}))

@@ -185,6 +185,36 @@ def test_opcheck() -> None:
     torch.library.opcheck(bare, (masks, boxes, 20, 30, -1.0))
 
 
+def test_compiles_in_one_graph_and_exports_with_dynamic_shapes() -> None:
+    class Paste(torch.nn.Module):
+        def forward(self, masks: Tensor, boxes: Tensor, image: Tensor) -> Tensor:
+            height, width = image.shape[-2:]
+            return d2_ops.paste_masks_in_image(masks, boxes, (height, width))
+
+    compiled = torch.compile(Paste(), fullgraph=True, dynamic=True, backend="aot_eager")
+    n, height, width = (torch.export.Dim(name, min=2) for name in ("n", "height", "width"))
+    program = torch.export.export(
+        Paste(),
+        (*random_case(0, 3), torch.zeros(3, 40, 50)),
+        dynamic_shapes=({0: n}, {0: n}, {1: height, 2: width}),
+    )
+    for arguments in (
+        (*random_case(1, 3), torch.zeros(3, 40, 50)),
+        (*random_case(2, 5), torch.zeros(3, 30, 60)),
+    ):
+        expected = Paste()(*arguments)
+        assert compiled(*arguments).equal(expected)
+        assert program.module()(*arguments).equal(expected)
+
+
+def test_autocast_changes_nothing() -> None:
+    masks, boxes = random_case(3, 4)
+    masks = masks.float()
+    expected = d2_ops.paste_masks_in_image(masks, boxes, (40, 50))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert d2_ops.paste_masks_in_image(masks, boxes, (40, 50)).equal(expected)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("threshold", [0.0, 0.5, -1.0])

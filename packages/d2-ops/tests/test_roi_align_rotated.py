@@ -306,9 +306,15 @@ def test_opcheck() -> None:
     torch.library.opcheck(bare.roi_align_rotated_backward.default, (gradient, *arguments))
 
 
-def test_exports_with_dynamic_shapes() -> None:
+def test_compiles_in_one_graph_and_exports_with_dynamic_shapes() -> None:
     module = d2_ops.ROIAlignRotated((3, 2), 0.25, 0)
     features, boxes = random_case(0)
+    compiled = torch.compile(module, fullgraph=True, dynamic=True, backend="aot_eager")
+    ours, theirs = (features.clone().requires_grad_() for _ in range(2))
+    compiled(ours, boxes).sum().backward()
+    module(theirs, boxes).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
     rois, batch = torch.export.Dim("rois", min=2), torch.export.Dim("batch", min=2)
     program = torch.export.export(module, (features, boxes), dynamic_shapes=({0: batch}, {0: rois}))
     more, more_boxes = torch.cat([features, features]), torch.cat([boxes, boxes])
