@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,3 +28,18 @@ def cuda() -> torch.device:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     return torch.device("cuda")
+
+
+@pytest.fixture
+def allocated_bytes() -> Callable[[Callable[[], object]], int]:
+    """A function that says how much torch allocates on the CPU while another one is called."""
+
+    def measure(call: Callable[[], object]) -> int:
+        profiler = torch.profiler.profile(
+            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, acc_events=True
+        )
+        with profiler:
+            call()
+        return sum(max(event.self_cpu_memory_usage, 0) for event in profiler.events())
+
+    return measure

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -33,8 +34,8 @@ def oracle(
 
 
 def assert_matches(gt_boxes: Tensor, anchors: Tensor, *settings: object) -> None:
-    ours = d2_ops.match_anchors(gt_boxes, anchors, *settings)  # type: ignore[arg-type]  # spelled out by callers
-    expected = oracle(gt_boxes, anchors, *settings)  # type: ignore[arg-type]  # the same
+    ours = d2_ops.match_anchors(gt_boxes, anchors, *RPN)  # type: ignore[arg-type]  # spelled out by callers
+    expected = oracle(gt_boxes, anchors, *RPN)  # type: ignore[arg-type]  # the same
     for got, wanted in zip(ours, expected, strict=True):
         assert got.dtype == wanted.dtype
         torch.testing.assert_close(got, wanted, rtol=0, atol=0, equal_nan=True)
@@ -135,6 +136,18 @@ def test_boxes_that_are_not_finite_behave_as_in_the_matrix(value: float, column:
     bad_anchors[700, column] = value
     for first, second in ((bad_gt, anchors), (gt_boxes, bad_anchors), (bad_gt, bad_anchors)):
         assert_matches(first, second, *RPN)
+
+
+def test_memory_is_allocated_for_the_anchors_alone(
+    allocated_bytes: Callable[[Callable[[], object]], int],
+) -> None:
+    few, many, anchors = random_boxes(2), random_boxes(200), random_boxes(3000, 1)
+    d2_ops.match_anchors(few, anchors, *RPN)  # loads the operator
+    used = [
+        allocated_bytes(lambda boxes=boxes: d2_ops.match_anchors(boxes, anchors, *RPN))
+        for boxes in (few, many)
+    ]
+    assert used == [3000 * (8 + 1 + anchors.element_size())] * 2
 
 
 def test_inputs_of_any_stride() -> None:

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -143,6 +144,15 @@ def test_empty_inputs() -> None:
     boxes = torch.tensor([[0.0, 0, 4, 4]])
     assert d2_ops.paste_masks_in_image(torch.ones(1, 28, 28), boxes, (0, 6)).shape == (1, 0, 6)
     assert not d2_ops.paste_masks_in_image(torch.ones(1, 0, 28), boxes, (5, 6)).any()
+
+
+def test_memory_is_allocated_for_the_result_alone(
+    allocated_bytes: Callable[[Callable[[], object]], int],
+) -> None:
+    masks, boxes = random_case(0, 10)
+    pasted = d2_ops.paste_masks_in_image(masks, boxes, (300, 400))
+    used = allocated_bytes(lambda: d2_ops.paste_masks_in_image(masks, boxes, (300, 400)))
+    assert used == pasted.nbytes == 10 * 300 * 400
 
 
 def test_objects_with_a_tensor_and_any_strides_are_accepted() -> None:
