@@ -15,16 +15,25 @@ using Maps = std::vector<Tensor>;
 using Scales = std::vector<double>;
 using Sizes = std::vector<int64_t>;
 
+constexpr int64_t kMostSamples = 1 << 16;  // more, and a single bin takes seconds
+
+inline void check_sampling_ratio(int64_t sampling_ratio, const char* op) {
+  require(sampling_ratio <= kMostSamples, op, ": sampling_ratio must be at most ", kMostSamples, ", got ",
+          sampling_ratio);
+}
+
 template <class Kernels>
 struct RoiAlignOperators {
   static Tensor pool(const Maps& features, const Regions& regions, const RoiAlignOptions& options, const char* op) {
     check_pooling(features, regions, options.pooled_height, options.pooled_width, op);
+    check_sampling_ratio(options.sampling_ratio, op);
     return Kernels::pool(features, regions, options, op);
   }
 
   static Maps unpool(const Tensor& grad, const Regions& regions, const RoiAlignOptions& options, const Sizes& sizes,
                      const char* op) {
     check_unpooling(grad, regions, options.pooled_height, options.pooled_width, sizes, op);
+    check_sampling_ratio(options.sampling_ratio, op);
     return Kernels::unpool(grad, regions, options, sizes, op);
   }
 };

@@ -272,6 +272,7 @@ BAD_ARGUMENTS: list[tuple[type[Exception], str, dict[str, Any]]] = [
     (TypeError, r"boxes\[0\] must be a floating tensor, got .*list", {"boxes": [[0, 0, 1, 1]]}),
     (ValueError, "boxes is on meta but input on cpu", {"boxes": torch.zeros(3, 5, device="meta")}),
     (ValueError, "output_size must be positive, got 0 x 7", {"output_size": (0, 7)}),
+    (ValueError, "sampling_ratio must be at most 65536, got", {"sampling_ratio": 2**31}),
     (ValueError, r"output_size must be a number or a pair, got \(7,\)", {"output_size": (7,)}),
     (TypeError, "output_size must be a number or a pair, got 7.0", {"output_size": 7.0}),
     (ValueError, r"boxes\[0, 0\] is 1", {"boxes": torch.ones(1, 5)}),

@@ -168,6 +168,9 @@ GOOD = {"bbox": [1, 2, 3, 4], "category_id": 1}
         ({"bbox": [1, 2, -3, 4]}, "annotation 1 has a negative size"),
         ({"category_id": 3}, "category_id 3 of annotation 1 is not in id_map"),
         ({"keypoints": [1, 2]}, "keypoints of annotation 1"),
+        ({"keypoints": "left"}, "keypoints of annotation 1 is 'left'"),
+        ({"bbox": None}, "bbox of annotation 1 is None"),
+        ({"bbox_mode": 77}, "bbox_mode of annotation 1 is 77"),
         ({"segmentation": [[1, 2, 3, 4, 5]]}, "polygon 0 of instance 1"),
         (
             {"segmentation": {"size": [9, 9], "counts": [81]}},
@@ -178,6 +181,17 @@ GOOD = {"bbox": [1, 2, 3, 4], "category_id": 1}
 def test_a_bad_annotation_is_named(change, message):
     with pytest.raises(ValueError, match=message):
         instances_from_coco([GOOD, GOOD | change], SIZE, id_map=ID_MAP)
+
+
+def test_what_is_no_annotation_is_refused():
+    with pytest.raises(TypeError, match="annotation 1 must be a dict, got 3"):
+        instances_from_coco([GOOD, 3], SIZE)
+    with pytest.raises(TypeError, match="list of dicts, got a single dict"):
+        instances_from_coco(GOOD, SIZE)
+    with pytest.raises(ValueError, match="category_id of annotation 0 must be an integer"):
+        instances_from_coco([GOOD | {"category_id": "dog"}], SIZE)
+    with pytest.raises(ValueError, match="score of annotation 0 is 'high'"):
+        instances_from_coco([GOOD | {"score": "high"}], SIZE)
 
 
 def test_a_segmentation_that_is_neither_polygons_nor_run_lengths_is_refused():

@@ -95,6 +95,8 @@ def test_negative_sizes_are_refused():
         ImageList.from_tensors([torch.zeros(2, 2)], -1)
     with pytest.raises(ValueError, match="must not be negative"):
         ImageList.from_tensors([torch.zeros(2, 2)], padding_constraints={"square_size": -1})
+    with pytest.raises(ValueError, match=r"\['squaresize'\]; known are"):
+        ImageList.from_tensors([torch.zeros(2, 2)], padding_constraints={"squaresize": 4})
 
 
 def pad(first: torch.Tensor, second: torch.Tensor):

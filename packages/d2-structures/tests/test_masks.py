@@ -282,6 +282,10 @@ def test_other_bad_input_is_refused():
         ROIMasks(np.zeros((1, 2, 2)))
     with pytest.raises(ValueError, match="RLE 0 has size"):
         BitMasks.from_rle(KINDS["bit"](1).to_rle(), 9, 9)
+    with pytest.raises(KeyError, match=r"rle\[0\] lacks 'size'"):
+        BitMasks.from_rle([{"counts": [4]}], 2, 2)
+    with pytest.raises(ValueError, match="must not be negative"):
+        BitMasks.from_rle([], -2, 2)
     for kind in (BitMasks, ROIMasks):
         with pytest.raises(ValueError, match="at least one"):
             kind.cat([])

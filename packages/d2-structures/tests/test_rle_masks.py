@@ -162,6 +162,8 @@ def test_other_bad_input_is_refused():
     masks, small = RLEMasks([GOOD]), RLEMasks([{"size": [2, 2], "counts": [4]}])
     with pytest.raises(ValueError, match=r"RLE 0 has size \[3, 4\], wanted \[4, 4\]"):
         RLEMasks([GOOD], (4, 4))
+    with pytest.raises(ValueError, match=r"must be \(height, width\), got 5"):
+        RLEMasks([], 5)
     with pytest.raises(ValueError, match="must not be negative"):
         RLEMasks([], (-1, 4))
     with pytest.raises(ValueError, match=r"one image size, got \(3, 4\) and \(2, 2\)"):

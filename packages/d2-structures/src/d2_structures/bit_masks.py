@@ -137,16 +137,19 @@ class BitMasks:
         """Decode COCO's masks, compressed or not.
 
         Raises:
-            ValueError: if an RLE has another size than (height, width).
+            ValueError: if an RLE has another size than (height, width), or is broken.
+            KeyError, TypeError: if a dict lacks an entry, or one is of a wrong kind.
         """
-        for i, rle in enumerate(rles):
-            if list(rle["size"]) != [height, width]:
-                raise ValueError(
-                    f"RLE {i} has size {list(rle['size'])}, the image has {[height, width]}"
-                )
-        if len(rles) == 0:
+        if height < 0 or width < 0:
+            raise ValueError(f"height and width must not be negative, got {(height, width)}")
+        threads = torch.get_num_threads()
+        compressed = host.rle_compress(rles, num_threads=threads)
+        for i, rle in enumerate(compressed):
+            if rle["size"] != [height, width]:
+                raise ValueError(f"RLE {i} has size {rle['size']}, the image has {[height, width]}")
+        if not compressed:
             return BitMasks(np.zeros((0, height, width), dtype=bool))
-        return BitMasks(host.rle_decode(rles, num_threads=torch.get_num_threads()))
+        return BitMasks(host.rle_decode(compressed, num_threads=threads))
 
     @staticmethod
     def from_polygon_masks(

@@ -100,10 +100,12 @@ class ImageList:
 
         Raises:
             TypeError: if ``tensors`` is not a list or tuple of tensors.
-            ValueError: if it is empty, the images do not belong together, or a size is negative.
+            ValueError: if it is empty, the images do not belong together, a size is negative, or
+                a constraint is unknown.
         """
         if not torch.jit.is_scripting():
             _check_images(tensors)
+            _check_constraints(padding_constraints)
         square_size = 0
         if padding_constraints is not None:
             square_size = padding_constraints.get("square_size", 0)
@@ -169,6 +171,14 @@ def _check_sizes(tensor: Tensor, image_sizes: Any) -> None:
                 f"image {i} of size {(height, width)} does not fit a batch of shape "
                 f"{list(tensor.shape)}"
             )
+
+
+def _check_constraints(constraints: dict[str, int] | None) -> None:
+    unknown = set(constraints or ()) - {"size_divisibility", "square_size"}
+    if unknown:
+        raise ValueError(
+            f"padding_constraints has {sorted(unknown)}; known are size_divisibility, square_size"
+        )
 
 
 def _check_images(tensors: Any) -> None:

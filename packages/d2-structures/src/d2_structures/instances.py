@@ -2,7 +2,6 @@
 
 import difflib
 import itertools
-import numbers
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .tensor_input import Index, check_same_type, is_recording, selected_positions
+from .tensor_input import (
+    Index,
+    check_same_type,
+    checked_image_size,
+    is_recording,
+    selected_positions,
+)
 
 __all__ = ["Instances"]
 
@@ -47,7 +52,7 @@ class Instances:
             ValueError: if the image size is not two non-negative numbers, or the fields differ
                 in length.
         """
-        self._image_size = _checked_image_size(image_size)
+        self._image_size = checked_image_size(image_size)
         self._fields = {}
         for name, value in kwargs.items():
             self.set(name, value)
@@ -292,19 +297,6 @@ class Instances:
         close = difflib.get_close_matches(name, self._fields, n=2)
         hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
         return f"no field {name!r} in these Instances, which have {sorted(self._fields)}{hint}"
-
-
-def _checked_image_size(image_size: Any) -> tuple[int, int]:
-    try:
-        height, width = image_size
-    except (TypeError, ValueError):
-        raise ValueError(f"image_size must be (height, width), got {image_size!r}") from None
-    for side in (height, width):
-        if not isinstance(side, (numbers.Number, Tensor, torch.SymInt)):
-            raise ValueError(f"image_size must be two numbers, got {image_size!r}")
-        if isinstance(side, (int, float)) and not side >= 0:
-            raise ValueError(f"image_size must not be negative, got {image_size!r}")
-    return (height, width)
 
 
 def _length(value: Any, name: str) -> int | None:

@@ -74,6 +74,9 @@ def _found_by_kernel(maps: Tensor, rois: Tensor) -> Tensor:
 
 
 def _check_shapes(maps: Tensor, rois: Tensor) -> None:
+    for name, value in (("maps", maps), ("rois", rois)):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
     if maps.dim() != 4 or rois.dim() != 2 or rois.shape[1] != 4:
         raise ValueError(
             "heatmaps_to_keypoints needs maps (N, K, H, W) and rois (N, 4), got "

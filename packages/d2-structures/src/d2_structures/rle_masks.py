@@ -13,7 +13,13 @@ from .bit_masks import BitMasks
 from .box_mode import BoxMode
 from .boxes import Boxes
 from .polygon_masks import PolygonMasks, check_crop_arguments
-from .tensor_input import Index, check_same_type, host_array, selected_positions
+from .tensor_input import (
+    Index,
+    check_same_type,
+    checked_image_size,
+    host_array,
+    selected_positions,
+)
 
 __all__ = ["RLEMasks"]
 
@@ -54,9 +60,7 @@ class RLEMasks:
             if not compressed:
                 raise ValueError("RLEMasks without masks need an image_size (height, width)")
             image_size = compressed[0]["size"]
-        height, width = (int(side) for side in image_size)
-        if height < 0 or width < 0:
-            raise ValueError(f"image_size must not be negative, got {(height, width)}")
+        height, width = (int(side) for side in checked_image_size(image_size))
         for i, rle in enumerate(compressed):
             if rle["size"] != [height, width]:
                 raise ValueError(f"RLE {i} has size {rle['size']}, wanted {[height, width]}")

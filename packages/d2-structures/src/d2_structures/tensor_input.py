@@ -5,6 +5,7 @@ TorchScript.
 """
 
 import math
+import numbers
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -235,3 +236,21 @@ def join_rows(tensors: Sequence[Tensor], name: str) -> Tensor:
 def host_array(tensor: Tensor, dtype: Any, copy: bool | None) -> np.ndarray:
     """What ``__array__`` of a structure returns."""
     return np.array(tensor.detach().cpu().numpy(), dtype=dtype, copy=copy)
+
+
+def checked_image_size(image_size: Any) -> tuple[int, int]:
+    """(height, width), if that is what it is.
+
+    Raises:
+        ValueError: if these are not two numbers, or one is negative.
+    """
+    try:
+        height, width = image_size
+    except (TypeError, ValueError):
+        raise ValueError(f"image_size must be (height, width), got {image_size!r}") from None
+    for side in (height, width):
+        if not isinstance(side, (numbers.Number, Tensor, torch.SymInt)):
+            raise ValueError(f"image_size must be two numbers, got {image_size!r}")
+        if isinstance(side, (int, float)) and not side >= 0:
+            raise ValueError(f"image_size must not be negative, got {image_size!r}")
+    return (height, width)

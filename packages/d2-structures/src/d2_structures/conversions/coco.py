@@ -5,8 +5,8 @@ they are moved by half a pixel between there and here. Rotated boxes are five nu
 y_center, width, height, degrees counter-clockwise), as detection projects write them.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ from .fields import (
 )
 
 __all__ = ["instances_from_coco", "instances_to_coco"]
+
+_Value = TypeVar("_Value")
 
 _MASK_FORMATS = (None, "polygon", "bitmask", "rle")
 
@@ -123,10 +125,15 @@ def instances_from_coco(
     Raises:
         ValueError: naming the annotation, if something is missing, malformed, not finite or
             negative in size, or a category is not in ``id_map``.
+        TypeError: if ``annotations`` is not a list of dicts.
     """
     if mask_format not in _MASK_FORMATS:
         raise ValueError(f"mask_format must be one of {_MASK_FORMATS}, got {mask_format!r}")
+    if isinstance(annotations, Mapping):
+        raise TypeError("annotations must be a list of dicts, got a single dict")
     for position, annotation in enumerate(annotations):
+        if not isinstance(annotation, Mapping):
+            raise TypeError(f"annotation {position} must be a dict, got {annotation!r}")
         missing = {"bbox", "category_id"} - annotation.keys()
         if missing:
             raise ValueError(
@@ -138,13 +145,36 @@ def instances_from_coco(
         predicted=predicted,
         boxes=_boxes_from_coco(annotations),
         classes=[_class_of(a["category_id"], id_map, i) for i, a in enumerate(annotations)],
-        scores=[float(a["score"]) for a in annotations] if predicted else None,
+        scores=_read("score", annotations, float) if predicted else None,
         masks=_masks_from_coco(annotations, image_size, mask_format),
         keypoints=_keypoints_from_coco(annotations, predicted),
     )
     if not predicted and any("iscrowd" in a for a in annotations):
         instances.gt_iscrowd = torch.tensor([bool(a.get("iscrowd", 0)) for a in annotations])
     return instances
+
+
+def _read(
+    key: str,
+    annotations: Sequence[Mapping[str, Any]],
+    read: Callable[[Any], _Value],
+    defaults: Sequence[Any] | None = None,
+) -> list[_Value]:
+    """An entry of every annotation; one that cannot be read is named."""
+    values = []
+    for position, annotation in enumerate(annotations):
+        value = annotation[key] if defaults is None else annotation.get(key, defaults[position])
+        try:
+            values.append(read(value))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{key} of annotation {position} is {value!r:.80}, which cannot be read: {error}"
+            ) from error
+    return values
+
+
+def _flat_numbers(values: Any) -> np.ndarray:
+    return np.asarray(values, np.float64).reshape(-1)
 
 
 def _categories(fields: KnownFields, id_map: Mapping[int, int] | None) -> list[int]:
@@ -161,6 +191,10 @@ def _categories(fields: KnownFields, id_map: Mapping[int, int] | None) -> list[i
 
 def _class_of(category_id: Any, id_map: Mapping[int, int] | None, position: int) -> int:
     if id_map is None:
+        if not isinstance(category_id, (int, np.integer)):
+            raise ValueError(
+                f"category_id of annotation {position} must be an integer, got {category_id!r}"
+            )
         return int(category_id)
     if category_id not in id_map:
         raise ValueError(
@@ -178,7 +212,7 @@ def _boxes_to_coco(boxes: Boxes) -> list[list[float]]:
 
 
 def _boxes_from_coco(annotations: Sequence[Mapping[str, Any]]) -> Boxes:
-    written = [[float(value) for value in a["bbox"]] for a in annotations]
+    written = _read("bbox", annotations, lambda bbox: [float(value) for value in bbox])
     for position, box in enumerate(written):
         if len(box) not in (4, 5) or not np.isfinite(box).all():
             raise ValueError(
@@ -186,7 +220,7 @@ def _boxes_from_coco(annotations: Sequence[Mapping[str, Any]]) -> Boxes:
                 f"a rotated box, all finite; got {box}"
             )
     own_modes = [BoxMode.XYWHA_ABS if len(box) == 5 else BoxMode.XYWH_ABS for box in written]
-    modes = [BoxMode(a.get("bbox_mode", m)) for a, m in zip(annotations, own_modes, strict=True)]
+    modes = _read("bbox_mode", annotations, BoxMode, defaults=own_modes)
     rotated = BoxMode.XYWHA_ABS in modes
     wanted = BoxMode.XYWHA_ABS if rotated else BoxMode.XYXY_ABS
     boxes = [BoxMode.convert(box, m, wanted) for box, m in zip(written, modes, strict=True)]
@@ -244,7 +278,8 @@ def _keypoints_from_coco(
     annotations: Sequence[Mapping[str, Any]], predicted: bool
 ) -> np.ndarray | None:
     """(N, K, 3), or None where no annotation has any."""
-    flat = [np.asarray(a.get("keypoints", ()), np.float64).reshape(-1) for a in annotations]
+    nothing: list[Any] = [()] * len(annotations)
+    flat = _read("keypoints", annotations, _flat_numbers, defaults=nothing)
     size = max((numbers.size for numbers in flat), default=0)
     if not size:
         return None
