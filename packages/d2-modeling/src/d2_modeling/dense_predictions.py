@@ -76,3 +76,42 @@ def detections_of_levels(
         scores=scores[keep],
         pred_classes=classes[keep],
     )
+
+
+def detect_in_image(
+    anchors: Sequence[Boxes],
+    scores: Sequence[Tensor],
+    deltas: Sequence[Tensor],
+    image_size: tuple[int, int],
+    *,
+    box2box_transform: BoxTransform,
+    score_thresh: float,
+    topk: int,
+    nms_thresh: float,
+    max_detections: int,
+) -> Instances:
+    """Detections of one image: `best_boxes_of_level` of each feature map, joined.
+
+    Args:
+        anchors: R_l anchors of each level.
+        scores: (R_l, K) probabilities for each level.
+        deltas: (R_l, 4) for each level.
+        image_size: (height, width).
+        box2box_transform: how the deltas are encoded.
+        score_thresh: only higher scores count.
+        topk: at most so many pairs of anchor and class are taken per level.
+        nms_thresh: see `detections_of_levels`.
+        max_detections: see `detections_of_levels`.
+    """
+    levels = [
+        best_boxes_of_level(
+            *predictions,
+            box2box_transform=box2box_transform,
+            score_thresh=score_thresh,
+            topk=topk,
+        )
+        for predictions in zip(anchors, scores, deltas, strict=True)
+    ]
+    return detections_of_levels(
+        levels, image_size, nms_thresh=nms_thresh, max_detections=max_detections
+    )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..initialization import msra_fill
 from ..layers import CNNBlockBase, get_norm
-from ..layers.convolution import Norm
+from ..layers.convolution import Norm, freeze_stages
 from .backbone import Backbone
 
 ActivationClass = Callable[[], nn.Module]
@@ -279,12 +279,7 @@ class RegNet(Backbone):
         Returns:
             This network.
         """
-        if freeze_at >= 1:
-            self.stem.freeze()
-        for stage in self.stages[: max(freeze_at - 1, 0)]:
-            for block in stage.children():
-                assert isinstance(block, CNNBlockBase)
-                block.freeze()
+        freeze_stages(self.stem, self.stages, freeze_at)
         return self
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..initialization import msra_fill, normal_fill
 from ..layers import CNNBlockBase, Conv2d, get_norm
-from ..layers.convolution import Norm
+from ..layers.convolution import Norm, freeze_stages
 from .backbone import Backbone
 
 _PER_BLOCK = "_per_block"
@@ -267,12 +267,7 @@ class ResNet(Backbone):
         Returns:
             This network.
         """
-        if freeze_at >= 1:
-            self.stem.freeze()
-        for stage in self.stages[: max(freeze_at - 1, 0)]:
-            for block in stage.children():
-                assert isinstance(block, CNNBlockBase)
-                block.freeze()
+        freeze_stages(self.stem, self.stages, freeze_at)
         return self
 
     @staticmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from torch import Tensor, nn
@@ -74,6 +74,24 @@ class CNNBlockBase(nn.Module):
             parameter.requires_grad = False
         FrozenBatchNorm2d.convert_frozen_batchnorm(self)
         return self
+
+
+def freeze_stages(stem: nn.Module, stages: Sequence[nn.Module], freeze_at: int) -> None:
+    """Freeze the first stages of a network made of `CNNBlockBase`.
+
+    Args:
+        stem: the first stage, a block.
+        stages: the others in order, whose children are blocks.
+        freeze_at: number of stages to freeze, the stem being the first of them.
+    """
+    if freeze_at < 1:
+        return
+    blocks = [stem]
+    for stage in stages[: freeze_at - 1]:
+        blocks.extend(stage.children())
+    for block in blocks:
+        assert isinstance(block, CNNBlockBase)
+        block.freeze()
 
 
 class DepthwiseSeparableConv2d(nn.Module):

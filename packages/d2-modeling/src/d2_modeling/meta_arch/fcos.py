@@ -14,7 +14,7 @@ from d2_structures import Boxes, ImageList, Instances
 from ..anchor_generator import DefaultAnchorGenerator
 from ..backbone import Backbone
 from ..box_regression import Box2BoxTransformLinear, BoxTransform, dense_box_regression_loss
-from ..dense_predictions import best_boxes_of_level, detections_of_levels, per_anchor
+from ..dense_predictions import detect_in_image, per_anchor
 from ..focal_loss import dense_focal_loss
 from ..initialization import normal_fill
 from ..layers import cat
@@ -290,31 +290,16 @@ class FCOS(DenseDetector):
             for classes, central in zip(logits, centreness, strict=True)
         ]
         return [
-            self._detect_in_image(
-                anchors, [s[index] for s in scores], [d[index] for d in deltas], image_size
-            )
-            for index, image_size in enumerate(images.image_sizes)
-        ]
-
-    def _detect_in_image(
-        self,
-        anchors: Sequence[Boxes],
-        scores: Sequence[Tensor],
-        deltas: Sequence[Tensor],
-        image_size: tuple[int, int],
-    ) -> Instances:
-        levels = [
-            best_boxes_of_level(
-                *predictions,
+            detect_in_image(
+                anchors,
+                [level[index] for level in scores],
+                [level[index] for level in deltas],
+                image_size,
                 box2box_transform=self.box2box_transform,
                 score_thresh=self.test_score_thresh,
                 topk=self.test_topk_candidates,
+                nms_thresh=self.test_nms_thresh,
+                max_detections=self.max_detections_per_image,
             )
-            for predictions in zip(anchors, scores, deltas, strict=True)
+            for index, image_size in enumerate(images.image_sizes)
         ]
-        return detections_of_levels(
-            levels,
-            image_size,
-            nms_thresh=self.test_nms_thresh,
-            max_detections=self.max_detections_per_image,
-        )

@@ -14,7 +14,7 @@ from d2_structures import Boxes, ImageList, Instances
 from ..anchor_generator import build_anchor_generator
 from ..backbone import Backbone, build_backbone
 from ..box_regression import Box2BoxTransform, BoxTransform, dense_box_regression_loss
-from ..dense_predictions import best_boxes_of_level, detections_of_levels, per_anchor
+from ..dense_predictions import detect_in_image, per_anchor
 from ..events import active_event_storage
 from ..focal_loss import dense_focal_loss
 from ..layers import cat
@@ -260,20 +260,14 @@ class RetinaNet(DenseDetector):
             box_delta: (R_l, 4) for each level.
             image_size: (height, width).
         """
-        levels = [
-            best_boxes_of_level(
-                level_anchors,
-                logits.sigmoid(),
-                deltas,
-                box2box_transform=self.box2box_transform,
-                score_thresh=self.test_score_thresh,
-                topk=self.test_topk_candidates,
-            )
-            for level_anchors, logits, deltas in zip(anchors, box_cls, box_delta, strict=True)
-        ]
-        return detections_of_levels(
-            levels,
+        return detect_in_image(
+            anchors,
+            [logits.sigmoid() for logits in box_cls],
+            box_delta,
             image_size,
+            box2box_transform=self.box2box_transform,
+            score_thresh=self.test_score_thresh,
+            topk=self.test_topk_candidates,
             nms_thresh=self.test_nms_thresh,
             max_detections=self.max_detections_per_image,
         )
