@@ -77,15 +77,25 @@ class _DeformConv(nn.Module):
         in_channels: int,
         out_channels: int,
         kernel_size: Pair,
-        stride: Pair,
-        padding: Pair,
-        dilation: Pair,
-        groups: int,
-        deformable_groups: int,
-        bias: bool,
-        norm: nn.Module | None,
-        activation: Callable[[Tensor], Tensor] | None,
+        stride: Pair = 1,
+        padding: Pair = 0,
+        dilation: Pair = 1,
+        groups: int = 1,
+        deformable_groups: int = 1,
+        bias: bool = False,
+        norm: nn.Module | None = None,
+        activation: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
+        """As ``nn.Conv2d``, and:
+
+        Args:
+            deformable_groups: how many runs of input channels have offsets of their own.
+            norm: applied to the output, or None.
+            activation: function applied last, or None.
+
+        Raises:
+            ValueError: if channels cannot be divided into groups.
+        """
         super().__init__()
         for name, divisor, divided in (
             ("groups", groups, {"in_channels": in_channels, "out_channels": out_channels}),
@@ -141,44 +151,6 @@ class DeformConv(_DeformConv):
 
     Source: Dai et al., "Deformable Convolutional Networks", 2017.
     """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Pair,
-        stride: Pair = 1,
-        padding: Pair = 0,
-        dilation: Pair = 1,
-        groups: int = 1,
-        deformable_groups: int = 1,
-        bias: bool = False,
-        norm: nn.Module | None = None,
-        activation: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
-        """As ``nn.Conv2d``, and:
-
-        Args:
-            deformable_groups: how many runs of input channels have offsets of their own.
-            norm: applied to the output, or None.
-            activation: function applied last, or None.
-
-        Raises:
-            ValueError: if channels cannot be divided into groups.
-        """
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            deformable_groups,
-            bias,
-            norm,
-            activation,
-        )
 
     def forward(self, x: Tensor, offset: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, O, H', W'), see ``deform_conv2d``; B may be 0."""
