@@ -72,6 +72,14 @@ def test_second_output_adds_a_file_but_no_second_console(
     assert capsys.readouterr().out.count("both") == 1
 
 
+def test_a_message_for_files_only_is_not_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setup_logger(tmp_path, name="some_app").info("kept", extra=log.FILE_ONLY)
+    assert "kept" in (tmp_path / "log.txt").read_text()
+    assert capsys.readouterr().out == ""
+
+
 def test_other_ranks_write_their_own_file_and_print_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

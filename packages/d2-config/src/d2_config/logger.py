@@ -21,6 +21,9 @@ PACKAGES = (
     "d2_engine",
 )
 
+FILE_ONLY = {"file_only": True}
+"""For ``extra`` of a logging call: what the terminal shows in another way already."""
+
 _TIME_AND_NAME = "[%(asctime)s %(name)s]: "
 _PLAIN_FORMAT = "[%(asctime)s] %(name)s %(levelname)s: %(message)s"
 _DATE_FORMAT = "%m/%d %H:%M:%S"
@@ -37,7 +40,8 @@ def setup_logger(
 ) -> logging.Logger:
     """Send a logger's messages, ``DEBUG`` and above, to standard output and to a file.
 
-    Calling it again adds what is missing and repeats nothing.
+    Calling it again adds what is missing and repeats nothing. A message logged with
+    ``extra=FILE_ONLY`` goes to files and not to standard output.
 
     Args:
         output: a file name ending in ``.txt`` or ``.log``, or a folder in which ``log.txt`` is
@@ -217,6 +221,9 @@ class _ConsoleHandler(logging.StreamHandler[TextIO]):
     @stream.setter
     def stream(self, value: TextIO) -> None:
         raise AttributeError("the console handler always writes to sys.stdout")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not getattr(record, "file_only", False) and super().filter(record)
 
 
 class _AbbreviatingFormatter(logging.Formatter):
