@@ -72,11 +72,14 @@ class DenseDetector(ImageInput, metaclass=ABCMeta):
             with ``pred_boxes``, ``pred_classes`` and ``scores``.
 
         Raises:
-            ValueError: if ``image``, or in training ``instances``, is missing.
+            ValueError: if ``image``, or in training ``instances``, is missing, or the ground
+                truth has a class from ``num_classes`` on.
         """
-        gt_instances = self.instances_of(batched_inputs, "instances") if self.training else None
-        if self.training and gt_instances is None:
-            raise ValueError("training inputs need 'instances' with the ground truth")
+        gt_instances = (
+            self.ground_truth(batched_inputs, getattr(self, "num_classes", None))
+            if self.training
+            else None
+        )
         images = self.preprocess_image(batched_inputs)
         features = self.backbone(images.tensor)
         maps = [features[name] for name in self.head_in_features]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from d2_structures import ImageList, Instances
 
 from ..backbone import Backbone
+from ..gt_classes import check_gt_classes
 
 BatchedInputs = Sequence[Mapping[str, Any]]
 
@@ -129,6 +130,27 @@ class ImageInput(nn.Module):
         if without:
             raise ValueError(f"inputs {without} have no {name!r}, the others of the batch do")
         return [entry[name].to(self.device) for entry in batched_inputs]
+
+    def ground_truth(
+        self, batched_inputs: BatchedInputs, num_classes: int | None
+    ) -> list[Instances]:
+        """The ``instances`` of every input in training, on the model's device.
+
+        Args:
+            batched_inputs: dicts with ``instances``.
+            num_classes: classes beyond 0 … K−1 are refused, before anything is moved; None
+                takes any.
+
+        Raises:
+            ValueError: if an input has no ``instances``, or they have another class.
+        """
+        if num_classes is not None:
+            given = [entry["instances"] for entry in batched_inputs if "instances" in entry]
+            check_gt_classes(given, num_classes)
+        instances = self.instances_of(batched_inputs, "instances")
+        if instances is None:
+            raise ValueError("training inputs need 'instances' with the ground truth")
+        return instances
 
 
 def output_size(entry: Mapping[str, Any], image_size: tuple[int, int]) -> tuple[int, int]:

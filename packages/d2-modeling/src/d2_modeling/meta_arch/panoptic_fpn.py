@@ -68,13 +68,13 @@ class PanopticFPN(GeneralizedRCNN):
 
         Raises:
             ValueError: if ``image``, or in training ``instances`` or ``sem_seg``, is
-                missing.
+                missing, or the ground truth has a class that the heads do not know.
         """
         if not self.training:
             return self.inference(batched_inputs)
-        gt_instances = self.instances_of(batched_inputs, "instances")
-        if gt_instances is None:
-            raise ValueError("training inputs need 'instances' with the ground truth")
+        gt_instances = self.ground_truth(
+            batched_inputs, getattr(self.roi_heads, "num_classes", None)
+        )
         images = self.preprocess_image(batched_inputs)
         ignore_value = self.sem_seg_head.ignore_value
         targets = self.batch_sem_seg(batched_inputs, images, self.backbone, ignore_value)

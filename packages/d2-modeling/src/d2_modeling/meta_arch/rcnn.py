@@ -78,13 +78,14 @@ class GeneralizedRCNN(ImageInput):
             ``pred_masks`` and ``pred_keypoints``.
 
         Raises:
-            ValueError: if ``image``, or in training ``instances``, is missing.
+            ValueError: if ``image``, or in training ``instances``, is missing, or the ground
+                truth has a class that the heads do not know.
         """
         if not self.training:
             return self.inference(batched_inputs)
-        gt_instances = self.instances_of(batched_inputs, "instances")
-        if gt_instances is None:
-            raise ValueError("training inputs need 'instances' with the ground truth")
+        gt_instances = self.ground_truth(
+            batched_inputs, getattr(self.roi_heads, "num_classes", None)
+        )
         images = self.preprocess_image(batched_inputs)
         features = self.backbone(images.tensor)
         proposals, losses = self._proposals(batched_inputs, images, features, gt_instances)

@@ -13,6 +13,7 @@ from d2_config import CfgNode, configurable
 from d2_structures import ImageList, Instances
 
 from ..events import active_event_storage
+from ..gt_classes import check_gt_classes
 from ..layers import ShapeSpec
 from ..matcher import Matcher, classes_of_matches, match_boxes
 from ..poolers import ROIPooler
@@ -70,7 +71,11 @@ class ROIHeads(nn.Module, metaclass=ABCMeta):
             For each image at most ``batch_size_per_image`` proposals with ``gt_classes``
             (``num_classes`` for background) and, if the image has ground truth, the
             other ``gt_`` fields of the match; those mean nothing for background.
+
+        Raises:
+            ValueError: if a class on the host is not in 0 … ``num_classes`` − 1.
         """
+        check_gt_classes(targets, self.num_classes)
         if self.proposal_append_gt:
             proposals = add_ground_truth_to_proposals(targets, proposals)
         sampled = [
