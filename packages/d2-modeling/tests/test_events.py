@@ -39,6 +39,14 @@ def test_scalars_carry_the_iteration_of_their_recording() -> None:
     assert storage.iter == storage.iteration == 8
 
 
+def test_a_scalar_that_requires_grad_is_detached() -> None:
+    weight = torch.tensor(2.0, requires_grad=True)
+    with EventStorage() as storage:
+        storage.put_scalar("loss", weight * 1.5)  # torch warns where nothing detaches it
+        storage.put_scalar("loss", weight.reshape(1, 1))
+    assert storage.history("loss").values() == [(3.0, 0), (2.0, 0)]
+
+
 def test_name_scope_prefixes_scalars_and_nests_by_replacement() -> None:
     storage = EventStorage()
     with storage.name_scope("val"):

@@ -117,6 +117,14 @@ def test_no_boxes_give_an_empty_result() -> None:
         assert pooled.shape == (0, 3, 7, 7)
 
 
+@pytest.mark.parametrize("kind", ["ROIAlign", "ROIAlignV2", "ROIPool", "ROIAlignRotated"])
+def test_no_images_give_an_empty_result(kind: str) -> None:
+    pooler = ROIPooler((7, 5), SCALES, 2, kind)
+    pooled = pooler([level.double() for level in pyramid(batch=0)], [])
+    assert pooled.shape == (0, 3, 7, 5)
+    assert pooled.dtype == torch.float64
+
+
 def test_a_single_level_needs_no_assignment() -> None:
     features = pyramid()[1:2]
     boxes = [random_boxes(3, 0), random_boxes(2, 1)]

@@ -231,6 +231,21 @@ def test_losses_of_no_regions_are_zero_and_differentiable() -> None:
     assert layers.cls_score.weight.grad is not None
 
 
+@pytest.mark.parametrize("options", [{}, {"use_sigmoid_ce": True}, {"box_reg_loss_type": "giou"}])
+@pytest.mark.parametrize("agnostic", [False, True])
+def test_losses_of_no_images_are_zero_and_differentiable(
+    options: dict[str, Any], agnostic: bool
+) -> None:
+    layers = predictor(cls_agnostic_bbox_reg=agnostic, **options)
+    predictions = layers(torch.zeros(0, 8))
+    losses = layers.losses(predictions, [])
+    assert list(losses) == ["loss_cls", "loss_box_reg"]
+    assert all(loss == 0 for loss in losses.values())
+    sum(losses.values()).backward()
+    assert all(p.grad is not None and not p.grad.any() for p in layers.parameters())
+    assert layers.inference(predictions, []) == ([], [])
+
+
 def test_images_without_ground_truth_have_no_regression_loss() -> None:
     layers = predictor()
     image = random_proposals(4)

@@ -80,8 +80,9 @@ class EventStorage:
 
         Args:
             name: key of the series; the active `name_scope` is put before it.
-            value: a number or a tensor of one element. One that lives on an accelerator is
-                fetched only when it is read, so reporting does not wait for the device.
+            value: a number or a tensor of one element, which is detached. One that lives on an
+                accelerator is fetched only when it is read, so reporting does not wait for the
+                device.
             smoothing_hint: whether writers should smooth this series.
             cur_iter: iteration to record at; None for the current one.
 
@@ -103,7 +104,8 @@ class EventStorage:
         else:
             if any(entry.name == name for entry in self._pending):
                 self._fetch_pending()
-            self._record(name, float(value), iteration)
+            number = value.detach() if isinstance(value, Tensor) else value
+            self._record(name, float(number), iteration)
 
     def put_scalars(
         self, *, smoothing_hint: bool = True, cur_iter: int | None = None, **kwargs: float | Tensor

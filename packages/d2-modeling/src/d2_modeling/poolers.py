@@ -81,7 +81,8 @@ class ROIPooler(nn.Module):
                 ``"ROIAlignRotated"``.
 
         Returns:
-            (M, C, output_height, output_width) for the M boxes of all images in order.
+            (M, C, output_height, output_width) for the M boxes of all images in order; M is 0
+            for no images, too.
 
         Raises:
             ValueError: if the number of levels or of images is wrong.
@@ -90,6 +91,8 @@ class ROIPooler(nn.Module):
             raise ValueError(f"pooler has {len(self.scales)} levels, got {len(x)} features")
         if len(box_lists) != len(x[0]):
             raise ValueError(f"got boxes of {len(box_lists)} images, features of {len(x[0])}")
+        if not box_lists:
+            return x[0].new_zeros((0, x[0].shape[1], *self.output_size))
         rois = convert_boxes_to_pooler_format(box_lists)
         levels = assign_boxes_to_levels(
             box_lists,

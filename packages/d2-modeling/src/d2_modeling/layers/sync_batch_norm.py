@@ -100,7 +100,7 @@ class NaiveSyncBatchNorm(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _update_running(self, mean: Tensor, variance: Tensor, momentum: float | Tensor) -> None:
-        if self.running_mean is None or self.running_var is None:
+        if not self.track_running_stats or self.running_mean is None or self.running_var is None:
             return
         self.running_mean += momentum * (mean - self.running_mean)
         self.running_var += momentum * (variance - self.running_var)

@@ -21,6 +21,8 @@ from .fast_rcnn_inference import fast_rcnn_inference
 
 Predictions = tuple[Tensor, Tensor]
 
+_LOSSES = ("loss_cls", "loss_box_reg")
+
 
 class FastRCNNOutputLayers(nn.Module):
     """One linear layer for class scores and one for box deltas, with losses and inference.
@@ -88,7 +90,7 @@ class FastRCNNOutputLayers(nn.Module):
         self.test_nms_thresh = test_nms_thresh
         self.test_topk_per_image = test_topk_per_image
         self.box_reg_loss_type = box_reg_loss_type
-        self.loss_weight = loss_weights(loss_weight, ("loss_cls", "loss_box_reg"))
+        self.loss_weight = loss_weights(loss_weight, _LOSSES)
         self.use_sigmoid_ce = use_sigmoid_ce
         self.use_fed_loss = use_fed_loss
         self.fed_loss_num_classes = fed_loss_num_classes
@@ -123,26 +125,26 @@ class FastRCNNOutputLayers(nn.Module):
                 and, where there is ground truth, ``gt_boxes``.
 
         Returns:
-            ``loss_cls`` and ``loss_box_reg``, weighted.
+            ``loss_cls`` and ``loss_box_reg``, weighted; zeros that can be backpropagated for
+            no images.
         """
         scores, deltas = predictions
-        gt_classes = _join([p.gt_classes for p in proposals], like=scores)
+        if not proposals:
+            return {name: part.sum() * 0.0 for name, part in zip(_LOSSES, predictions, strict=True)}
+        gt_classes = cat([p.gt_classes for p in proposals])
         report_classification(scores, gt_classes)
-        proposal_boxes = _join([p.proposal_boxes.tensor for p in proposals], like=deltas)
+        proposal_boxes = cat([p.proposal_boxes.tensor for p in proposals])
         # Images without ground truth have only background, whose boxes are not regressed.
-        gt_boxes = _join(
-            [(p.gt_boxes if p.has("gt_boxes") else p.proposal_boxes).tensor for p in proposals],
-            like=deltas,
+        gt_boxes = cat(
+            [(p.gt_boxes if p.has("gt_boxes") else p.proposal_boxes).tensor for p in proposals]
         )
         if self.use_sigmoid_ce:
             loss_cls = self.sigmoid_cross_entropy_loss(scores, gt_classes)
         else:
             loss_cls = cross_entropy(scores, gt_classes, reduction="mean")
-        losses = {
-            "loss_cls": loss_cls,
-            "loss_box_reg": self.box_reg_loss(proposal_boxes, gt_boxes, deltas, gt_classes),
-        }
-        return {name: loss * self.loss_weight.get(name, 1.0) for name, loss in losses.items()}
+        loss_box_reg = self.box_reg_loss(proposal_boxes, gt_boxes, deltas, gt_classes)
+        losses = zip(_LOSSES, (loss_cls, loss_box_reg), strict=True)
+        return {name: loss * self.loss_weight.get(name, 1.0) for name, loss in losses}
 
     def box_reg_loss(
         self, proposal_boxes: Tensor, gt_boxes: Tensor, pred_deltas: Tensor, gt_classes: Tensor
@@ -287,11 +289,6 @@ class FastRCNNOutputLayers(nn.Module):
             "use_sigmoid_ce": options.USE_SIGMOID_CE,
             "fed_loss_num_classes": options.FED_LOSS_NUM_CLASSES,
         }
-
-
-def _join(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
-    """Concatenate; of no images, an empty tensor on the device of ``like``."""
-    return cat(list(tensors)) if tensors else torch.empty(0, device=like.device)
 
 
 @torch.no_grad()
