@@ -22,12 +22,12 @@ def test_a_device_can_be_named(monkeypatch):
 
 def test_cuda_where_there_is_none_names_the_remedy(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="set train.device=cpu or auto"):
+    with pytest.raises(ValueError, match="'cuda' was asked for.* use cpu or auto"):
         choose_device("cuda")
 
 
 def test_what_is_no_device_is_refused():
-    with pytest.raises(ValueError, match="'gpu' is no device"):
+    with pytest.raises(ValueError, match="'gpu' names no device: use auto, cpu"):
         choose_device("gpu")
 
 
@@ -52,5 +52,18 @@ def test_auto_precision_is_mixed_on_cuda():
 
 
 def test_another_precision_is_refused():
-    with pytest.raises(ValueError, match="'fp16'"):
+    with pytest.raises(ValueError, match="true, false or auto, got 'fp16'"):
         use_mixed_precision("fp16", CPU)
+
+
+def test_messages_name_no_option_of_a_caller(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    calls = [
+        lambda: choose_device("gpu"),
+        lambda: choose_device("cuda"),
+        lambda: use_mixed_precision("fp16", CPU),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError) as caught:
+            call()
+        assert "train." not in str(caught.value)

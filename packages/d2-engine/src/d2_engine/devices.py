@@ -6,7 +6,10 @@ import torch
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of a config: ``"auto"`` is CUDA where there is a device, else the CPU.
+    """Return the device of a name: ``"auto"`` is CUDA where there is a device, else the CPU.
+
+    Args:
+        name: ``auto``, or what :class:`torch.device` takes.
 
     Raises:
         ValueError: if the name is no device, or asks for CUDA where there is none.
@@ -17,12 +20,10 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(
-            f"train.device={name!r} is no device: use auto, cpu, cuda or cuda:N"
-        ) from error
+        raise ValueError(f"{name!r} names no device: use auto, cpu, cuda or cuda:N") from error
     if device.type == "cuda" and not available:
         raise ValueError(
-            f"train.device={name!r}, but torch finds no CUDA device: set train.device=cpu or auto"
+            f"the device {name!r} was asked for, but torch finds no CUDA device: use cpu or auto"
         )
     return device
 
@@ -32,13 +33,17 @@ def use_mixed_precision(enabled: bool | str, device: torch.device) -> bool:
 
     That is on CUDA, and on CPUs that multiply bfloat16 (as far as torch can tell).
 
+    Args:
+        enabled: True, False or ``"auto"``.
+        device: where the model trains.
+
     Raises:
         ValueError: if ``enabled`` is neither a boolean nor ``"auto"``.
     """
     if isinstance(enabled, bool):
         return enabled
     if enabled != "auto":
-        raise ValueError(f"train.amp.enabled is true, false or auto, got {enabled!r}")
+        raise ValueError(f"mixed precision is true, false or auto, got {enabled!r}")
     if device.type == "cuda":
         return True
     tell: Any = getattr(torch.cpu, "get_capabilities", dict)  # torch 2.13 and later
