@@ -1,6 +1,8 @@
 """Builders of small datasets and predictions that several test modules share."""
 
+import io
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,59 @@ def detections():
         return instances
 
     return build
+
+
+class Terminal(io.StringIO):
+    """A terminal of 100 columns that understands what live lines need."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def screen(self) -> list[str]:
+        """The lines that a reader sees, blank ones at the end left out."""
+        rows, row = [""], 0
+        for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", self.getvalue()):
+            if part == "\n":
+                row += 1
+                rows += [""] * (row + 1 - len(rows))
+            elif part.endswith("A") and part.startswith("\x1b"):
+                row -= int(part[2:-1] or 1)
+            elif part == "\x1b[2K":
+                rows[row] = ""
+            elif not part.startswith("\x1b") and part != "\r":
+                rows[row] += part  # lines are erased before they are written again
+        while rows and not rows[-1].strip():
+            rows.pop()
+        return [line.rstrip() for line in rows]
+
+
+@pytest.fixture
+def open_terminal(monkeypatch):
+    """Make standard output and error one terminal; to be called in the test itself."""
+
+    def build() -> Terminal:
+        for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("COLUMNS", "100")
+        terminal = Terminal()
+        monkeypatch.setattr("sys.stdout", terminal)
+        monkeypatch.setattr("sys.stderr", terminal)
+        return terminal
+
+    return build
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()

@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import d2_eval
+import d2_eval.live
 import d2_eval.report
 
 
@@ -23,6 +24,7 @@ def test_public_names_of_the_package():
         "inference_on_dataset",
         "instances_to_coco_json",
         "print_csv_format",
+        "progress",
         "verify_results",
     ]
 
@@ -32,22 +34,31 @@ def test_public_names_of_the_reports():
         "class_table",
         "contact_sheet",
         "format_table",
-        "per_class_table",
         "precision_recall_plot",
         "results_table",
     ]
 
 
+def test_public_names_of_the_live_lines():
+    assert sorted(d2_eval.live.__all__) == [
+        "Fact",
+        "LineContent",
+        "LiveLine",
+        "ProgressBar",
+        "progress",
+    ]
+
+
 def test_every_public_name_exists():
-    for module in (d2_eval, d2_eval.report):
+    for module in (d2_eval, d2_eval.live, d2_eval.report):
         assert all(hasattr(module, name) for name in module.__all__)
 
 
-def test_importing_neither_loads_matplotlib_nor_registers_datasets():
+def test_importing_neither_loads_optional_packages_nor_registers_datasets():
     script = (
         "import sys, d2_eval, d2_eval.report\n"
         "from d2_data import MetadataCatalog\n"
-        "assert 'matplotlib' not in sys.modules\n"
+        "assert not {'matplotlib', 'rich'} & set(sys.modules)\n"
         "assert MetadataCatalog.list() == []\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

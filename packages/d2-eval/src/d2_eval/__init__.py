@@ -7,6 +7,7 @@ from d2_eval.coco_metrics import CocoCurves, evaluate_coco_results
 from d2_eval.coco_predictions import instances_to_coco_json
 from d2_eval.evaluator import DatasetEvaluator, DatasetEvaluators
 from d2_eval.inference import inference_context, inference_on_dataset
+from d2_eval.live import progress
 from d2_eval.panoptic_evaluation import COCOPanopticEvaluator
 from d2_eval.panoptic_quality import PanopticQuality
 from d2_eval.results import flatten_results, print_csv_format, verify_results
@@ -29,5 +30,6 @@ __all__ = [
     "inference_on_dataset",
     "instances_to_coco_json",
     "print_csv_format",
+    "progress",
     "verify_results",
 ]

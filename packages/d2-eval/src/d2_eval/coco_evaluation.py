@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from d2_config.atomic_file import write_atomically
-from d2_config.logger import create_small_table
 from d2_data import Metadata
 from d2_eval.coco_ground_truth import CocoGroundTruth
 from d2_eval.coco_metrics import (
@@ -29,7 +28,6 @@ from d2_eval.coco_metrics import (
 from d2_eval.coco_predictions import instances_to_coco_json
 from d2_eval.evaluator import DatasetEvaluator
 from d2_eval.proposal_recall import ImageProposals, proposal_recall
-from d2_eval.report.tables import per_class_table
 from d2_structures import comm
 
 _logger = logging.getLogger(__name__)
@@ -193,9 +191,7 @@ class COCOEvaluator(DatasetEvaluator):
             for prediction in predictions
             if "proposals" in prediction
         ]
-        recalls = proposal_recall(self._ground_truth, proposals)
-        _logger.info("Proposal metrics:\n%s", create_small_table(recalls))
-        return {"box_proposals": recalls}
+        return {"box_proposals": proposal_recall(self._ground_truth, proposals)}
 
     def _evaluate_instances(
         self, predictions: Sequence[dict[str, Any]], image_ids: list[int] | None
@@ -276,14 +272,8 @@ def _one_per_image(predictions: Sequence[dict[str, Any]]) -> list[dict[str, Any]
 
 
 def _scores(curves: CocoCurves) -> dict[str, float]:
-    """Metrics of one task, logged as tables."""
+    """Metrics of one task, and the AP of each of several classes."""
     scores = curves.metrics()
-    _logger.info("Evaluation results for %s:\n%s", curves.task, create_small_table(scores))
-    missing = [name for name, score in scores.items() if math.isnan(score)]
-    if missing:
-        _logger.info("Metrics that cannot be computed are shown as nan: %s", ", ".join(missing))
     if len(curves.class_names) > 1:
-        per_class = curves.per_class()
-        _logger.info("Per-category %s AP:\n%s", curves.task, per_class_table(per_class))
-        scores |= {f"AP-{name}": score for name, score in per_class.items()}
+        scores |= {f"AP-{name}": score for name, score in curves.per_class().items()}
     return scores

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -18,10 +17,7 @@ from d2_data.annotation_file import read_json
 from d2_eval.evaluator import DatasetEvaluator
 from d2_eval.panoptic_png import decode_panoptic_png, encode_panoptic_png
 from d2_eval.panoptic_quality import VOID, PanopticQuality
-from d2_eval.report.tables import format_table
 from d2_structures import comm
-
-_logger = logging.getLogger(__name__)
 
 
 class COCOPanopticEvaluator(DatasetEvaluator):
@@ -129,11 +125,6 @@ class COCOPanopticEvaluator(DatasetEvaluator):
         for suffix, chosen in (("", None), ("_th", things), ("_st", stuff)):
             for name, value in zip(("PQ", "SQ", "RQ"), quality.average(chosen), strict=True):
                 scores[name + suffix] = 100 * value
-        rows = [
-            [title, *(scores[name + suffix] for name in ("PQ", "SQ", "RQ"))]
-            for title, suffix in (("all", ""), ("things", "_th"), ("stuff", "_st"))
-        ]
-        _logger.info("Panoptic quality:\n%s", format_table(["", "PQ", "SQ", "RQ"], rows))
         return {"panoptic_seg": scores}
 
     def _quality(

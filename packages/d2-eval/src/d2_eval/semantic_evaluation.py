@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -16,13 +15,10 @@ import torch
 from PIL import Image
 
 from d2_config.atomic_file import write_atomically
-from d2_config.logger import create_small_table
 from d2_data import DatasetCatalog, Metadata, MetadataCatalog
 from d2_eval.evaluator import DatasetEvaluator
 from d2_ops.host import confusion_matrix, rle_encode
 from d2_structures import comm
-
-_logger = logging.getLogger(__name__)
 
 
 class SemSegEvaluator(DatasetEvaluator):
@@ -142,8 +138,6 @@ class SemSegEvaluator(DatasetEvaluator):
             buffer = io.BytesIO()
             torch.save(scores, buffer)
             write_atomically(self._output_dir / "sem_seg_evaluation.pth", buffer.getvalue())
-        main = {name: score for name, score in scores.items() if "-" not in name}
-        _logger.info("Semantic segmentation:\n%s", create_small_table(main))
         return {"sem_seg": scores}
 
     def encode_json_sem_seg(

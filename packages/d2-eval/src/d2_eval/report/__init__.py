@@ -2,13 +2,12 @@
 
 from d2_eval.report.contact_sheet import contact_sheet
 from d2_eval.report.precision_recall import precision_recall_plot
-from d2_eval.report.tables import class_table, format_table, per_class_table, results_table
+from d2_eval.report.tables import class_table, format_table, results_table
 
 __all__ = [
     "class_table",
     "contact_sheet",
     "format_table",
-    "per_class_table",
     "precision_recall_plot",
     "results_table",
 ]
