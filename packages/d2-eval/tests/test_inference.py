@@ -128,3 +128,22 @@ def test_speed_and_progress_are_logged(caplog):
     assert "Inference done 6/8. Dataloading:" in text
     assert "ETA=" in text
     assert "Total inference pure compute time" in text
+
+
+def test_a_bar_takes_the_place_of_the_lines_in_a_terminal(caplog, open_terminal):
+    pytest.importorskip("rich", reason="the extra 'progress' is not installed")
+    terminal = open_terminal()
+    seen = []
+    with caplog.at_level(logging.INFO, logger="d2_eval"):
+        inference_on_dataset(lambda b: seen.append(terminal.screen()), [[1.0]] * 8, None)
+    assert all(lines[-1].startswith("evaluate") and "/8" in lines[-1] for lines in seen)
+    assert terminal.screen() == []
+    for record in caplog.records:
+        assert getattr(record, "file_only", False) == record.message.startswith("Inference done")
+
+
+def test_the_bar_is_gone_after_an_error(open_terminal):
+    terminal = open_terminal()
+    with pytest.raises(ZeroDivisionError):
+        inference_on_dataset(lambda b: 1 / 0, BATCHES, None)
+    assert terminal.screen() == []

@@ -80,13 +80,8 @@ def test_every_category_is_there_once_and_lines_keep_to_the_width(count, width, 
     scores = {"AP": 1.0, **{f"AP-{name}": 2.0 for name in names}}
     results = {"bbox": scores, "segm": scores} if tasks else {"bbox": scores}
     table = results_table(results, width=width).split("\n\n")[1]
-    shown = [
-        cell
-        for line in table.splitlines()[2:]
-        for cell in cells(line)
-        if "x" in cell or len(cell) == 2
-    ]
-    assert shown == names
+    found = [cell for line in table.splitlines()[2:] for cell in cells(line)]
+    assert [cell for cell in found if cell and "." not in cell] == names
     block = longest + 1 + (26 if tasks else 12)
     assert max(map(len, table.splitlines())) <= max(width, block)
 
@@ -94,15 +89,8 @@ def test_every_category_is_there_once_and_lines_keep_to_the_width(count, width, 
 def test_of_very_many_categories_the_best_and_the_worst_are_listed():
     scores = {f"AP-c{number}": float(number) for number in range(200)}
     table = results_table({"bbox": {"AP": 1.0, **scores, "AP-none": math.nan}}, most_categories=40)
-    for name, is_listed in (
-        ("c199", 1),
-        ("c190", 1),
-        ("c189", 0),
-        ("c10", 0),
-        ("c9", 1),
-        ("none", 0),
-    ):
-        assert table.count(f"| {name} ") == is_listed
+    assert all(table.count(f"| {name} ") == 1 for name in ("c199", "c190", "c9", "c0"))
+    assert all(f"| {name} " not in table for name in ("c189", "c10", "none"))
     assert "the best 10 and the worst 10 of 201 categories" in table
 
 

@@ -13,7 +13,9 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from d2_config.logger import FILE_ONLY
 from d2_eval.evaluator import DatasetEvaluator, DatasetEvaluators
+from d2_eval.live import Fact, ProgressBar
 from d2_structures.comm import get_world_size
 
 _logger = logging.getLogger(__name__)
@@ -51,7 +53,8 @@ def inference_on_dataset(
     """Run a model over all batches and evaluate its outputs, without gradients.
 
     The speed of ``model.__call__`` is measured apart from loading and evaluating, the first
-    batches left out, CUDA waited for, and logged.
+    batches left out, CUDA waited for, and logged. In a terminal a bar shows how far it is, if rich
+    is installed; elsewhere a line is printed every five seconds.
 
     Args:
         model: takes a batch of the loader and returns outputs. A ``torch.nn.Module`` is put into
@@ -81,8 +84,10 @@ def inference_on_dataset(
         evaluator = DatasetEvaluators(evaluator)
     evaluator.reset()
     _logger.info("Start inference on %d batches", total)
-    stopwatch = _Stopwatch(total)
+    bar = ProgressBar("evaluate", total, unit="batch")
+    stopwatch = _Stopwatch(total, bar)
     with ExitStack() as stack:
+        stack.enter_context(bar)
         if isinstance(model, nn.Module):
             stack.enter_context(inference_context(model))
         stack.enter_context(torch.no_grad())
@@ -116,10 +121,16 @@ def _checked_callbacks(
 
 
 class _Stopwatch:
-    """Seconds spent on loading, computing and evaluating since the warm-up."""
+    """Seconds spent on loading, computing and evaluating since the warm-up.
 
-    def __init__(self, total: int) -> None:
+    Args:
+        total: number of batches.
+        bar: counts them as well.
+    """
+
+    def __init__(self, total: int, bar: ProgressBar) -> None:
         self._total = total
+        self._bar = bar
         self._warmup = max(min(_WARMUP_BATCHES, total - 1), 0)
         self._done = 0
         self._last_logged = -math.inf
@@ -136,6 +147,10 @@ class _Stopwatch:
 
     def end_batch(self) -> None:
         self._done += 1
+        self._bar.advance()
+        if (passed := self._last - self._started) > 0:
+            waiting = Fact(f"data {self._seconds['data'] / passed:.0%}", rank=2)
+            self._bar.facts = (waiting,)
         if self._done == self._warmup:
             self.start()
         elif self._done > self._warmup and self._last - self._last_logged >= _SECONDS_BETWEEN_LOGS:
@@ -156,6 +171,7 @@ class _Stopwatch:
             self._seconds["evaluate"] / counted,
             per_batch,
             remaining,
+            extra=FILE_ONLY if self._bar.visible else None,
         )
 
     def log_totals(self) -> None:
