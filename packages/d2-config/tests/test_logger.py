@@ -80,6 +80,38 @@ def test_a_message_for_files_only_is_not_printed(
     assert capsys.readouterr().out == ""
 
 
+def test_the_file_takes_more_than_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger = setup_logger(tmp_path, name="some_app", terminal_level="INFO")
+    logger.debug("detail")
+    logger.info("header")
+    written = (tmp_path / "log.txt").read_text()
+    assert "detail" in written
+    assert "header" in written
+    printed = capsys.readouterr().out
+    assert "header" in printed
+    assert "detail" not in printed
+
+
+def test_the_terminals_level_is_changed_by_a_later_call_that_gives_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setup_logger().debug("first")
+    setup_logger(tmp_path, terminal_level=logging.WARNING).info("second")
+    setup_logger(tmp_path).info("third")
+    setup_logger(tmp_path, terminal_level=logging.DEBUG).debug("fourth")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.rpartition(": ")[2] for line in lines] == ["first", "fourth"]
+    written = (tmp_path / "log.txt").read_text().splitlines()
+    assert [line.rpartition(": ")[2] for line in written] == ["second", "third", "fourth"]
+
+
+def test_a_level_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="LOUD"):
+        setup_logger(name="some_app", terminal_level="LOUD")
+
+
 def test_other_ranks_write_their_own_file_and_print_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

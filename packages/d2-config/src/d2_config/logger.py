@@ -37,11 +37,20 @@ def setup_logger(
     color: bool = True,
     name: str = FAMILY,
     abbrev_name: str | None = None,
+    terminal_level: int | str | None = None,
 ) -> logging.Logger:
-    """Send a logger's messages, ``DEBUG`` and above, to standard output and to a file.
+    """Send a logger's messages to standard output and to a file.
 
-    Calling it again adds what is missing and repeats nothing. A message logged with
-    ``extra=FILE_ONLY`` goes to files and not to standard output.
+    The file is the whole record: it takes ``DEBUG`` and above. Standard output takes the same, or
+    less: what is below ``terminal_level``, and messages logged with ``extra=FILE_ONLY``, go to
+    files only. ::
+
+        logger = setup_logger("output", terminal_level="INFO")
+        logger.info("in both")
+        logger.debug("in the file")
+        logger.info("a long table, in the file", extra=FILE_ONLY)
+
+    Calling it again adds what is missing, sets the level if one is given, and repeats nothing.
 
     Args:
         output: a file name ending in ``.txt`` or ``.log``, or a folder in which ``log.txt`` is
@@ -52,9 +61,14 @@ def setup_logger(
         name: the root module of the logger. The default, ``"d2"``, stands for all d2 packages.
         abbrev_name: what to print for ``name``; ``""`` leaves it out. By default ``"detectron2"``
             is shortened to ``"d2"`` and other names are left alone.
+        terminal_level: what standard output takes at least, such as ``logging.INFO`` or
+            ``"INFO"``. ``None`` leaves it as an earlier call set it, at first ``DEBUG``.
 
     Returns:
         The logger called ``name``.
+
+    Raises:
+        ValueError: if there is no level of that name.
     """
     if abbrev_name is None:
         abbrev_name = FAMILY if name == "detectron2" else name
@@ -63,8 +77,11 @@ def setup_logger(
     present = [handler for logger in loggers for handler in logger.handlers]
     handlers: list[logging.Handler] = []
     if distributed_rank == 0:
-        console = next((h for h in present if isinstance(h, _ConsoleHandler)), None)
-        handlers.append(console or _ConsoleHandler(name, abbrev_name, color=color))
+        found = next((h for h in present if isinstance(h, _ConsoleHandler)), None)
+        console = found or _ConsoleHandler(name, abbrev_name, color=color)
+        if terminal_level is not None:
+            console.setLevel(terminal_level)
+        handlers.append(console)
     log_file = _log_file(output, distributed_rank)
     if log_file is not None:
         file = next((h for h in present if _file_of(h) == log_file), None)
