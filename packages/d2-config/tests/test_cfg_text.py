@@ -38,6 +38,11 @@ def test_a_dump_has_plain_values_and_no_aliases() -> None:
     assert yaml.safe_load(text) == {"A": [1, 2], "B": {"C": [1, 2], "D": [1.5, None, True, "x"]}}
 
 
+@pytest.mark.parametrize("text", ["1e-4", "5E3", "None", "null", "yes", "a\x85b"])
+def test_a_dumped_text_is_read_as_text(text: str) -> None:
+    assert read_cfg(dump_yaml(CfgNode({"A": [text]})))[0] == {"A": [text]}
+
+
 def test_a_value_that_is_not_yaml_is_named() -> None:
     cfg = CfgNode({"A": {"B": [1, {"x"}]}})
     with pytest.raises(ConfigTypeError, match=r"A\.B\[1\] holds \{'x'\} \(set\)"):

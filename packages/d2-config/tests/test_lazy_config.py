@@ -1,5 +1,7 @@
+import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import DictConfig
@@ -87,12 +89,75 @@ def test_python_object_tags_work_on_request(tmp_path: Path) -> None:
     assert float(LazyConfig.load(path, allow_unsafe=True).x) == 0.5
 
 
-@pytest.mark.parametrize("name", ["config.pkl", "config", "config.json", "config.py.txt"])
+@pytest.mark.parametrize("name", ["config", "config.json", "config.py.txt"])
 def test_other_kinds_of_files_are_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(pickle.dumps({"a": 1}))
-    with pytest.raises(ConfigFileError, match=r"ends in \.py, \.yaml or \.yml"):
+    with pytest.raises(ConfigFileError, match=r"ends in \.py, \.yaml, \.yml or \.pkl"):
+        LazyConfig.load(path, allow_unsafe=True)
+
+
+class MakesFolder:
+    """An object whose pickle makes a folder when it is loaded."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.folder),)
+
+
+def test_a_pickle_is_refused_without_trust_and_not_run(tmp_path: Path) -> None:
+    path, mark = tmp_path / "config.yaml.pkl", tmp_path / "ran"
+    path.write_bytes(pickle.dumps({"x": MakesFolder(mark)}))
+    with pytest.raises(ConfigFileError, match="runs whatever code is in it") as caught:
         LazyConfig.load(path)
+    assert str(path) in str(caught.value)
+    assert "allow_unsafe=True" in str(caught.value)
+    assert not mark.exists()
+    LazyConfig.load(path, allow_unsafe=True)
+    assert mark.exists()
+
+
+def test_a_pickled_config_has_keys_like_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "config.pkl"
+    path.write_bytes(pickle.dumps({"train": {"max_iter": 10}, "n": 3}))
+    assert LazyConfig.load(path, allow_unsafe=True).train.max_iter == 10
+    assert LazyConfig.load(path, ("n", "train"), allow_unsafe=True)[0] == 3
+    with pytest.raises(KeyError, match="defines no 'trian'. Did you mean train"):
+        LazyConfig.load(path, "trian", allow_unsafe=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"not a pickle", "cannot be unpickled: "),
+        (pickle.dumps([1]), "must hold a mapping at the top, got list"),
+        (b"cno_such_module\nname\n.", "cannot be unpickled: ModuleNotFoundError"),
+    ],
+)
+def test_a_pickle_that_holds_no_config_is_named(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    path = tmp_path / "config.pkl"
+    path.write_bytes(content)
+    with pytest.raises(ConfigFileError, match=message) as caught:
+        LazyConfig.load(path, allow_unsafe=True)
+    assert str(path) in str(caught.value)
+
+
+def test_a_pickle_that_is_not_there_is_a_missing_file(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml.pkl").touch()
+    with pytest.raises(FileNotFoundError, match=r"Did you mean config\.yaml\.pkl\?"):
+        LazyConfig.load(tmp_path / "confg.yaml.pkl", allow_unsafe=True)
+
+
+def test_numbers_without_a_dot_in_yaml_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("lr: 1e-4\nsteps: [1E5, 5e3, -2e-3]\ntext: '1e-4'\ndevice: None\n")
+    cfg = LazyConfig.load(path)
+    assert (cfg.lr, cfg.steps, cfg.text) == (1e-4, [1e5, 5e3, -2e-3], "1e-4")
+    assert cfg.device is None
 
 
 def test_python_code_in_a_yaml_file_is_not_run(tmp_path: Path) -> None:

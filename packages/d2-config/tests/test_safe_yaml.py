@@ -82,5 +82,11 @@ def test_empty_text_is_none() -> None:
 
 
 def test_plain_documents_read_as_pyyaml_reads_them() -> None:
-    text = "a: [1, 2.5, .inf, null, yes, 'no', 2020-01-02, 1e3]\nb: !!str 3\nc: !!binary aGk=\n"
+    text = "a: [1, 2.5, .inf, null, yes, 'no', 2020-01-02]\nb: !!str 1e3\nc: !!binary aGk=\n"
     assert parse_yaml(text, "f").data == yaml.safe_load(text)
+
+
+@pytest.mark.parametrize("allow_unsafe", [False, True])
+def test_numbers_without_a_dot_are_numbers_and_none_is_none(allow_unsafe: bool) -> None:
+    data = parse_yaml("a: 1e-4\nb: [-2E3, None]\nc: '1e-4'\n", "f", allow_unsafe=allow_unsafe).data
+    assert data == {"a": 1e-4, "b": [-2e3, None], "c": "1e-4"}

@@ -4,6 +4,8 @@ import enum
 import functools
 import logging
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -121,13 +123,79 @@ def test_lambda_is_reported_and_fails_loudly_when_built(
     cfg = as_config({"keep": 1, "opt": L(dict)(factor=lambda name: 0.5)})
     loaded = reload(cfg, tmp_path)
     (record,) = caplog.records
-    assert record.levelno == logging.ERROR
+    assert record.levelno == logging.WARNING
     assert "opt.factor = <function" in record.getMessage()
-    assert "Nor can they be pickled" in record.getMessage()
-    assert not (tmp_path / "config.yaml.pkl").exists()
+    assert "config.yaml.pkl; LazyConfig.load reads it" in record.getMessage()
     assert loaded.keep == 1
     with pytest.raises(ValueError, match=r"could not be saved as YAML: opt\.factor = "):
         instantiate(loaded.opt)
+
+
+def restored(cfg: Any, folder: Path) -> Any:
+    """The config that a pickle beside the saved YAML holds."""
+    LazyConfig.save(cfg, folder / "config.yaml")
+    return LazyConfig.load(folder / "config.yaml.pkl", allow_unsafe=True)
+
+
+def test_lambda_comes_back_from_the_pickle(tmp_path: Path) -> None:
+    factor = 0.5
+    cfg = as_config(
+        {"keep": 1, "again": "${keep}", "opt": L(dict)(lr=1e-4, f=lambda name: factor * len(name))}
+    )
+    loaded = restored(cfg, tmp_path)
+    assert loaded.opt.pop("f")("ab") == cfg.opt.pop("f")("ab") == 1.0
+    assert loaded == cfg
+    assert loaded.again == 1
+
+
+def test_functions_of_a_config_file_come_back_in_a_process_that_lacks_the_file(
+    tmp_path: Path,
+) -> None:
+    source = tmp_path / "source.py"
+    source.write_text(
+        "from d2_config import LazyCall as L\n"
+        "BASE = 0.1\n"
+        "def factor(name): return BASE if name == 'backbone' else 1.0\n"
+        "class Marker: pass\n"
+        "optimizer = L(dict)(factor=factor, decay=lambda n: factor(n) / 2, marker=Marker())\n"
+    )
+    LazyConfig.save(LazyConfig.load(source), tmp_path / "config.yaml")
+    source.unlink()
+    code = (
+        "import sys\nfrom d2_config import LazyConfig, instantiate\n"
+        "built = instantiate(LazyConfig.load(sys.argv[1], 'optimizer', allow_unsafe=True))\n"
+        "print(built['factor']('backbone'), built['decay']('x'), type(built['marker']).__name__)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "config.yaml.pkl")]
+    assert subprocess.check_output(command, text=True).split() == ["0.1", "0.5", "Marker"]
+
+
+class Unpicklable:
+    def __reduce__(self) -> Any:
+        raise RuntimeError("holds a device")
+
+
+def test_a_value_that_nothing_can_hold_is_reported_with_the_reason(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded = reload(as_config({"keep": 1, "x": Unpicklable()}), tmp_path)
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert "Nor can they be pickled: RuntimeError: holds a device" in record.getMessage()
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+    assert loaded.keep == 1
+
+
+def test_the_pickle_of_an_earlier_config_does_not_stay(tmp_path: Path) -> None:
+    LazyConfig.save(as_config({"f": lambda: 1}), tmp_path / "config.yaml")
+    assert (tmp_path / "config.yaml.pkl").exists()
+    LazyConfig.save(as_config({"f": 2}), tmp_path / "config.yaml")
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
+@pytest.mark.parametrize("text", ["1e-4", "1E5", "5e3", "-2e-3", "-.5", "None", "null", "True"])
+def test_text_that_looks_like_something_else_stays_text(tmp_path: Path, text: str) -> None:
+    assert reload(as_config({"a": text, text: [text]}), tmp_path) == {"a": text, text: [text]}
 
 
 def test_value_that_only_pickle_can_hold_is_pickled(

@@ -12,8 +12,9 @@ from .cfg_node import CfgNode
 from .cfg_text import is_yacs_file
 from .defaults import get_cfg
 from .errors import ConfigKeyError
+from .key_paths import join
 from .lazy_config import LazyConfig
-from .nodes import dangling_interpolations, is_mapping, is_sequence, join, written_children
+from .nodes import dangling_interpolations, is_mapping, is_sequence, written_children
 from .overrides import override_pairs
 from .saving import to_yaml
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ConfigFileError
-from .nodes import join
+from .key_paths import join
 from .python_file import read_text
 from .safe_yaml import YamlDocument, parse_yaml
 

@@ -9,9 +9,10 @@ import yaml
 
 from .base_chain import BASE_KEY
 from .errors import ConfigFileError, ConfigTypeError
-from .nodes import join
+from .key_paths import join
 from .python_file import read_text, run_python_file
 from .safe_yaml import parse_yaml
+from .yaml_dialect import Dumper
 
 
 def read_cfg(source: Any) -> tuple[Any, str]:
@@ -61,7 +62,7 @@ def dump_yaml(node: Mapping[str, Any], *args: Any, **kwargs: Any) -> str:
     Raises:
         ConfigTypeError: (a ``TypeError``) for values YAML cannot hold, with their keys.
     """
-    kwargs.setdefault("Dumper", _Dumper)
+    kwargs.setdefault("Dumper", Dumper)
     text: str = yaml.dump(_to_plain(node, ""), *args, **kwargs)
     return text
 
@@ -76,13 +77,6 @@ def outline(node: Mapping[str, Any]) -> str:
         else:
             lines.append(f"{key}: {value}")
     return "\n".join(lines)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Repeat a value that occurs twice, instead of referring to its first occurrence."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
 
 
 def _to_plain(value: Any, path: str) -> Any:

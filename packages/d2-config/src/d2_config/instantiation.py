@@ -10,8 +10,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from .dotted_name import locate, qualified_name
 from .errors import ConfigKeyError, did_you_mean
+from .key_paths import join
 from .lazy_call import TARGET
-from .nodes import is_empty, is_mapping, is_sequence, join, resolved, root_path
+from .nodes import is_empty, is_mapping, is_sequence, resolved, root_path
 
 
 def instantiate(cfg: Any) -> Any:

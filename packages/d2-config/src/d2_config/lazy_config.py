@@ -1,6 +1,7 @@
 """Load, change, save and show lazy configs."""
 
 import os
+import pickle
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from . import overrides as _overrides
 from . import python_code, saving
 from .errors import ConfigFileError, ConfigKeyError, did_you_mean
 from .nodes import as_config, is_mapping
-from .python_file import CHAIN, read_text, run_python_file
+from .python_file import CHAIN, read_text, require_file, run_python_file
 from .safe_yaml import parse_yaml
 
 Keys = str | tuple[str, ...] | None
@@ -27,12 +28,15 @@ class LazyConfig:
     ) -> Any:
         """Load a config file.
 
-        A ``.py`` file is code and is run; a ``.yaml`` or ``.yml`` file is only read.
+        A ``.py`` file is code and is run; a ``.yaml`` or ``.yml`` file is only read. A ``.pkl``
+        file, which :meth:`save` writes where YAML cannot hold a value, runs the code in it and is
+        refused unless allowed.
 
         Args:
             filename: absolute, or relative to the current working directory.
             keys: names in the file to return. If not given, all whose values are dictionaries.
-            allow_unsafe: let tags in a YAML file construct Python objects.
+            allow_unsafe: load a pickle; let tags in a YAML file construct Python objects. Both
+                run whatever code the file holds: only for files that you wrote or inspected.
 
         Returns:
             One config node for ``None``; the value for a single name; a tuple for a tuple.
@@ -43,7 +47,8 @@ class LazyConfig:
             ConfigKeyError: (a ``KeyError``) if a name is not in the file.
             SyntaxError: if a Python file cannot be parsed.
             ConfigFileError: (a ``ValueError``) if the file is of another kind, is not valid YAML,
-                has a tag that is refused, or raises while it runs.
+                has a tag that is refused, is a pickle without ``allow_unsafe``, or raises while it
+                runs.
         """
         return _load(Path(filename), keys, (), allow_unsafe)
 
@@ -68,7 +73,10 @@ class LazyConfig:
 
     @staticmethod
     def save(cfg: DictConfig | ListConfig, filename: str | os.PathLike[str]) -> None:
-        """Save a config as YAML that :meth:`load` reads; see :func:`d2_config.saving.save`."""
+        """Save a config as YAML that :meth:`load` reads; with a pickle where that is not enough.
+
+        See :func:`d2_config.saving.save`.
+        """
         saving.save(cfg, filename)
 
     @staticmethod
@@ -87,13 +95,11 @@ def _load(path: Path, keys: Keys, chain: tuple[Path, ...], allow_unsafe: bool) -
     if path.suffix == ".py":
         names = run_python_file(path, chain)
     elif path.suffix in (".yaml", ".yml"):
-        data = parse_yaml(read_text(path), path, allow_unsafe=allow_unsafe).data
-        if not isinstance(data, dict):
-            kind = type(data).__name__
-            raise ConfigFileError(f"{path} must hold a mapping at the top, got {kind}")
-        names = data
+        names = _mapping(parse_yaml(read_text(path), path, allow_unsafe=allow_unsafe).data, path)
+    elif path.suffix == ".pkl":
+        names = _mapping(_unpickle(path, allow_unsafe), path)
     else:
-        raise ConfigFileError(f"a config file ends in .py, .yaml or .yml, got {path}")
+        raise ConfigFileError(f"a config file ends in .py, .yaml, .yml or .pkl, got {path}")
     if keys is None and path.suffix == ".py":
         return as_config(
             {
@@ -109,7 +115,28 @@ def _load(path: Path, keys: Keys, chain: tuple[Path, ...], allow_unsafe: bool) -
     return tuple(_pick(names, key, path) for key in keys)
 
 
-def _pick(names: dict[str, Any], key: str, path: Path) -> Any:
+def _mapping(data: Any, path: Path) -> Any:
+    if not is_mapping(data):
+        kind = type(data).__name__
+        raise ConfigFileError(f"{path} must hold a mapping at the top, got {kind}")
+    return data
+
+
+def _unpickle(path: Path, allow_unsafe: bool) -> Any:
+    require_file(path)
+    if not allow_unsafe:
+        raise ConfigFileError(
+            f"{path} is a pickle: loading it runs whatever code is in it, and is refused. Load the "
+            "YAML file beside it instead, or pass allow_unsafe=True if you wrote this file"
+        )
+    try:
+        return pickle.loads(path.read_bytes())
+    except Exception as error:  # the code in it may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigFileError(f"{path} cannot be unpickled: {reason}") from error
+
+
+def _pick(names: Any, key: str, path: Path) -> Any:
     if key not in names:
         public = [name for name in names if not str(name).startswith("_")]
         raise ConfigKeyError(f"{path} defines no {key!r}.{did_you_mean(key, public)}")

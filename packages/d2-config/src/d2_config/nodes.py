@@ -7,6 +7,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .errors import ConfigKeyError, did_you_mean
+from .key_paths import join
 
 FLAGS = {"allow_objects": True}
 
@@ -107,13 +108,6 @@ def full_path(node: Any, key: Any) -> str:
 def root_path(node: Any) -> str:
     """Return the path of ``node`` from the root of its config; ``""`` for the root."""
     return str(node._get_full_key(None)) if OmegaConf.is_config(node) else ""
-
-
-def join(path: str, key: Any) -> str:
-    """Return the path of child ``key`` of ``path``: ``a.b`` or ``a[0]``."""
-    if isinstance(key, int):
-        return f"{path}[{key}]"
-    return f"{path}.{key}" if path else str(key)
 
 
 def dangling_interpolations(cfg: Any) -> list[str]:

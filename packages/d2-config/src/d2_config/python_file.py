@@ -8,7 +8,6 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from .errors import ConfigFileError, did_you_mean
-from .nodes import as_config
 
 CHAIN = "__config_chain__"
 
@@ -60,16 +59,22 @@ def read_text(path: Path) -> str:
         FileNotFoundError: if there is no such file; names close matches in its folder.
         ConfigFileError: (a ``ValueError``) if it is not UTF-8.
     """
-    if not path.is_file():
-        beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        hint = did_you_mean(path.name, beside)
-        if not path.parent.is_dir():
-            hint = f" There is no folder {path.parent}."
-        raise FileNotFoundError(f"no config file {path}.{hint}")
+    require_file(path)
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ConfigFileError(f"config file {path} is not UTF-8 text: {error}") from error
+
+
+def require_file(path: Path) -> None:
+    """Raise ``FileNotFoundError`` if ``path`` is no file; name close matches in its folder."""
+    if path.is_file():
+        return
+    beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    hint = did_you_mean(path.name, beside)
+    if not path.parent.is_dir():
+        hint = f" There is no folder {path.parent}."
+    raise FileNotFoundError(f"no config file {path}.{hint}")
 
 
 def _compile(path: Path) -> CodeType:
@@ -121,6 +126,8 @@ class _RelativeImporter:
         return package
 
     def _load(self, path: Path, names: Sequence[str]) -> ModuleType:
+        from .nodes import as_config  # omegaconf is not quick to import, and yacs needs it not
+
         namespace = run_python_file(path, self.chain)
         public = [key for key in namespace if not key.startswith("_")]
         module = ModuleType(namespace["__name__"])

@@ -7,7 +7,8 @@ from typing import Any
 import yaml
 
 from .errors import ConfigFileError
-from .nodes import join
+from .key_paths import join
+from .yaml_dialect import SafeLoader, UnsafeLoader
 
 
 class YamlDocument:
@@ -30,7 +31,7 @@ class YamlDocument:
 
 
 def parse_yaml(text: str, source: str | Path, *, allow_unsafe: bool = False) -> YamlDocument:
-    """Parse one YAML document.
+    """Parse one YAML document; numbers such as ``1e-4`` are numbers, and ``None`` is None.
 
     Args:
         text: the YAML text.
@@ -43,7 +44,7 @@ def parse_yaml(text: str, source: str | Path, *, allow_unsafe: bool = False) -> 
             tag that constructs a Python object while ``allow_unsafe`` is false. Names file and
             line, and for a tag the way to allow it.
     """
-    loader = yaml.UnsafeLoader(text) if allow_unsafe else yaml.SafeLoader(text)
+    loader = UnsafeLoader(text) if allow_unsafe else SafeLoader(text)
     try:
         node = loader.get_single_node()
         if node is None:

@@ -4,10 +4,9 @@ import dataclasses
 import functools
 import logging
 import os
-import pickle
 from collections.abc import Callable, Iterable
 from enum import Enum
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import attrs
@@ -16,8 +15,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from .atomic_file import write_atomically
 from .dotted_name import qualified_name
+from .key_paths import join
 from .lazy_call import TARGET
-from .nodes import is_empty, is_mapping, is_sequence, join, written_children
+from .nodes import is_empty, is_mapping, is_sequence, written_children
+from .yaml_dialect import Dumper
 
 _LOCATE = "d2_config.locate"
 _BIND = "d2_config.saving.bind"
@@ -32,9 +33,11 @@ def save(cfg: DictConfig | ListConfig, filename: str | os.PathLike[str]) -> None
     as the calls that make them, so that ``instantiate`` of the loaded config builds equal objects.
     Tuples become lists, and paths text.
 
-    A value that has no such form (a lambda, a tensor) is reported as an error in the log, with its
-    key path; in the YAML a call stands in its place that fails, naming it, when instantiated.
-    The config is then also pickled to ``filename + ".pkl"``, if pickle can hold it.
+    A value that has no such form (a lambda, a tensor) is reported in the log, with its key path;
+    in the YAML a call stands in its place that fails, naming it, when instantiated. The config is
+    then also pickled to ``filename + ".pkl"``, lambdas, local functions and classes by value, and
+    ``LazyConfig.load(filename + ".pkl", allow_unsafe=True)`` reads it. What cannot be pickled
+    either is an error in the log. A pickle that an earlier config left there is removed.
 
     Args:
         cfg: a config node or dictionary.
@@ -42,15 +45,21 @@ def save(cfg: DictConfig | ListConfig, filename: str | os.PathLike[str]) -> None
     """
     text, lost = to_yaml(cfg)
     write_atomically(filename, text)
+    pickle_name = os.fspath(filename) + ".pkl"
+    Path(pickle_name).unlink(missing_ok=True)
     if not lost:
         return
-    pickled = _pickle_beside(cfg, os.fspath(filename) + ".pkl")
+    failure = _pickle(cfg, pickle_name)
     values = "; ".join(f"{path} = {value}" for path, value in lost.items())
-    logging.getLogger(__name__).error(
+    logging.getLogger(__name__).log(
+        logging.ERROR if failure else logging.WARNING,
         "Values that YAML cannot hold are missing from %s: %s. %s",
         filename,
         values,
-        f"The whole config was pickled to {pickled}." if pickled else "Nor can they be pickled.",
+        f"Nor can they be pickled: {failure}"
+        if failure
+        else f"The whole config was pickled to {pickle_name}; "
+        "LazyConfig.load reads it with allow_unsafe=True.",
     )
 
 
@@ -63,7 +72,7 @@ def to_yaml(cfg: Any) -> tuple[str, dict[str, str]]:
     lost: dict[str, str] = {}
     plain = _plain(cfg, "", lost)
     style: dict[str, Any] = {"default_flow_style": None, "allow_unicode": True, "width": 100}
-    return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, **style), lost
+    return yaml.dump(plain, Dumper=_BlockDumper, sort_keys=False, **style), lost
 
 
 def bind(function: Callable[..., Any], args: Any = (), kwargs: Any = None) -> Any:
@@ -74,32 +83,17 @@ def bind(function: Callable[..., Any], args: Any = (), kwargs: Any = None) -> An
 def lost_value(description: str) -> Any:
     """Fail: the config was loaded from a YAML file that could not hold this value."""
     raise ValueError(
-        f"this value could not be saved as YAML: {description}. Set it again before building"
+        f"this value could not be saved as YAML: {description}. Set it again before building, "
+        "or load the .pkl file that was written beside the YAML"
     )
 
 
-_LINE_BREAKS = "\x85\u2028\u2029"
-"""Unicode's own line breaks, which YAML folds unless they are escaped."""
-
-
-class _Dumper(yaml.SafeDumper):
-    """For people: a key a line, short lists in one line, no anchors."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        """Repeat what occurs twice."""
-        return True
+class _BlockDumper(Dumper):
+    """For people: a key a line, short lists in one line."""
 
     def represent_mapping(self, tag: str, mapping: Any, flow_style: Any = None) -> yaml.MappingNode:
         """Write mappings as blocks, empty ones as ``{}``."""
         return super().represent_mapping(tag, mapping, flow_style=not mapping)
-
-    def represent_str(self, data: str) -> yaml.ScalarNode:
-        """Escape what would not survive reading."""
-        style = '"' if any(character in data for character in _LINE_BREAKS) else None
-        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
-
-
-_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def _plain(value: Any, path: str, lost: dict[str, str]) -> Any:
@@ -158,9 +152,13 @@ def _constructor_fields(value: Any) -> dict[str, Any] | None:
     return None
 
 
-def _pickle_beside(cfg: Any, filename: str) -> str | None:
+def _pickle(cfg: Any, filename: str) -> str | None:
+    """Pickle ``cfg``; return why it cannot be, or ``None`` when it was."""
+    import cloudpickle  # only the few configs that YAML cannot hold need it
+
     try:
-        write_atomically(filename, pickle.dumps(cfg))
-    except (pickle.PicklingError, AttributeError, TypeError):  # what pickle raises for lambdas
-        return None
-    return filename
+        content = cloudpickle.dumps(cfg)
+    except Exception as error:  # a value's own __reduce__ may raise anything
+        return f"{type(error).__name__}: {error}"
+    write_atomically(filename, content)
+    return None
