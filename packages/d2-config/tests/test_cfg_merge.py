@@ -90,6 +90,123 @@ def test_a_key_in_the_wrong_section_is_found_where_it_is() -> None:
         get_cfg().merge_from_list(["BASE_LR", 0.1])
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("solver.base_lr", r"no key solver\.base_lr\. Did you mean SOLVER\.BASE_LR\?$"),
+        ("Solver.Base_LR", r"no key Solver\.Base_LR\. Did you mean SOLVER\.BASE_LR\?$"),
+        ("SOLVR.MAX_ITER", r"no key SOLVR\.MAX_ITER\. Did you mean SOLVER\.MAX_ITER\?$"),
+        ("MODEL.ROI_HEAD.NUM_CLASSES", r"Did you mean MODEL\.ROI_HEADS\.NUM_CLASSES or "),
+        ("SOLVER.LR", r"Did you mean SOLVER\.BASE_LR or "),
+        ("output_dir", r"no key output_dir\. Did you mean OUTPUT_DIR\?$"),
+        ("FOO.BAR", r"no key FOO\.BAR\.$"),
+    ],
+)
+def test_an_unknown_key_is_named_whole_with_the_closest_keys(wrong: str, message: str) -> None:
+    with pytest.raises(KeyError, match=message):
+        get_cfg().merge_from_list([wrong, 1])
+
+
+def test_an_unknown_key_of_a_file_is_named_whole_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("VERSION: 2\nsolver:\n  base_lr: 0.1\n  max_iter: 3\n")
+    message = (
+        r"a\.yaml, line 3: the config has no key solver\.base_lr\. Did you mean SOLVER\.BASE_LR"
+    )
+    with pytest.raises(KeyError, match=message):
+        get_cfg().merge_from_file(path)
+
+
+@pytest.mark.parametrize("section", [{}, {"INNER": {}}])
+def test_an_unknown_section_is_refused_though_it_is_empty(section: dict) -> None:
+    with pytest.raises(ConfigKeyError, match="no key NEW"):
+        CfgNode({"A": 1}).merge_from_other_cfg({"NEW": section})
+
+
+def test_a_key_of_an_older_version_in_a_section_of_its_own_is_told_its_name() -> None:
+    with pytest.raises(ConfigKeyError, match=r"it is called MODEL\.RPN\.HEAD_NAME"):
+        get_cfg().merge_from_list(["MODEL.RPN_HEAD.NAME", "StandardRPNHead"])
+
+
+def test_deprecated_and_renamed_keys_of_a_section_that_went_away_are_known(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cfg = CfgNode({"A": {"B": 1}})
+    cfg.register_deprecated_key("GONE.X")
+    cfg.register_renamed_key("GONE.Y", "A.B")
+    cfg.merge_from_list(["GONE.X", 1])
+    assert "the key GONE.X is deprecated and ignored" in caplog.text
+    with pytest.raises(KeyError, match=r"GONE\.Y was renamed to A\.B"):
+        cfg.merge_from_list(["GONE.Y", 1])
+
+
+@pytest.mark.parametrize(
+    ("current", "typed", "expected"),
+    [
+        ("text", "None", None),
+        ("text", "'None'", "None"),
+        ("text", "'a b'", "a b"),
+        ("text", "null", "null"),
+        ("text", "~", "~"),
+        ("text", "1e-4", "1e-4"),
+        ("text", "(1, 2)", "(1, 2)"),
+        ("text", "it's", "it's"),
+        (1, "None", None),
+        (1, "null", None),
+        (1.0, "~", None),
+        ((1,), "null", None),
+        (None, "null", None),
+        (None, "'None'", "None"),
+        (1.0, "1e-4", 1e-4),
+        (1.0, "5e3", 5e3),
+        (1.0, "-2E-3", -2e-3),
+        (1.0, "1", 1.0),
+        ((1.0,), "(1e-4, 2)", (1e-4, 2)),
+        ((1,), "[1, 2]", (1, 2)),
+        ([1], "(1, 2)", [1, 2]),
+        (True, "False", False),
+    ],
+)
+def test_a_typed_text_is_read_as_the_literal_that_it_is(
+    current: Any, typed: str, expected: Any
+) -> None:
+    cfg = CfgNode({"KEY": current})
+    cfg.merge_from_list(["KEY", typed])
+    result = cfg.KEY
+    assert result == expected
+    assert type(result) is type(expected)
+
+
+@pytest.mark.parametrize("text", ["None", "'quoted'", "null", "1e-4"])
+def test_a_text_from_a_config_or_a_dump_stays_as_it_is(text: str, tmp_path: Path) -> None:
+    assert merged("text", text) == text
+    (tmp_path / "a.yaml").write_text(CfgNode({"KEY": text}).dump())
+    cfg = CfgNode({"KEY": "text"})
+    cfg.merge_from_file(tmp_path / "a.yaml")
+    assert cfg == {"KEY": text}
+
+
+def test_numbers_of_a_file_need_no_dot(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "RATE: 1e-4\nQUOTED: '2E-3'\nSTEPS: [1e3, 2e3]\nFREE: 5e3\nNAME: None\n"
+    )
+    cfg = CfgNode({"RATE": 1.0, "QUOTED": 1.0, "STEPS": (), "FREE": None, "NAME": "x"})
+    cfg.merge_from_file(tmp_path / "a.yaml")
+    assert cfg == {
+        "RATE": 1e-4,
+        "QUOTED": 2e-3,
+        "STEPS": (1e3, 2e3),
+        "FREE": 5e3,
+        "NAME": None,
+    }
+
+
+def test_a_number_for_a_text_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("NAME: 1e-4\n")
+    with pytest.raises(ConfigTypeError, match="line 1: NAME must be of type str.*quote it"):
+        CfgNode({"NAME": "x"}).merge_from_file(tmp_path / "a.yaml")
+
+
 def test_a_key_of_an_older_version_is_told_its_name_of_today() -> None:
     with pytest.raises(ConfigKeyError, match=r"it is called MODEL\.WEIGHTS"):
         get_cfg().merge_from_list(["MODEL.WEIGHT", "w.pth"])

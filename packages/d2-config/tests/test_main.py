@@ -29,6 +29,13 @@ def test_the_equivalent_code_is_printed(lazy: Path, capsys) -> None:
     assert "cfg.day = datetime.date(" in capsys.readouterr().out
 
 
+def test_overrides_are_read_as_python_writes_them(lazy: Path, capsys) -> None:
+    assert main([str(lazy), "clock.month=None", "+day.sizes=(1, 2)"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["clock"]["month"] is None
+    assert printed["day"]["sizes"] == [1, 2]
+
+
 def test_differences_are_listed(lazy: Path, tmp_path: Path, capsys) -> None:
     other = tmp_path / "other.py"
     other.write_text(lazy.read_text().replace("'month': 3", "'month': 4"))

@@ -52,10 +52,43 @@ def changed(*overrides: str) -> Any:
         ("++train.max_iter=many", "train.max_iter", "many"),
         ("++brand.new=1", "brand.new", 1),
         ("+train={seed: 4}", "train.seed", 4),
+        ("train.lr=1E5", "train.lr", 1e5),
+        ("train.lr=-2e-3", "train.lr", -2e-3),
+        ("train.lr='5e3'", "train.lr", 5e3),
+        ('train.max_iter="12"', "train.max_iter", 12),
+        ("train.device='1e-4'", "train.device", "1e-4"),
+        ("train.max_iter=None", "train.max_iter", None),
+        ("output_dir=None", "output_dir", None),
+        ("output_dir=~", "output_dir", None),
+        ("output_dir=null", "output_dir", None),
+        ("output_dir='None'", "output_dir", "None"),
+        ('output_dir="None"', "output_dir", "None"),
+        ("output_dir=Nones", "output_dir", "Nones"),
+        ("names=[None,'None',null,True]", "names", [None, "None", None, True]),
+        ("+new={a: None, b: [None]}", "new", {"a": None, "b": [None]}),
+        ("train.amp.enabled=True", "train.amp.enabled", True),
+        ("names=(1,2)", "names", [1, 2]),
+        ("names=(1, 2,)", "names", [1, 2]),
+        ("names=('a', 'None', None)", "names", ["a", "None", None]),
+        ("names=[(1, 2), (3e1, 4)]", "names", [[1, 2], [30.0, 4]]),
+        ("names=()", "names", []),
+        ("+new={'a': (1, 2)}", "new", {"a": [1, 2]}),
+        ("model.stages[0]={'depth': (7, 8)}", "model.stages[0].depth", [7, 8]),
     ],
 )
 def test_override_sets_the_value(override: str, path: str, value: Any) -> None:
     assert OmegaConf.select(changed(override), path) == value
+
+
+@pytest.mark.parametrize("text", ["1e-4", "None", "(1, 2)", "~"])
+def test_a_quoted_value_is_text_where_no_number_is_wanted(text: str) -> None:
+    assert changed(f"output_dir='{text}'").output_dir == text
+
+
+def test_none_deletes_what_is_none() -> None:
+    assert "device" not in changed("~train.device=None").train
+    with pytest.raises(ValueError, match="is 'out', so it is not deleted"):
+        changed("~output_dir=None")
 
 
 def test_mapping_is_merged_into_a_mapping() -> None:
@@ -85,7 +118,13 @@ def test_delete_with_another_value_is_refused() -> None:
         ("train.max_itre=10", r"no key train\.max_itre\. Did you mean train\.max_iter\?"),
         ("train.max_itre=10", r"To add a new key, write '\+train\.max_itre=10'"),
         ("max_iter=10", r"Did you mean train\.max_iter\?"),
-        ("trian.max_iter=10", r"no key trian\. Did you mean train\?"),
+        ("trian.max_iter=10", r"no key trian\.max_iter\. Did you mean train\.max_iter\?"),
+        ("max_itr=10", r"no key max_itr\. Did you mean train\.max_iter\?"),
+        ("TRAIN.LR=10", r"no key TRAIN\.LR\. Did you mean train\.lr\?"),
+        ("model.lr=10", r"no key model\.lr\. Did you mean train\.lr\?"),
+        ("model.stages.1.dpeth=1", r"Did you mean model\.stages\[1\]\.depth"),
+        ("trian={lr: 3}", r"no key trian\. Did you mean train\?"),
+        ("train.quux.zap=1", r"no key train\.quux\.zap\. To add"),
         ("train.amp.enabld=true", r"Did you mean train\.amp\.enabled\?"),
         ("train={max_itr: 3}", r"no key train\.max_itr\."),
         ("~train.max_itre", r"no key train\.max_itre\. Did you mean train\.max_iter\?$"),
@@ -108,6 +147,9 @@ def test_wrong_key_is_a_key_error_that_helps(override: str, message: str) -> Non
         ("train.amp.enabled=maybe", r"is a bool, got 'maybe'"),
         ("train.amp=3", r"train\.amp is a mapping, got 3"),
         ("train.lr={a: 1}", r"train\.lr is a float"),
+        ("train.lr='fast'", r"train\.lr is a float, got 'fast'"),
+        ("train.lr={'a': (1, 2)}", r"train\.lr is a float"),
+        ("train=(1, 2)", r"train is a mapping, got \[1, 2\]"),
     ],
 )
 def test_value_of_another_kind_is_refused(override: str, message: str) -> None:
@@ -119,6 +161,19 @@ def test_value_of_another_kind_is_refused(override: str, message: str) -> None:
 def test_what_is_not_an_override_is_refused(override: str) -> None:
     with pytest.raises(ValueError, match="cannot understand the override"):
         changed(override)
+
+
+@pytest.mark.parametrize(
+    "override", ["names=(a,b)", "names=(1,2", "names=~x", "names=b'x'", "names={1, 2}"]
+)
+def test_what_neither_grammar_knows_is_told_how_a_list_is_written(override: str) -> None:
+    with pytest.raises(ValueError, match=r"cannot understand .*a list as \[a,b\]"):
+        changed(override)
+
+
+def test_a_python_tuple_needs_a_key_that_is_one() -> None:
+    with pytest.raises(ValueError, match="cannot understand the override 'a b=\\(1, 2\\)'"):
+        changed("a b=(1, 2)")
 
 
 @pytest.mark.parametrize("override", ["train.max_iter=1,2", "train.max_iter=range(1,3)"])

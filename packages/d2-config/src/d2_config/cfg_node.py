@@ -284,6 +284,9 @@ class CfgNode(dict[str, Any]):
     def merge_from_list(self, cfg_list: Sequence[Any]) -> None:
         """Merge a flat list of keys and values, ``["MODEL.WEIGHTS", "w.pth", "SEED", 3]``.
 
+        Texts are read as typed on a command line: ``"None"`` is None for every key, ``"null"`` and
+        ``"~"`` too where no text is wanted, and quotes round a text are taken off.
+
         Raises:
             ValueError: if a key has no value.
             ConfigKeyError: (a ``KeyError``) for unknown and renamed keys.
@@ -301,7 +304,7 @@ class CfgNode(dict[str, Any]):
             nested: Any = value
             for part in reversed(key.split(".")):
                 nested = {part: nested}
-            changes += plan_merge(self, nested, lambda path: "the list of overrides")
+            changes += plan_merge(self, nested, lambda path: "the list of overrides", typed=True)
         self._apply(changes)
 
     def _merge(self, other: Mapping[str, Any], where: Where) -> None:
