@@ -1,16 +1,24 @@
-"""Registries, yacs-style and lazy configs, logging: the torch-free wiring of d2."""
+"""Registries, yacs-style and lazy configs, logging: the torch-free wiring of d2.
 
-from .cfg_node import CfgNode
-from .defaults import get_cfg
-from .dotted_name import locate
-from .errors import ConfigFileError, ConfigKeyError, ConfigTypeError
-from .from_config import configurable
-from .global_config import global_cfg, set_global_cfg
-from .instantiation import instantiate
-from .lazy_call import LazyCall
-from .lazy_config import LazyConfig
-from .registry import Registry
-from .versions import downgrade_config, upgrade_config
+Names are imported when they are first used.
+"""
+
+from typing import TYPE_CHECKING
+
+from .lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from .cfg_node import CfgNode
+    from .defaults import get_cfg
+    from .dotted_name import locate
+    from .errors import ConfigFileError, ConfigKeyError, ConfigTypeError
+    from .from_config import configurable
+    from .global_config import global_cfg, set_global_cfg
+    from .instantiation import instantiate
+    from .lazy_call import LazyCall
+    from .lazy_config import LazyConfig
+    from .registry import Registry
+    from .versions import downgrade_config, upgrade_config
 
 __all__ = [
     "CfgNode",
@@ -29,3 +37,24 @@ __all__ = [
     "set_global_cfg",
     "upgrade_config",
 ]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "CfgNode": "cfg_node",
+        "ConfigFileError": "errors",
+        "ConfigKeyError": "errors",
+        "ConfigTypeError": "errors",
+        "LazyCall": "lazy_call",
+        "LazyConfig": "lazy_config",
+        "Registry": "registry",
+        "configurable": "from_config",
+        "downgrade_config": "versions",
+        "get_cfg": "defaults",
+        "global_cfg": "global_config",
+        "instantiate": "instantiation",
+        "locate": "dotted_name",
+        "set_global_cfg": "global_config",
+        "upgrade_config": "versions",
+    },
+)

@@ -2,10 +2,9 @@
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
-
-from omegaconf import DictConfig
 
 from .cfg_node import CfgNode
 
@@ -103,11 +102,16 @@ def _called_with_config(
         return True
     if "cfg" not in kwargs or "cfg" in parameters:
         return False
-    return isinstance(kwargs["cfg"], (Mapping, DictConfig))
+    return isinstance(kwargs["cfg"], Mapping) or _is_lazy_config(kwargs["cfg"])
+
+
+def _is_lazy_config(value: Any) -> bool:
+    omegaconf = sys.modules.get("omegaconf")  # who has none of its objects need not import it
+    return omegaconf is not None and isinstance(value, omegaconf.DictConfig)
 
 
 def _is_config(value: Any) -> bool:
-    if isinstance(value, (CfgNode, DictConfig)):
+    if isinstance(value, CfgNode) or _is_lazy_config(value):
         return True
     # A plain dict may be an ordinary first argument. Config classes of other libraries differ
     # from it by giving their keys as attributes.
