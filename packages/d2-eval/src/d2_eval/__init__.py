@@ -2,6 +2,7 @@
 
 from d2_eval.coco_conversion import convert_to_coco_dict, convert_to_coco_json
 from d2_eval.coco_evaluation import COCOEvaluator
+from d2_eval.coco_files import evaluate_coco_files
 from d2_eval.coco_ground_truth import CocoGroundTruth
 from d2_eval.coco_metrics import CocoCurves, evaluate_coco_results
 from d2_eval.coco_predictions import instances_to_coco_json
@@ -9,6 +10,7 @@ from d2_eval.evaluator import DatasetEvaluator, DatasetEvaluators
 from d2_eval.inference import inference_context, inference_on_dataset
 from d2_eval.live import progress
 from d2_eval.panoptic_evaluation import COCOPanopticEvaluator
+from d2_eval.panoptic_png import encode_panoptic_png
 from d2_eval.panoptic_quality import PanopticQuality
 from d2_eval.results import flatten_results, print_csv_format, verify_results
 from d2_eval.semantic_evaluation import SemSegEvaluator
@@ -24,6 +26,8 @@ __all__ = [
     "SemSegEvaluator",
     "convert_to_coco_dict",
     "convert_to_coco_json",
+    "encode_panoptic_png",
+    "evaluate_coco_files",
     "evaluate_coco_results",
     "flatten_results",
     "inference_context",

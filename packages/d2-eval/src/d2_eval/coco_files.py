@@ -1,0 +1,129 @@
+"""COCO's metrics from files alone: predictions of whatever system, and annotations."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from d2_eval.coco_ground_truth import CocoGroundTruth
+from d2_eval.coco_metrics import TASKS, CocoCurves, Task, evaluate_coco_results
+
+_FIELDS: dict[Task, str] = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
+
+
+def evaluate_coco_files(
+    predictions: str | os.PathLike[str],
+    ground_truth: str | os.PathLike[str],
+    tasks: Sequence[Task] | None = None,
+    *,
+    kpt_oks_sigmas: Sequence[float] = (),
+    max_detections: int | None = None,
+) -> dict[str, dict[str, float]]:
+    """Compare a file of predictions with a file of annotations.
+
+    Args:
+        predictions: COCO's result format, a list of ``{"image_id", "category_id", "score"}`` with
+            ``"bbox"``, ``"segmentation"`` or ``"keypoints"``; ids are those of the annotations.
+        ground_truth: COCO's annotation format.
+        tasks: some of ``"bbox"``, ``"segm"``, ``"keypoints"``; by default those that the
+            predictions have fields for, or, if there are none at all, the annotations.
+        kpt_oks_sigmas: per keypoint the tolerance of COCO's similarity; empty uses COCO's 17.
+        max_detections: most detections per image that count for boxes and masks, by default 100.
+
+    Returns:
+        For each task the metrics of :meth:`CocoCurves.metrics` in percent and, with several
+        classes, ``AP-{class}``; NaN where there is no ground truth.
+
+    Raises:
+        FileNotFoundError: if a file does not exist.
+        ValueError: if a file is not what it should be, or predictions and annotations do not
+            belong together.
+    """
+    results = _read_results(Path(predictions))
+    if not Path(ground_truth).is_file():
+        raise FileNotFoundError(f"there is no annotation file {str(ground_truth)!r}")
+    truth = CocoGroundTruth.load(Path(ground_truth))
+    if not truth.has_annotations:
+        raise ValueError(
+            f"{str(ground_truth)!r} lists images without annotations: there is nothing to compare "
+            "predictions with"
+        )
+    scores: dict[str, dict[str, float]] = {}
+    try:
+        for task in _checked(tasks) or _tasks_of(results, truth):
+            curves = evaluate_coco_results(
+                truth,
+                results,
+                task,
+                max_detections=None if task == "keypoints" else max_detections,
+                kpt_oks_sigmas=kpt_oks_sigmas,
+            )
+            scores[task] = _scores(curves)
+    except ValueError as error:
+        error.add_note(f"results are counted from 0 in {str(predictions)!r}")
+        raise
+    return scores
+
+
+def _read_results(path: Path) -> list[dict[str, Any]]:
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file of predictions {str(path)!r}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"the file of predictions {str(path)!r} is not valid JSON ({error})"
+        ) from error
+    wanted = "wanted COCO's result format, a list of objects with image_id, category_id and score"
+    if not isinstance(content, list):
+        got = f"an object with {sorted(content)[:6]}" if isinstance(content, dict) else content
+        raise ValueError(f"{str(path)!r} holds {got}; {wanted}")
+    for index, result in enumerate(content):
+        if not isinstance(result, dict):
+            raise ValueError(f"result {index} in {str(path)!r} is {result!r}; {wanted}")
+        score = result.get("score", 0)  # a missing one is found when the task is known
+        if isinstance(score, bool) or not isinstance(score, int | float):
+            raise ValueError(
+                f"result {index} in {str(path)!r} has the score {score!r}, wanted a number"
+            )
+        _check_numbers(index, path, result)
+    return content
+
+
+def _check_numbers(index: int, path: Path, result: dict[str, Any]) -> None:
+    """Refuse boxes and keypoints that are no lists of the right length."""
+    for field, multiple, exact in (("bbox", 4, True), ("keypoints", 3, False)):
+        values = result.get(field)
+        if values is None:
+            continue
+        numbers = isinstance(values, list) and all(isinstance(v, int | float) for v in values)
+        fits = numbers and len(values) % multiple == 0 and (not exact or len(values) == multiple)
+        if not fits:
+            wanted = "[x, y, width, height]" if exact else "[x1, y1, score1, x2, …]"
+            raise ValueError(
+                f"result {index} in {str(path)!r} has the {field} {values!r}, wanted {wanted}"
+            )
+
+
+def _checked(tasks: Sequence[Task] | None) -> tuple[Task, ...]:
+    given = tuple(tasks or ())
+    unknown = [task for task in given if task not in TASKS]
+    if unknown:
+        raise ValueError(f"tasks are some of {list(TASKS)}, got {unknown}")
+    return given
+
+
+def _tasks_of(results: Sequence[dict[str, Any]], truth: CocoGroundTruth) -> list[Task]:
+    entries = results or list(truth.coco.anns.values())
+    tasks = [task for task in TASKS if any(_FIELDS[task] in entry for entry in entries)]
+    if not tasks:
+        raise ValueError(f"the predictions have none of {', '.join(_FIELDS.values())}")
+    return tasks
+
+
+def _scores(curves: CocoCurves) -> dict[str, float]:
+    per_class = curves.per_class() if len(curves.class_names) > 1 else {}
+    return curves.metrics() | {f"AP-{name}": score for name, score in per_class.items()}
