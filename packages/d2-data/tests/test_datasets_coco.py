@@ -7,11 +7,14 @@ import pytest
 
 from d2_data import DatasetCatalog, MetadataCatalog
 from d2_data.datasets import load_coco_json, register_coco_instances
+from d2_data.detection_utils import create_keypoint_hflip_indices
 from d2_structures import BoxMode
 
 SHARED = pathlib.Path(
     os.environ.get("D2_SHARED", pathlib.Path(__file__).resolve().parents[3].parent / "shared")
 )
+
+KEYPOINTS = {"keypoints": ["nose", "left_ear", "right_ear"], "skeleton": [[1, 2]]}
 
 
 def coco(**changes):
@@ -206,11 +209,58 @@ def test_missing_fields_are_named(load):
         load(coco(images=[{"id": 1, "file_name": "a", "width": 3}]))
 
 
-def test_ids_must_differ(load):
-    with pytest.raises(ValueError, match="annotation id 1 occurs more than once"):
-        load(coco(annotations=[annotation(), annotation()]))
+def test_ids_of_images_and_categories_must_differ(load):
     with pytest.raises(ValueError, match="image id 9 occurs more than once"):
         load(coco(images=coco()["images"] * 2))
+    with pytest.raises(ValueError, match="category id 7 occurs more than once"):
+        load(coco(categories=coco()["categories"] * 2))
+
+
+def test_repeated_annotation_ids_are_read_with_one_warning(load, caplog):
+    repeated = [annotation(), annotation(image_id=2), annotation(), annotation(id=5)]
+    dicts = load(coco(annotations=repeated))
+    assert [len(d["annotations"]) for d in dicts] == [1, 3]
+    (record,) = caplog.records
+    assert "2 annotations have an id that another one has, e.g. 1" in record.getMessage()
+
+
+def test_annotations_without_ids_are_no_repetition(load, caplog):
+    nameless = annotation()
+    del nameless["id"]
+    load(coco(annotations=[nameless, dict(nameless)]))
+    assert not caplog.records
+
+
+def test_declared_keypoints_become_metadata(load):
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog", **KEYPOINTS}]
+    load(coco(categories=categories, annotations=[]))
+    metadata = MetadataCatalog.get(load.name)
+    assert metadata.keypoint_names == ["nose", "left_ear", "right_ear"]
+    assert metadata.keypoint_flip_map == [("left_ear", "right_ear")]
+    assert [rule[:2] for rule in metadata.keypoint_connection_rules] == [("nose", "left_ear")]
+
+
+def test_keypoint_metadata_of_the_user_stays(load):
+    own = {"keypoint_names": ("nose", "left_ear", "right_ear"), "keypoint_flip_map": ()}
+    MetadataCatalog.get(load.name).set(**own)
+    load(coco(categories=[{"id": 2, "name": "dog", **KEYPOINTS}], annotations=[]))
+    metadata = MetadataCatalog.get(load.name)
+    assert {key: metadata.get(key) for key in own} == own
+    assert len(metadata.keypoint_connection_rules) == 1
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the folder of real data ($D2_SHARED)")
+def test_keypoints_of_a_real_file_mirror_and_draw(load):
+    folder = SHARED / "data" / "keypoints" / "mmpose_coco"
+    load_coco_json(folder / "test_coco.json", folder, load.name)
+    metadata = MetadataCatalog.get(load.name)
+    builtin = MetadataCatalog.get("keypoints_coco_2017_val")
+    assert metadata.keypoint_names == builtin.keypoint_names
+    assert metadata.keypoint_flip_map == builtin.keypoint_flip_map
+    assert len(metadata.keypoint_connection_rules) == 19
+    assert metadata.keypoint_connection_rules[0][:2] == ("left_ankle", "left_knee")
+    mirrored = create_keypoint_hflip_indices(load.name)
+    assert mirrored == [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
 
 
 def test_registered_dataset_is_read_when_asked_for(load, tmp_path):

@@ -5,7 +5,7 @@ Source: https://cocodataset.org/#format-data
 
 import logging
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 
 from d2_data.annotation_file import read_json
 from d2_data.catalog import DatasetCatalog, MetadataCatalog
+from d2_data.datasets.coco_keypoints import describe_keypoints
 from d2_structures import BoxMode
 
 __all__ = ["load_coco_json", "register_coco_instances"]
@@ -75,6 +76,7 @@ def load_coco_json(
     Images come in the order of their ids. Boxes stay in XYWH pixels; COCO's keypoints
     are pixel indices and get +0.5 here. Polygons of an odd length or fewer than three
     points are dropped, and an instance that has none left is dropped with a warning.
+    Annotation ids that occur more than once are reported too, as in COCO 2014 minival.
     Uncompressed run lengths are compressed. Image files are not opened.
 
     Args:
@@ -82,7 +84,9 @@ def load_coco_json(
         image_root: the folder that the file names in it are relative to.
         dataset_name: when given, category ids are mapped to 0..K-1 in the order of
             the ids, and ``thing_classes`` and ``thing_dataset_id_to_contiguous_id``
-            are put into the metadata of this dataset. Without it the ids stay as
+            are put into the metadata of this dataset; so are ``keypoint_names``,
+            ``keypoint_flip_map`` and ``keypoint_connection_rules`` where the categories
+            declare keypoints and the metadata does not. Without a name the ids stay as
             they are in the file.
         extra_annotation_keys: further keys of each annotation to carry over unchanged.
 
@@ -101,7 +105,9 @@ def load_coco_json(
     reader = _AnnotationReader(where, contiguous_ids, tuple(extra_annotation_keys or ()))
 
     annotations_of: dict[Any, list[dict[str, Any]]] = defaultdict(list)
-    for annotation in _unique(content.get("annotations", []), "annotation", where):
+    annotations = content.get("annotations", [])
+    _report_repeated_ids(annotations, where)
+    for annotation in annotations:
         annotations_of[_field(annotation, "image_id", where)].append(annotation)
 
     root = os.fspath(image_root)
@@ -155,10 +161,11 @@ def _declare_categories(
             len(categories),
             len(categories) - 1,
         )
-    MetadataCatalog.get(dataset_name).set(
+    metadata = MetadataCatalog.get(dataset_name).set(
         thing_classes=[_field(category, "name", where) for category in categories],
         thing_dataset_id_to_contiguous_id=contiguous_ids,
     )
+    metadata.set(**describe_keypoints(categories, metadata.as_dict(), where))
     return contiguous_ids
 
 
@@ -259,13 +266,27 @@ def _unique(entries: list[dict[str, Any]], kind: str, where: str) -> list[dict[s
     for entry in entries:
         identity = entry.get("id")
         if identity is None:
-            if kind == "annotation":
-                continue
             raise ValueError(f"{where}: an entry of {kind} kind lacks 'id': {_shorten(entry)}")
         if identity in seen:
             raise ValueError(f"{where}: the {kind} id {identity!r} occurs more than once")
         seen.add(identity)
     return entries
+
+
+def _report_repeated_ids(annotations: list[dict[str, Any]], where: str) -> None:
+    ids = [annotation["id"] for annotation in annotations if annotation.get("id") is not None]
+    distinct = set(ids)
+    if len(distinct) == len(ids):
+        return
+    repeated = (identity for identity, count in Counter(ids).items() if count > 1)
+    _logger.warning(
+        "%s: %d annotations have an id that another one has, e.g. %r. Training is not "
+        "affected, but COCO's metrics take one for the other; number annotations anew "
+        "unless this is COCO 2014 minival or valminusminival, which are known to be so",
+        where,
+        len(ids) - len(distinct),
+        next(repeated),
+    )
 
 
 def _field(entry: dict[str, Any], key: str, where: str) -> Any:
