@@ -35,7 +35,8 @@ def test_public_names_are_as_listed(package):
 
 
 def test_dataset_readers_are_public():
-    assert {"load_coco_json", "register_coco_instances"} <= set(d2_data.datasets.__all__)
+    readers = {"coco_folder", "load_coco_json", "register_coco_instances"}
+    assert readers <= set(d2_data.datasets.__all__)
 
 
 def test_import_registers_nothing_and_loads_no_dataset():
@@ -43,6 +44,7 @@ def test_import_registers_nothing_and_loads_no_dataset():
         "import sys, d2_data\n"
         "assert not d2_data.DatasetCatalog.data and not d2_data.MetadataCatalog.data\n"
         "assert 'd2_data.datasets.shapes' not in sys.modules\n"
+        "assert d2_data.catalog.builtin_names.cache_info().currsize == 0\n"
         "assert 'matplotlib' not in sys.modules and 'torchvision' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

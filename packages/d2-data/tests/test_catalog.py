@@ -127,67 +127,142 @@ def test_catalogs_print_their_names(name):
     assert name in str(MetadataCatalog)
 
 
+def test_metadata_of_an_unknown_name_may_be_filled_before_the_dataset_is_registered(name):
+    MetadataCatalog.get(name).thing_classes = ["a"]
+    DatasetCatalog.register(name, list)
+    assert MetadataCatalog.get(name).thing_classes == ["a"]
+
+
+def test_a_mistyped_name_does_not_look_registered(name):
+    MetadataCatalog.get(name)
+    assert name not in MetadataCatalog
+    assert name not in MetadataCatalog.list()
+    assert len(MetadataCatalog) == len(MetadataCatalog.list())
+    with pytest.raises(KeyError, match=name):
+        MetadataCatalog[name]
+
+
+def test_metadata_is_listed_once_something_was_set(name):
+    metadata = MetadataCatalog.get(name)
+    metadata.thing_classes = ["a"]
+    assert name in MetadataCatalog
+    assert name in MetadataCatalog.list()
+    assert MetadataCatalog[name] is metadata
+
+
+def test_metadata_of_a_registered_dataset_is_listed_though_empty(name):
+    MetadataCatalog.get(name)
+    DatasetCatalog.register(name, list)
+    assert name in MetadataCatalog.list()
+    with pytest.raises(AttributeError, match=r"has no 'thing_classes'; it has: \['name'\]"):
+        _ = MetadataCatalog.get(name).thing_classes
+
+
+def test_reading_metadata_of_a_mistyped_name_names_close_matches_of_both_catalogs(name):
+    DatasetCatalog.register(name + "_dataset", list)
+    MetadataCatalog.get(name + "_metadata").thing_classes = ["a"]
+    try:
+        with pytest.raises(AttributeError, match=r"no dataset '.*' is registered") as caught:
+            _ = MetadataCatalog.get(name).thing_classes
+        assert name + "_dataset" in str(caught.value)
+        assert name + "_metadata" in str(caught.value)
+        assert "'thing_classes'" in str(caught.value)
+    finally:
+        DatasetCatalog.remove(name + "_dataset")
+        MetadataCatalog.remove(name + "_metadata")
+
+
+def test_a_mistyped_builtin_name_is_recognised():
+    with pytest.raises(AttributeError, match=r"did you mean 'coco_2017_train'"):
+        _ = MetadataCatalog.get("coco_2017_trian").thing_classes
+    with pytest.raises(KeyError, match=r"did you mean 'coco_2017_train'"):
+        DatasetCatalog.get("coco_2017_trian")
+
+
+def test_optional_metadata_of_a_mistyped_name_has_its_default(name):
+    metadata = MetadataCatalog.get(name)
+    assert metadata.get("thing_classes") is None
+    assert getattr(metadata, "thing_classes", 3) == 3
+
+
 @pytest.fixture
 def builtin(monkeypatch):
-    """Adds a registrar of two names, ``b_train`` and ``b_val``, to the built-ins."""
+    """Makes ``b_train`` and ``b_val`` the built-in names; ``calls`` holds the names registered."""
     module = types.ModuleType("a_registrar_module")
     module.calls = []
 
-    def register():
-        module.calls.append(1)
-        for name in ("b_train", "b_val"):
-            DatasetCatalog.register(name, lambda: [{"image_id": 0}])
-            MetadataCatalog.get(name).set(thing_classes=["x"])
+    def register(name):
+        module.calls.append(name)
+        DatasetCatalog.register(name, lambda: [{"image_id": 0}])
+        MetadataCatalog.get(name).set(thing_classes=["x"])
 
     module.register = register
     monkeypatch.setitem(sys.modules, module.__name__, module)
     table = dict.fromkeys(("b_train", "b_val"), "a_registrar_module:register")
-    monkeypatch.setattr(d2_data.catalog, "REGISTRARS", table)
+    monkeypatch.setattr(d2_data.builtin_datasets, "builtin_names", lambda: table)
+    monkeypatch.setattr(d2_data.catalog, "builtin_names", lambda: table)
     yield module
     for name in table:
         DatasetCatalog.data.pop(name, None)
         MetadataCatalog.data.pop(name, None)
-    d2_data.catalog._builtins._started.discard("a_registrar_module:register")
+        d2_data.catalog._on_demand._removed.discard(name)
 
 
 def test_builtin_is_listed_without_being_registered(builtin):
-    assert {"b_train", "b_val"} <= set(DatasetCatalog.list())
-    assert "b_train" in DatasetCatalog
+    for catalog in (DatasetCatalog, MetadataCatalog):
+        assert {"b_train", "b_val"} <= set(catalog.list())
+        assert "b_train" in catalog
     assert builtin.calls == []
 
 
 def test_builtin_is_registered_once_when_first_asked_for(builtin):
     assert DatasetCatalog.get("b_val") == [{"image_id": 0}]
-    assert DatasetCatalog.get("b_train") == [{"image_id": 0}]
-    assert MetadataCatalog.get("b_train").thing_classes == ["x"]
-    assert builtin.calls == [1]
-    assert DatasetCatalog.list().count("b_train") == 1
+    assert DatasetCatalog.get("b_val") == [{"image_id": 0}]
+    assert MetadataCatalog.get("b_val").thing_classes == ["x"]
+    assert builtin.calls == ["b_val"]
+    for catalog in (DatasetCatalog, MetadataCatalog):
+        assert catalog.list().count("b_val") == 1
 
 
-def test_builtin_metadata_can_be_asked_for_first(builtin):
-    assert MetadataCatalog.get("b_train").thing_classes == ["x"]
-    assert "b_val" in DatasetCatalog.data
-
-
-def test_failed_registrar_is_tried_again(builtin, monkeypatch):
-    monkeypatch.setattr(builtin, "register", lambda: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        DatasetCatalog.get("b_train")
-    monkeypatch.undo()
+def test_other_builtins_are_left_alone(builtin):
+    DatasetCatalog.get("b_val")
     assert "b_train" not in DatasetCatalog.data
 
 
+@pytest.mark.parametrize("ask", [MetadataCatalog.get, MetadataCatalog.__getitem__])
+def test_builtin_metadata_can_be_asked_for_first(builtin, ask):
+    assert ask("b_train").thing_classes == ["x"]
+    assert "b_train" in DatasetCatalog.data
+
+
+def test_failed_registrar_is_tried_again(builtin, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr(builtin, "register", lambda name: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            DatasetCatalog.get("b_train")
+    assert DatasetCatalog.get("b_train") == [{"image_id": 0}]
+
+
 def test_builtin_name_cannot_be_taken(builtin):
-    with pytest.raises(ValueError, match="'b_train' is a built-in dataset; choose another name"):
+    with pytest.raises(ValueError, match="'b_train' is known without registration; choose another"):
         DatasetCatalog.register("b_train", list)
 
 
-def test_root_of_builtins_follows_the_environment(monkeypatch):
-    root = d2_data.builtin_datasets.datasets_root
-    monkeypatch.delenv("D2_DATASETS", raising=False)
-    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
-    assert str(root()) == "datasets"
-    monkeypatch.setenv("DETECTRON2_DATASETS", "old")
-    assert str(root()) == "old"
-    monkeypatch.setenv("D2_DATASETS", "new")
-    assert str(root()) == "new"
+@pytest.mark.parametrize("asked_before", [False, True])
+def test_removed_builtin_leaves_its_name_to_others(builtin, asked_before):
+    if asked_before:
+        DatasetCatalog.get("b_train")
+    DatasetCatalog.remove("b_train")
+    assert "b_train" not in DatasetCatalog
+    with pytest.raises(KeyError, match="b_train"):
+        DatasetCatalog.get("b_train")
+    DatasetCatalog.register("b_train", lambda: [{"image_id": 7}])
+    assert DatasetCatalog.get("b_train") == [{"image_id": 7}]
+
+
+@pytest.mark.parametrize("asked_before", [False, True])
+def test_removed_builtin_metadata_is_empty_when_asked_for_again(builtin, asked_before):
+    if asked_before:
+        MetadataCatalog.get("b_train")
+    MetadataCatalog.remove("b_train")
+    assert MetadataCatalog.get("b_train").as_dict() == {"name": "b_train"}

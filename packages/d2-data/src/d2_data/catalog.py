@@ -1,13 +1,12 @@
 """Where datasets and what is known about them are found by name."""
 
-import importlib
 from collections import UserDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from types import SimpleNamespace
 from typing import Any, Self
 
-from d2_data.builtin_datasets import REGISTRARS
+from d2_data.builtin_datasets import builtin_names, is_known, run_registrar
 
 __all__ = ["DatasetCatalog", "Metadata", "MetadataCatalog"]
 
@@ -15,46 +14,57 @@ Samples = list[dict[str, Any]]
 Names = list[str]
 
 
-class _BuiltinRegistration:
-    """Runs the registrar of a built-in dataset the first time its name is asked for."""
+class _OnDemand:
+    """Registers what is known without being told when its name is first asked for."""
 
     def __init__(self) -> None:
-        self._started: set[str] = set()
-        self._running: list[str] = []
+        self._removed: set[str] = set()
+        self._running: set[str] = set()
 
-    def is_pending(self, name: str) -> bool:
-        """Whether ``name`` is built in and its registrar has not been started."""
-        return name in REGISTRARS and REGISTRARS[name] not in self._started
+    def is_pending(self, name: object) -> bool:
+        """Whether ``name`` is known, and neither registered yet nor removed."""
+        return isinstance(name, str) and not self._is_settled(name) and is_known(name)
+
+    def pending(self) -> Iterator[str]:
+        """The built-in names that are pending."""
+        return (name for name in builtin_names() if self.is_pending(name))
 
     def allows(self, name: str) -> bool:
         """Whether a registration of ``name`` may go ahead now."""
-        return name not in REGISTRARS or REGISTRARS[name] in self._running
+        return name in self._running or not self.is_pending(name)
 
     def ensure(self, name: str) -> None:
-        """Register ``name`` if it is built in and still pending."""
-        if not self.is_pending(name):
+        """Register ``name`` if it is pending."""
+        if self._is_settled(name) or name in self._running:
             return
-        registrar = REGISTRARS[name]
-        self._started.add(registrar)
-        self._running.append(registrar)
+        self._running.add(name)
         try:
-            module, _, function = registrar.partition(":")
-            getattr(importlib.import_module(module), function)()
-        except BaseException:
-            self._started.discard(registrar)
-            raise
+            run_registrar(name)
         finally:
-            self._running.remove(registrar)
+            self._running.remove(name)
+
+    def forget(self, name: str) -> None:
+        """Leave a built-in name to whoever registers it next."""
+        if name in builtin_names():
+            self._removed.add(name)
+
+    def _is_settled(self, name: str) -> bool:
+        return name in DatasetCatalog.data or name in self._removed
 
 
-_builtins = _BuiltinRegistration()
+_on_demand = _OnDemand()
 
 
-def _unknown_name(kind: str, name: str, known: Names) -> KeyError:
-    close = get_close_matches(name, known, n=3)
-    hint = f"did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
-    listing = f"known names: {', '.join(sorted(known)) or '(none)'}"
-    return KeyError(f"{kind} {name!r} is not registered; {hint or listing}")
+def _unknown_name(kind: str, name: str, known: Iterable[str]) -> KeyError:
+    return KeyError(f"{kind} {name!r} is not registered; {_suggestion(name, known)}")
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    names = sorted(set(known))
+    close = get_close_matches(name, names, n=3)
+    if close:
+        return f"did you mean {' or '.join(repr(c) for c in close)}?"
+    return f"known names: {', '.join(names) or '(none)'}"
 
 
 class _DatasetCatalog(UserDict[str, Callable[[], Samples]]):
@@ -62,7 +72,8 @@ class _DatasetCatalog(UserDict[str, Callable[[], Samples]]):
 
     A sample is a dict in the standard dataset format; the function must return the
     same samples in the same order each time it is called. Registrations last until
-    the process ends. Built-in datasets appear here without being registered.
+    the process ends. Built-in datasets appear here without being registered, and the
+    names that :func:`d2_data.datasets.coco_folder` writes are understood.
     """
 
     def register(self, name: str, func: Callable[[], Samples]) -> None:
@@ -81,11 +92,11 @@ class _DatasetCatalog(UserDict[str, Callable[[], Samples]]):
                 f"DatasetCatalog.register({name!r}, …) wants a function that returns the "
                 f"samples, got {type(func).__name__}"
             )
-        if name in self.data or not _builtins.allows(name):
-            owner = "is registered already" if name in self.data else "is a built-in dataset"
+        if name in self.data or not _on_demand.allows(name):
+            owner = "registered already" if name in self.data else "known without registration"
             raise ValueError(
-                f"dataset {name!r} {owner}; choose another name"
-                + ("" if name in REGISTRARS else f" or call DatasetCatalog.remove({name!r}) first")
+                f"dataset {name!r} is {owner}; choose another name or call "
+                f"DatasetCatalog.remove({name!r}) first"
             )
         self.data[name] = func
 
@@ -94,6 +105,7 @@ class _DatasetCatalog(UserDict[str, Callable[[], Samples]]):
 
         Raises:
             KeyError: if no such dataset is known; the message lists close matches.
+            FileNotFoundError: if files of a built-in dataset are absent.
         """
         return self[name]()
 
@@ -102,23 +114,24 @@ class _DatasetCatalog(UserDict[str, Callable[[], Samples]]):
         return list(self)
 
     def remove(self, name: str) -> None:
-        """Forget ``name``. Its metadata stays."""
-        if name not in self.data:
-            raise _unknown_name("dataset", name, list(self.data))
-        del self.data[name]
+        """Forget ``name``, which may then be registered anew. Its metadata stays."""
+        if name not in self:
+            raise _unknown_name("dataset", name, self)
+        _on_demand.forget(name)
+        self.data.pop(name, None)
 
     def __getitem__(self, name: str) -> Callable[[], Samples]:
-        _builtins.ensure(name)
+        _on_demand.ensure(name)
         if name not in self.data:
-            raise _unknown_name("dataset", name, list(self))
+            raise _unknown_name("dataset", name, self)
         return self.data[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self.data or (isinstance(name, str) and _builtins.is_pending(name))
+        return name in self.data or _on_demand.is_pending(name)
 
     def __iter__(self) -> Iterator[str]:
         yield from self.data
-        yield from (name for name in REGISTRARS if _builtins.is_pending(name))
+        yield from _on_demand.pending()
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -147,6 +160,11 @@ class Metadata(SimpleNamespace):
     def __getattr__(self, key: str) -> Any:
         if key.startswith("__"):
             raise AttributeError(key)
+        if MetadataCatalog.is_unused(self):
+            raise AttributeError(
+                f"no dataset {self.name!r} is registered, so nothing is known of its {key!r}; "
+                + _suggestion(self.name, [*DatasetCatalog, *MetadataCatalog])
+            )
         known = sorted(self.__dict__)
         close = get_close_matches(key, known, n=3)
         raise AttributeError(
@@ -191,35 +209,59 @@ def _equal(a: Any, b: Any) -> bool:
 class _MetadataCatalog(UserDict[str, Metadata]):
     """Gives access to the one :class:`Metadata` of each dataset.
 
-    Metadata is made when first asked for and stays until the process ends.
+    Metadata is made when first asked for and stays until the process ends. That of a
+    name which stands for no dataset may be filled, and appears here once it is.
     """
 
     def get(self, name: str) -> Metadata:  # type: ignore[override]  # the documented call takes no default
         """The metadata of ``name``: always the same object for the same name."""
         if not isinstance(name, str) or not name:
             raise TypeError(f"a dataset's name is a non-empty string, got {name!r}")
-        _builtins.ensure(name)
+        _on_demand.ensure(name)
         if name not in self.data:
             self.data[name] = Metadata(name=name)
         return self.data[name]
 
     def list(self) -> Names:
-        """Names of the datasets whose metadata has been asked for."""
-        return list(self.data)
+        """Names of the datasets with metadata, the built-in ones among them."""
+        return list(self)
 
     def remove(self, name: str) -> None:
         """Forget the metadata of ``name``."""
         if name not in self.data:
-            raise _unknown_name("metadata of dataset", name, list(self.data))
+            _on_demand.ensure(name)
+        if name not in self.data:
+            raise _unknown_name("metadata of dataset", name, self)
         del self.data[name]
 
+    def is_unused(self, metadata: Metadata) -> bool:
+        """Whether ``metadata`` was asked for, but holds nothing and belongs to no dataset."""
+        name = metadata.name
+        return (
+            self.data.get(name) is metadata
+            and metadata.as_dict().keys() <= {"name"}
+            and name not in DatasetCatalog
+        )
+
     def __getitem__(self, name: str) -> Metadata:
-        if name not in self.data and not _builtins.is_pending(name):
-            raise _unknown_name("metadata of dataset", name, list(self.data))
+        if name not in self:
+            raise _unknown_name("metadata of dataset", name, self)
         return self.get(name)
 
+    def __contains__(self, name: object) -> bool:
+        if name in self.data:
+            return not self.is_unused(self.data[name])
+        return _on_demand.is_pending(name)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (name for name in self.data if name in self)
+        yield from _on_demand.pending()
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
     def __repr__(self) -> str:
-        return f"MetadataCatalog(registered metadata: {', '.join(self.data)})"
+        return f"MetadataCatalog(registered metadata: {', '.join(self)})"
 
     __str__ = __repr__
 

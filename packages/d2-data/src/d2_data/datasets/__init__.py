@@ -1,5 +1,6 @@
 """Readers of dataset formats."""
 
 from d2_data.datasets.coco import load_coco_json, register_coco_instances
+from d2_data.datasets.coco_folder import coco_folder
 
-__all__ = ["load_coco_json", "register_coco_instances"]
+__all__ = ["coco_folder", "load_coco_json", "register_coco_instances"]

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from d2_data.annotation_file import read_json
-from d2_data.builtin_datasets import datasets_root
 from d2_data.catalog import DatasetCatalog, MetadataCatalog
 from d2_data.datasets.coco import load_coco_json
 from d2_data.datasets.shapes.background import MATERIALS
 from d2_data.datasets.shapes.files import FIRST_MATERIAL_ID, ShapesDataset, generate_shapes
 from d2_data.datasets.shapes.geometry import CLASSES, KEYPOINTS
+from d2_data.datasets_root import datasets_root
 
 PanopticLayout = Literal["standard", "separated"]
 
@@ -70,11 +70,12 @@ def register_shapes(
     )
 
 
-def register_builtin_shapes() -> None:
-    """Register the ``shapes_*`` names below the folder of built-in datasets."""
-    for split, (num_images, seed) in _BUILTIN_SPLITS.items():
-        root = datasets_root() / "shapes" / split
-        register_shapes(f"shapes_{split}", root, num_images, seed=seed)
+def register_builtin_shapes(name: str) -> None:
+    """Register ``shapes_train`` or ``shapes_val`` below the folder of built-in datasets."""
+    split = name.removeprefix("shapes_")
+    num_images, seed = _BUILTIN_SPLITS[split]
+    root = datasets_root().folder / "shapes" / split
+    register_shapes(name, root, num_images, seed=seed)
 
 
 def _load(
