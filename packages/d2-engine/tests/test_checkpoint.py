@@ -1,5 +1,6 @@
 """Checkpoints on disk: what is saved, found, loaded and refused."""
 
+import errno
 import io
 import pickle
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from d2_data.remote_files import local_path
+from d2_engine import SimpleTrainer
 from d2_engine import checkpoint as checkpoint_package
 from d2_engine.checkpoint import (
     Checkpointer,
@@ -49,6 +51,19 @@ def test_weights_states_and_extra_data_come_back(tmp_path):
     assert extra == {"epoch": 3}
     assert_equal_weights(model, other)
     assert fresh.param_groups[0]["lr"] == 0.5
+
+
+def test_a_state_that_a_checkpoint_lacks_is_named(tmp_path, caplog):
+    model = make_model()
+    Checkpointer(model, tmp_path).save("model")
+    trainer = SimpleTrainer(model, [], torch.optim.SGD(model.parameters(), lr=0.5))
+    Checkpointer(model, tmp_path, trainer=trainer).resume_or_load("", resume=True)
+    assert "model.pth holds no state of 'trainer', which begins anew" in caplog.text
+    assert "iteration 0" in caplog.text
+    assert (trainer.iter, trainer.start_iter, trainer.batches_consumed) == (0, 0, 0)
+    caplog.clear()
+    Checkpointer(model, trainer=trainer).resume_or_load(str(tmp_path / "model.pth"))
+    assert caplog.text == ""  # only weights were asked for
 
 
 def test_only_the_named_states_are_loaded(tmp_path):
@@ -103,6 +118,55 @@ def test_a_failing_save_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["last_checkpoint", "model.pth"]
     other = zeroed(make_model())
     Checkpointer(other, tmp_path).resume_or_load("")
+    assert_equal_weights(model, other)
+
+
+@pytest.fixture
+def files_of_at_most_20_kilobytes():
+    """What a full disk does to a file that grows, without filling one."""
+    resource = pytest.importorskip("resource")  # not on Windows
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.usefixtures("files_of_at_most_20_kilobytes")
+def test_a_full_disk_is_one_error_with_the_remedy_and_spares_the_last_checkpoint(tmp_path):
+    small, large = nn.Linear(3, 3), nn.Linear(200, 200)
+    Checkpointer(small, tmp_path).save("model")
+    before = (tmp_path / "model.pth").read_bytes()
+    with pytest.raises(OSError, match=r"model\.pth' could not be written.*MiB are free.*resume"):
+        Checkpointer(large, tmp_path).save("model")
+    assert (tmp_path / "model.pth").read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last_checkpoint", "model.pth"]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("PytorchStreamWriter failed writing file data/3: file write failed"), "disk"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk"),
+        (OSError(errno.EACCES, "Permission denied", "x"), "Permission denied"),
+        (RuntimeError("cannot pickle"), "cannot pickle"),
+    ],
+)
+def test_only_errors_of_a_full_disk_are_taken_for_one(tmp_path, monkeypatch, error, said):
+    def fail(data, path):
+        raise error
+
+    monkeypatch.setattr(checkpoint_package.checkpointer.torch, "save", fail)
+    with pytest.raises((OSError, RuntimeError), match=said) as caught:
+        Checkpointer(make_model(), tmp_path).save("model")
+    assert (caught.value is error) == (said != "disk")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_compiled_model_is_saved_under_its_own_names(tmp_path):
+    model, other = make_model(), zeroed(make_model())
+    Checkpointer(torch.compile(model, backend="eager"), tmp_path).save("m")
+    assert read_checkpoint(tmp_path / "m.pth")["model"].keys() == model.state_dict().keys()
+    Checkpointer(torch.compile(other, backend="eager")).load(str(tmp_path / "m.pth"), strict=True)
     assert_equal_weights(model, other)
 
 

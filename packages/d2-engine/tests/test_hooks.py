@@ -13,7 +13,7 @@ from d2_engine import SimpleTrainer, TrainerBase, hooks
 from d2_engine.checkpoint import Checkpointer
 from d2_engine.events import EventWriter
 from d2_engine.hooks.seeding import split_seed
-from d2_engine.solver import LinearParamScheduler
+from d2_engine.solver import LinearParamScheduler, LRMultiplier
 
 
 class Idle(TrainerBase):
@@ -135,6 +135,13 @@ def test_the_best_checkpoint_is_kept(tmp_path, mode, best):
     assert extra == {"iteration": best}
 
 
+def test_the_best_checkpoint_of_the_last_evaluation_names_the_last_iteration(tmp_path):
+    checkpointer = Checkpointer(nn.Linear(1, 1), tmp_path)
+    hook = hooks.BestCheckpointer(0, checkpointer, "AP")
+    run(hooks.EvalHook(0, lambda: {"AP": 1.0}), hook, end=6)
+    assert checkpointer.load(str(tmp_path / "model_best.pth")) == {"iteration": 5}
+
+
 def test_the_best_value_survives_resuming():
     hook = hooks.BestCheckpointer(1, Checkpointer(nn.Linear(1, 1)), "AP")
     hook.load_state_dict({"best_metric": 0.5, "best_iter": 3})
@@ -174,6 +181,107 @@ def test_a_torch_scheduler_is_stepped_and_its_state_kept():
     trainer.train(0, 4)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.01)
     assert trainer.state_dict()["hooks"]["LRScheduler"]["last_epoch"] == 4
+
+
+def steps_of_a_fast_run(optimizer):
+    return torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 4], gamma=0.1)
+
+
+def cosine_of_a_slow_run(optimizer):
+    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20)
+
+
+def linear_share_of_a_run(optimizer):
+    return LinearParamScheduler(1, 0)
+
+
+def multiplier_for_ten(optimizer):
+    return LRMultiplier(optimizer, LinearParamScheduler(1, 0), 10)
+
+
+def warmup_then_decay(optimizer):
+    parts = [
+        torch.optim.lr_scheduler.LinearLR(optimizer, 0.1, total_iters=2),
+        torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5),
+    ]
+    return torch.optim.lr_scheduler.SequentialLR(optimizer, parts, milestones=[3])
+
+
+SCHEDULES = [
+    steps_of_a_fast_run,
+    cosine_of_a_slow_run,
+    linear_share_of_a_run,
+    multiplier_for_ten,
+    warmup_then_decay,
+]
+
+
+def trained_rates(make_schedule, *, state=None, rate=0.5, until, loaded_first=False):
+    """Train; returns the rate of each iteration, and the state to continue with."""
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
+    trainer = SimpleTrainer(_Mean(model), iter(lambda: torch.rand(1, 1), None), optimizer)
+    hook, rates = hooks.LRScheduler(scheduler=make_schedule(optimizer)), {}
+    note = hooks.CallbackHook(
+        before_step=lambda t: rates.update({t.iter: optimizer.param_groups[0]["lr"]})
+    )
+    if state is not None and loaded_first:
+        trainer.load_state_dict(state)
+    trainer.register_hooks([note, hook])
+    if state is not None and not loaded_first:
+        trainer.load_state_dict(state)
+    trainer.train(trainer.start_iter, until)
+    return rates, trainer.state_dict()
+
+
+# A share of the run would be another one of the three iterations that are made first.
+@pytest.mark.parametrize("make", [make for make in SCHEDULES if make is not linear_share_of_a_run])
+@pytest.mark.parametrize("loaded_first", [False, True])
+def test_a_resumed_schedule_is_that_of_a_run_that_was_never_stopped(make, loaded_first):
+    straight, _ = trained_rates(make, until=10)
+    first, state = trained_rates(make, until=3)
+    resumed, _ = trained_rates(make, state=state, until=10, loaded_first=loaded_first)
+    assert first | resumed == straight
+    assert min(resumed) == 3
+
+
+@pytest.mark.parametrize("loaded_first", [False, True])
+@pytest.mark.parametrize("before", SCHEDULES)
+@pytest.mark.parametrize("after", SCHEDULES)
+def test_the_rate_and_schedule_of_the_config_hold_from_the_first_resumed_iteration(
+    before, after, loaded_first
+):
+    wanted, _ = trained_rates(after, rate=0.25, until=10)
+    _, state = trained_rates(before, until=3)
+    resumed, _ = trained_rates(after, state=state, rate=0.25, until=10, loaded_first=loaded_first)
+    assert resumed == {i: pytest.approx(wanted[i]) for i in range(3, 10)}
+
+
+def test_a_schedule_is_not_affected_by_an_optimizer_that_was_loaded_before_it():
+    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.5)
+    hook = hooks.LRScheduler(optimizer, torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5))
+    optimizer.param_groups[0]["lr"] = 0.125
+    hook.load_state_dict({"last_epoch": 2})
+    assert optimizer.param_groups[0]["lr"] == 0.125
+
+
+def test_a_scheduler_beyond_the_checkpoint_is_refused():
+    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.5)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+    run(hooks.LRScheduler(optimizer, scheduler), end=4, optimizer=optimizer)
+    with pytest.raises(ValueError, match=r"at iteration 4, the checkpoint at 2.*new scheduler"):
+        hooks.LRScheduler(optimizer, scheduler).load_state_dict({"last_epoch": 2})
+
+
+def test_the_log_names_what_changed_of_a_schedule_once(caplog):
+    caplog.set_level("INFO")
+    _, state = trained_rates(linear_share_of_a_run, until=3)
+    trained_rates(linear_share_of_a_run, state=state, rate=0.25, until=6)
+    lines = [r.getMessage() for r in caplog.records if "in the checkpoint" in r.getMessage()]
+    assert lines == [
+        "learning rate: 0.5 in the checkpoint, 0.25 now",
+        "iterations: 3 in the checkpoint, 6 now",
+    ]
 
 
 class _Mean(nn.Module):
@@ -247,6 +355,33 @@ def test_precise_batch_norm_stores_true_averages():
     assert torch.allclose(layer.running_mean, everything.mean(0), atol=1e-5)
     assert torch.allclose(layer.running_var, everything.var(0), rtol=0.03)
     assert layer.momentum == 0.1
+
+
+def test_precise_batch_norm_begins_its_data_anew_for_every_update():
+    class Data:
+        started = 0
+
+        def __iter__(self):
+            self.started += 1
+            return iter([torch.ones(4, 3), torch.zeros(4, 3), torch.full((4, 3), 9.0)])
+
+    model, data = nn.Sequential(nn.BatchNorm1d(3)), Data()
+    hook = hooks.PreciseBN(1, model, data, num_iter=2)
+    run(hook, end=3)
+    assert data.started == 3
+    assert torch.equal(model[0].running_mean, torch.full((3,), 0.5))
+    hook = hooks.PreciseBN(1, model, iter([torch.ones(4, 3), torch.zeros(4, 3)]), num_iter=1)
+    run(hook, end=2)
+    assert torch.equal(model[0].running_mean, torch.zeros(3))
+
+
+def test_precise_batch_norm_runs_in_the_precision_of_training():
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    dtypes = []
+    model[0].register_forward_hook(lambda m, i, output: dtypes.append(output.dtype))
+    for precision in (None, torch.bfloat16):
+        run(hooks.PreciseBN(0, model, [torch.ones(4, 3)], 1, precision=precision), end=1)
+    assert dtypes == [torch.float32, torch.bfloat16]
 
 
 def test_precise_batch_norm_leaves_layers_in_evaluation_mode(caplog):

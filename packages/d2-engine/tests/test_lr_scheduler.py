@@ -16,7 +16,7 @@ from d2_engine.solver import (
 )
 
 
-def make_optimizer(*rates: float) -> torch.optim.Optimizer:
+def make_optimizer(*rates: float | torch.Tensor) -> torch.optim.Optimizer:
     groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in rates]
     return torch.optim.SGD(groups, lr=1.0)
 
@@ -26,7 +26,7 @@ def rates_after_each_step(optimizer, scheduler, steps):
     for _ in range(steps):
         optimizer.step()
         scheduler.step()
-        rates.append(optimizer.param_groups[0]["lr"])
+        rates.append(float(optimizer.param_groups[0]["lr"]))
     return rates
 
 
@@ -68,7 +68,8 @@ def test_groups_keep_their_ratio():
     assert second == pytest.approx(0.1 * first)
 
 
-def test_a_resumed_scheduler_continues_the_same_rates():
+def test_a_resumed_scheduler_continues_the_same_rates_in_silence(caplog):
+    caplog.set_level("INFO")
     multiplier = MultiStepParamScheduler([1, 0.1], num_updates=10, milestones=[6])
     optimizer = make_optimizer(0.5)
     straight = rates_after_each_step(optimizer, LRMultiplier(optimizer, multiplier, 10), 9)
@@ -76,13 +77,38 @@ def test_a_resumed_scheduler_continues_the_same_rates():
     optimizer = make_optimizer(0.5)
     scheduler = LRMultiplier(optimizer, multiplier, 10)
     first = rates_after_each_step(optimizer, scheduler, 4)
-    state, optimizer_state = scheduler.state_dict(), optimizer.state_dict()
-    assert set(state) == {"base_lrs", "last_epoch"}
     optimizer = make_optimizer(0.5)
     resumed = LRMultiplier(optimizer, multiplier, 10)
-    optimizer.load_state_dict(optimizer_state)
-    resumed.load_state_dict(state)
+    resumed.load_state_dict(json.loads(json.dumps(scheduler.state_dict())))
     assert first + rates_after_each_step(optimizer, resumed, 5) == straight
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("rate", [0.5, torch.tensor(0.5)])
+def test_the_schedule_of_the_resumed_run_holds_from_the_loaded_iteration_on(rate, caplog):
+    caplog.set_level("INFO")
+    optimizer = make_optimizer(0.02)
+    before = LRMultiplier(optimizer, CosineParamScheduler(1, 0), 8)
+    rates_after_each_step(optimizer, before, 8)
+
+    optimizer = make_optimizer(rate)
+    steps = MultiStepParamScheduler([1, 0.1], num_updates=20, milestones=[10])
+    now = LRMultiplier(optimizer, steps, 20)
+    now.load_state_dict(before.state_dict())
+    assert float(optimizer.param_groups[0]["lr"]) == 0.5
+    assert now.get_last_lr() == [0.5]
+    assert rates_after_each_step(optimizer, now, 3) == pytest.approx([0.5, 0.05, 0.05])
+    assert [record.getMessage() for record in caplog.records] == [
+        "iterations: 8 in the checkpoint, 20 now",
+        "learning-rate schedule: CosineParamScheduler(start_value=1, end_value=0) in the "
+        "checkpoint, MultiStepParamScheduler(values=[1, 0.1], milestones=[10], num_updates=20) now",
+    ]
+
+
+def test_behind_its_end_a_schedule_keeps_the_last_rate():
+    optimizer = make_optimizer(1.0)
+    scheduler = LRMultiplier(optimizer, CosineParamScheduler(1, 0.25), 2)
+    assert rates_after_each_step(optimizer, scheduler, 4)[1:] == [0.25, 0.25, 0.25]
 
 
 @pytest.mark.parametrize("method", ["linear", "constant"])

@@ -111,6 +111,15 @@ def test_build_optimizer_reads_the_solver_section():
     assert group["weight_decay"] == 1e-4
 
 
+def test_build_optimizer_takes_factors_on_the_rates():
+    model = make_model()
+    optimizer = build_optimizer(
+        solver_config(), model, lr_factor_func=lambda name: 0.5 if name.startswith("0.") else 1.0
+    )
+    rates = [values_of(optimizer.param_groups, model[i].weight)["lr"] for i in (0, 2)]
+    assert rates == [0.05, 0.1]
+
+
 @pytest.mark.parametrize(
     ("clip_type", "expected"),
     [

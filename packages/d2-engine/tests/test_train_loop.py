@@ -124,16 +124,51 @@ def test_states_of_hooks_are_kept_by_class_and_count():
         "iteration": 7,
         "hooks": {"Stateful": {"value": 1}, "Stateful#2": {"value": 2}},
     }
-    other = Counter()
-    fresh = [Stateful(), Stateful()]
-    other.register_hooks(fresh)
-    other.load_state_dict(state)
-    assert (other.iter, fresh[0].value, fresh[1].value) == (7, 1, 2)
 
 
-def test_the_state_of_an_absent_hook_is_reported(caplog):
-    Counter().load_state_dict({"iteration": 1, "hooks": {"Gone": {"x": 1}}})
-    assert "Gone" in caplog.text
+@pytest.mark.parametrize("loaded_first", [False, True])
+def test_hooks_get_their_state_whether_it_is_loaded_before_or_after_they_are_registered(
+    loaded_first, caplog
+):
+    state = {"iteration": 7, "hooks": {"Stateful": {"value": 1}, "Stateful#2": {"value": 2}}}
+    trainer, hooks = Counter(), [Stateful(), Stateful()]
+    if loaded_first:
+        trainer.load_state_dict(state)
+    for hook in hooks:
+        trainer.register_hooks([hook])
+    if not loaded_first:
+        trainer.load_state_dict(state)
+    assert (trainer.iter, trainer.start_iter) == (7, 8)
+    assert [hook.value for hook in hooks] == [1, 2]
+    trainer.train(trainer.start_iter, 9)
+    assert "unused" not in caplog.text
+
+
+def test_a_state_is_handed_over_once():
+    trainer, hook = Counter(), Stateful()
+    trainer.load_state_dict({"iteration": 1, "hooks": {"Stateful": {"value": 5}}})
+    trainer.register_hooks([hook])
+    hook.value = 6
+    trainer.register_hooks([Recorder("a")])
+    assert hook.value == 6
+
+
+def test_a_state_that_no_hook_takes_is_reported_when_training_begins(caplog):
+    trainer = Counter()
+    trainer.register_hooks([Recorder("a")])
+    trainer.load_state_dict({"iteration": 1, "hooks": {"Gone": {"x": 1}, "Recorder": {"y": 2}}})
+    assert caplog.text == ""
+    trainer.train(2, 3)
+    assert "hook Gone, which is unused" in caplog.text
+    assert "hook Recorder, which is unused" in caplog.text
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 3), (3, 3), (3, 2)])
+def test_the_state_of_a_completed_training_continues_behind_it(start, end):
+    trainer, other = Counter(), Counter()
+    trainer.train(start, end)
+    other.load_state_dict(trainer.state_dict())
+    assert other.start_iter == 3
 
 
 def test_only_hooks_can_be_registered():

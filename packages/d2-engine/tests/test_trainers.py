@@ -1,16 +1,18 @@
 """One step of training: losses, gradients, update, metrics."""
 
+import copy
 import itertools
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from d2_engine import AMPTrainer, HookBase, SimpleTrainer
 from d2_engine.checkpoint import Checkpointer
 from d2_engine.hooks import IterationSeed, LRScheduler
 from d2_engine.loss_readout import LossReadout, check_finite
-from d2_engine.solver import CosineParamScheduler
+from d2_engine.solver import CosineParamScheduler, add_gradient_clipping
 
 
 class TwoLosses(nn.Module):
@@ -36,15 +38,25 @@ class Batches:
             yield torch.rand(4, 2, generator=torch.Generator().manual_seed(index))
 
 
-def make_trainer(kind=SimpleTrainer, start=0, **options):
+def make_trainer(kind=SimpleTrainer, start=0, dropout=0.5, **options):
     model = TwoLosses()
+    model.dropout.p = dropout
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     return kind(model, Batches(start), optimizer, **options)
 
 
+class Look(HookBase):
+    """Note the gradients of each iteration, and the weights before each update."""
+
+    def __init__(self) -> None:
+        self.gradients: list[torch.Tensor] = []
+
+    def after_backward(self):
+        self.gradients.append(self.trainer.model.layer.weight.grad.clone())
+
+
 def test_a_step_is_the_update_that_torch_makes_by_hand():
-    trainer = make_trainer()
-    trainer.model.dropout.p = 0.0
+    trainer = make_trainer(dropout=0.0)
     trainer.train(0, 2)
 
     model = TwoLosses()
@@ -59,20 +71,13 @@ def test_a_step_is_the_update_that_torch_makes_by_hand():
 
 @pytest.mark.parametrize("early", [False, True])
 def test_gradients_do_not_accumulate(early):
-    trainer = make_trainer(zero_grad_before_forward=early)
-    gradients = []
-
-    class Look(HookBase):
-        def after_backward(self):
-            gradients.append(trainer.model.layer.weight.grad.clone())
-
-    trainer.register_hooks([Look()])
+    trainer, look = make_trainer(dropout=0.0, zero_grad_before_forward=early), Look()
+    trainer.register_hooks([look])
     trainer.optimizer.param_groups[0]["lr"] = 0.0
-    trainer.model.dropout.p = 0.0
     trainer.train(0, 2)
     losses = trainer.model(next(iter(Batches(1))))
     expected = torch.autograd.grad(sum(losses.values()), trainer.model.layer.weight)[0]
-    assert torch.allclose(gradients[1], expected)
+    assert torch.allclose(look.gradients[1], expected)
 
 
 def test_metrics_have_their_documented_names():
@@ -131,6 +136,90 @@ def hooks():
     return [IterationSeed(5), LRScheduler(scheduler=CosineParamScheduler(1, 0.1))]
 
 
+class JoinedBatches:
+    """The same stream in batches of twice the size."""
+
+    def __iter__(self):
+        stream = iter(Batches())
+        while True:
+            yield torch.cat([next(stream), next(stream)])
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_accumulated_batches_give_the_gradient_and_the_metrics_of_the_joined_batch(early):
+    options = {"dropout": 0.0, "zero_grad_before_forward": early}
+    joined, parts = make_trainer(**options), make_trainer(accumulate=2, **options)
+    joined.data_loader = JoinedBatches()
+    looks = Look(), Look()
+    for trainer, look in zip((joined, parts), looks, strict=True):
+        trainer.register_hooks([look])
+        trainer.train(0, 3)
+    for gradients in zip(looks[0].gradients, looks[1].gradients, strict=True):
+        torch.testing.assert_close(*gradients)
+    torch.testing.assert_close(joined.model.layer.weight, parts.model.layer.weight)
+    for name in ("loss_a", "loss_b", "total_loss"):
+        values = [t.storage.history(name).values() for t in (joined, parts)]
+        assert values[0] == [(pytest.approx(v), i) for v, i in values[1]]
+
+
+def test_batches_are_counted_so_that_a_resumed_run_knows_its_place_in_the_data():
+    trainer = make_trainer(accumulate=3)
+    trainer.train(0, 4)
+    assert trainer.batches_consumed == 12
+    resumed = make_trainer(accumulate=3)
+    resumed.load_state_dict(trainer.state_dict())
+    assert (resumed.start_iter, resumed.batches_consumed) == (4, 12)
+    state = trainer.state_dict()
+    del state["batches_consumed"]  # as in files of earlier versions
+    resumed.load_state_dict(state)
+    assert resumed.batches_consumed == 4
+
+
+def test_an_infinite_loss_of_any_accumulated_batch_names_the_iteration():
+    trainer = make_trainer(accumulate=2)
+    forward, calls = trainer.model.forward, itertools.count()
+
+    def poisoned(x):
+        losses = forward(x)
+        return {**losses, "loss_b": losses["loss_b"] * (float("inf") if next(calls) == 2 else 1)}
+
+    trainer.model.forward = poisoned
+    with pytest.raises(FloatingPointError, match=r"iteration 1: .*loss_b=inf"):
+        trainer.train(0, 3)
+
+
+def test_no_batch_at_all_is_refused():
+    with pytest.raises(ValueError, match="accumulate.*got 0"):
+        make_trainer(accumulate=0)
+
+
+@pytest.fixture
+def group_of_one():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("group_of_one")
+def test_processes_exchange_gradients_once_an_iteration():
+    model = nn.parallel.DistributedDataParallel(TwoLosses())
+    exchanged = []
+
+    def exchange(state, bucket):
+        exchanged.append(bucket.buffer().clone())
+        future = torch.futures.Future()
+        future.set_result(bucket.buffer())
+        return future
+
+    model.register_comm_hook(None, exchange)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer = SimpleTrainer(model, Batches(), optimizer, accumulate=4)
+    trainer.train(0, 2)
+    assert len(exchanged) == 2
+    gradients = torch.cat([p.grad.flatten() for p in model.parameters()])
+    assert sorted(exchanged[1].tolist()) == pytest.approx(sorted(gradients.tolist()))
+
+
 @pytest.mark.parametrize("kind", [SimpleTrainer, AMPTrainer])
 def test_six_iterations_equal_three_and_three_resumed_exactly(tmp_path, kind):
     straight = make_trainer(kind)
@@ -170,6 +259,81 @@ def test_mixed_precision_on_the_cpu_runs_in_bfloat16():
     trainer.train(0, 1)
     assert dtypes == {torch.bfloat16}
     assert not trainer.grad_scaler.is_enabled()
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
+def test_the_precision_can_be_chosen_and_only_float16_is_scaled(precision):
+    dtypes = set()
+    trainer = make_trainer(AMPTrainer, precision=precision, accumulate=2)
+    trainer.model.layer.register_forward_hook(lambda m, i, output: dtypes.add(output.dtype))
+    before = trainer.model.layer.weight.clone()
+    trainer.train(0, 2)
+    assert dtypes == {precision}
+    assert trainer.grad_scaler.is_enabled() == (precision == torch.float16)
+    assert not torch.equal(before, trainer.model.layer.weight)
+
+
+def test_another_precision_is_refused():
+    with pytest.raises(ValueError, match="float32"):
+        make_trainer(AMPTrainer, precision=torch.float32)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
+@pytest.mark.parametrize("clip_type", ["value", "norm", "full_model"])
+def test_gradients_are_clipped_unscaled_and_hooks_see_them_unscaled(kind, fused, clip_type):
+    def trained(scale):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(2, 1))
+        optimizer = kind(model.parameters(), lr=0.1, fused=fused)
+        add_gradient_clipping(optimizer, clip_type, 0.05)
+        scaler = torch.amp.GradScaler("cpu", init_scale=scale, enabled=scale != 1)
+        trainer = AMPTrainer(
+            _Squares(model), Batches(), optimizer, scaler, precision=torch.bfloat16
+        )
+        gradients = []
+
+        class See(HookBase):
+            def after_backward(self):
+                gradients.append(model[0].weight.grad.clone())
+
+        trainer.register_hooks([See()])
+        trainer.train(0, 2)
+        return model[0].weight.detach(), gradients
+
+    (plain, seen), (scaled, seen_scaled) = trained(1), trained(2.0**14)
+    assert seen[0].abs().max() > 0.05  # there is something to clip
+    torch.testing.assert_close(plain, scaled)
+    torch.testing.assert_close(seen, seen_scaled)
+
+
+class _Squares(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer(x).square().mean()
+
+
+@pytest.mark.parametrize("before", [SimpleTrainer, AMPTrainer])
+def test_mixed_precision_can_be_switched_on_and_off_on_resuming(before):
+    trained = make_trainer(before)
+    trained.train(0, 2)
+    for options in ({}, {"precision": torch.float16}):
+        after = make_trainer(AMPTrainer, start=2, **options)
+        after.load_state_dict(copy.deepcopy(trained.state_dict()))
+        after.train(after.start_iter, 4)
+    plain = make_trainer(start=2)
+    plain.load_state_dict(trained.state_dict())
+    plain.train(plain.start_iter, 4)
+
+
+def test_a_state_without_the_optimizer_says_that_it_begins_anew(caplog):
+    trainer = make_trainer()
+    trainer.load_state_dict({"iteration": 4})
+    assert "no state of the optimizer" in caplog.text
+    assert trainer.start_iter == 5
 
 
 def test_a_loss_that_is_no_scalar_is_named():

@@ -18,7 +18,8 @@ def starting_at(loader: Iterable[Any], batch: int) -> Iterable[Any]:
 
     Args:
         loader: gives the same batches each time it is iterated.
-        batch: number of batches to leave out.
+        batch: number of batches to leave out, e.g. :attr:`SimpleTrainer.batches_consumed` of a
+            resumed trainer.
     """
     if batch == 0:
         return loader

@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+from d2_engine.loading_processes import naming_lost_processes
 from d2_modeling.events import EventStorage
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,8 @@ class TrainerBase:
 
     Attributes:
         iter: the current iteration; ``max_iter`` once training has completed.
-        start_iter: the first iteration of this call of :meth:`train`.
+        start_iter: where :meth:`train` began; before that, where to begin: 0, or behind the last
+            iteration of a loaded state.
         max_iter: where training ends (exclusive).
         storage: the EventStorage that is open while training.
     """
@@ -65,9 +67,13 @@ class TrainerBase:
         self.start_iter = 0
         self.max_iter = 0
         self.storage: EventStorage
+        self._waiting_states: dict[str, Any] = {}
 
     def register_hooks(self, hooks: Sequence[HookBase | None]) -> None:
-        """Add hooks; they run in the order of registration. None is skipped."""
+        """Add hooks; they run in the order of registration. None is skipped.
+
+        One whose state was loaded before it was registered gets it now.
+        """
         added = [hook for hook in hooks if hook is not None]
         for hook in added:
             if not isinstance(hook, HookBase):
@@ -75,6 +81,7 @@ class TrainerBase:
             # A proxy, so that trainer and hooks do not keep each other alive.
             hook.trainer = weakref.proxy(self)
         self._hooks.extend(added)
+        self._hand_over_states()
 
     def train(self, start_iter: int, max_iter: int) -> None:
         """Run iterations ``start_iter`` (inclusive) to ``max_iter`` (exclusive).
@@ -84,7 +91,7 @@ class TrainerBase:
         logger.info("Training from iteration %d to %d", start_iter, max_iter)
         self.iter = self.start_iter = start_iter
         self.max_iter = max_iter
-        with EventStorage(start_iter) as self.storage:
+        with naming_lost_processes(), EventStorage(start_iter) as self.storage:
             try:
                 self.before_train()
                 for iteration in range(start_iter, max_iter):
@@ -98,7 +105,10 @@ class TrainerBase:
                 self.after_train()
 
     def before_train(self) -> None:
-        """Run the hooks' ``before_train``."""
+        """Run the hooks' ``before_train``; report loaded states that no hook took."""
+        for name in self._waiting_states:
+            logger.warning("The checkpoint holds the state of hook %s, which is unused", name)
+        self._waiting_states.clear()
         for hook in self._hooks:
             hook.before_train()
 
@@ -130,8 +140,10 @@ class TrainerBase:
         raise NotImplementedError(f"{type(self).__name__} must implement run_step()")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the iteration and the state of each hook that has one."""
-        state: dict[str, Any] = {"iteration": self.iter}
+        """Return the last iteration that was done and the state of each hook that has one."""
+        # Once training has completed, `iter` is the number of iterations.
+        completed = self.max_iter > 0 and self.iter >= self.max_iter
+        state: dict[str, Any] = {"iteration": self.iter - completed}
         hooks_state = {}
         for name, hook in _named_hooks(self._hooks):
             hook_state = hook.state_dict()
@@ -144,17 +156,22 @@ class TrainerBase:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned.
 
-        Training is to continue at ``self.iter + 1``: the stored iteration was completed.
-        State of hooks that are not registered any more is reported and left out.
+        The stored iteration was completed: training is to begin at :attr:`start_iter`, the one
+        behind it. States of hooks that are not registered yet are kept for them until training
+        begins; what nobody took by then is reported.
         """
         self.iter = state_dict["iteration"]
-        hooks = dict(_named_hooks(self._hooks))
-        for name, hook_state in state_dict.get("hooks", {}).items():
-            load = getattr(hooks.get(name), "load_state_dict", None)
-            if load is None:
-                logger.warning("The checkpoint holds the state of hook %s, which is unused", name)
-            else:
-                load(hook_state)
+        self.start_iter = self.iter + 1
+        self._waiting_states = dict(state_dict.get("hooks", {}))
+        self._hand_over_states()
+
+    def _hand_over_states(self) -> None:
+        if not self._waiting_states:
+            return
+        for name, hook in _named_hooks(self._hooks):
+            load = getattr(hook, "load_state_dict", None)
+            if load is not None and name in self._waiting_states:
+                load(self._waiting_states.pop(name))
 
 
 def _named_hooks(hooks: Sequence[HookBase]) -> list[tuple[str, HookBase]]:

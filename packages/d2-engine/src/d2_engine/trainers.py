@@ -1,15 +1,23 @@
 """Trainers for one model, one optimizer and one stream of data."""
 
+import contextlib
+import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from d2_engine.loss_readout import LossReadout, check_finite
+from d2_engine.solver.optimizer_state import load_optimizer_state, optimizer_state
 from d2_engine.train_loop import TrainerBase
 from d2_structures import comm
+
+logger = logging.getLogger(__name__)
+
+AMP_PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16}
+"""Precisions of :class:`AMPTrainer` by the names that configs use."""
 
 
 class SimpleTrainer(TrainerBase):
@@ -18,18 +26,28 @@ class SimpleTrainer(TrainerBase):
     Everything around the step (checkpoints, logs, evaluation, learning rate) is done by
     hooks. Anything fancier is better written as another ``run_step`` or as a loop of one's own.
 
+    An iteration takes ``accumulate`` batches from the stream, so ``n`` iterations consume
+    ``n * accumulate`` of them; :attr:`batches_consumed` counts them and is kept in checkpoints.
+    Resuming, give :func:`~d2_engine.data_position.starting_at` that number.
+
     Args:
         model: called with one item of ``data_loader``; returns a dict of scalar losses
             (or one scalar loss). It is put into training mode.
         data_loader: an iterable that does not end before training does.
         optimizer: a torch optimizer.
+        accumulate: number of batches whose losses are averaged to one update. For losses that
+            are means over the images, the gradient is that of one batch of all their images.
         gather_metric_period: in distributed training, average the metrics over the
             processes every so many iterations.
         zero_grad_before_forward: clear gradients before the forward pass instead of after
             it; the memory of the old gradients is then free during the forward pass.
 
+    Attributes:
+        batches_consumed (int): how many batches were taken from the stream, in this process.
+
     Raises:
         FloatingPointError: from :meth:`run_step`, before the update, if a loss is not finite.
+        ValueError: if ``accumulate`` is less than 1.
     """
 
     def __init__(
@@ -38,41 +56,64 @@ class SimpleTrainer(TrainerBase):
         data_loader: Iterable[Any],
         optimizer: torch.optim.Optimizer,
         *,
+        accumulate: int = 1,
         gather_metric_period: int = 1,
         zero_grad_before_forward: bool = False,
     ) -> None:
         super().__init__()
+        if accumulate < 1:
+            raise ValueError(f"accumulate is a number of batches, at least 1; got {accumulate}")
         model.train()
         self.model = model
         self.data_loader = data_loader
         self.optimizer = optimizer
+        self.accumulate = accumulate
         self.gather_metric_period = gather_metric_period
         self.zero_grad_before_forward = zero_grad_before_forward
+        self.batches_consumed = 0
         self._iterator: Iterator[Any] | None = None
 
     def run_step(self) -> None:
         """Do one iteration."""
         self._check_training_mode()
-        data, data_time = self._next_batch()
-        if self.zero_grad_before_forward:
-            self.optimizer.zero_grad()
-        losses = self._forward(data)
-        readout = LossReadout(losses)
-        if not self.zero_grad_before_forward:
-            self.optimizer.zero_grad()
-        self._backward(sum(losses.values(), start=torch.zeros(())))
+        readouts = []
+        data_time = 0.0
+        for index in range(self.accumulate):
+            data, waited = self._next_batch()
+            data_time += waited
+            last = index == self.accumulate - 1
+            # Processes exchange gradients once, when they are complete.
+            with contextlib.nullcontext() if last else self._without_exchange():
+                readouts.append(self._add_gradients(data, clear=index == 0))
+        self._complete_gradients()
         self.after_backward()
-        self._record(readout.values(), data_time)
+        self._record(_averages([readout.values() for readout in readouts]), data_time)
         self._update()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return iteration, hooks and the state of the optimizer."""
-        return {**super().state_dict(), "optimizer": self.optimizer.state_dict()}
+        """Return iteration, hooks, position in the data and the state of the optimizer."""
+        return {
+            **super().state_dict(),
+            "batches_consumed": self.batches_consumed,
+            "optimizer": optimizer_state(self.optimizer, self.model),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore iteration, hooks and optimizer."""
+        """Restore what :meth:`state_dict` returned.
+
+        Hyper-parameters (learning rate, weight decay, momentum) stay those of this trainer's
+        optimizer; where the state has others, the log says so.
+
+        Raises:
+            ValueError: if the state is of another kind of optimizer, or of other parameters.
+        """
         super().load_state_dict(state_dict)
-        self.optimizer.load_state_dict(state_dict["optimizer"])
+        # Checkpoints that do not have it took one batch for each iteration and process.
+        self.batches_consumed = state_dict.get("batches_consumed", self.start_iter)
+        if "optimizer" in state_dict:
+            load_optimizer_state(self.optimizer, self.model, state_dict["optimizer"])
+        else:
+            logger.warning("The checkpoint holds no state of the optimizer, which begins anew")
 
     def _check_training_mode(self) -> None:
         if not self.model.training:
@@ -94,7 +135,26 @@ class SimpleTrainer(TrainerBase):
                 f"the data loader ended at iteration {self.iter}; training needs one that goes "
                 "on, e.g. with a TrainingSampler"
             ) from None
+        self.batches_consumed += 1
         return data, time.perf_counter() - start
+
+    def _without_exchange(self) -> contextlib.AbstractContextManager[Any]:
+        """Keep DistributedDataParallel from exchanging gradients."""
+        no_sync = getattr(self.model, "no_sync", contextlib.nullcontext)
+        context: contextlib.AbstractContextManager[Any] = no_sync()
+        return context
+
+    def _add_gradients(self, data: Any, *, clear: bool) -> LossReadout:
+        """Run the model forward and backward over one batch."""
+        if clear and self.zero_grad_before_forward:
+            self.optimizer.zero_grad()
+        losses = self._forward(data)
+        readout = LossReadout(losses)
+        if clear and not self.zero_grad_before_forward:
+            self.optimizer.zero_grad()
+        total = sum(losses.values(), start=torch.zeros(()))
+        self._backward(total if self.accumulate == 1 else total / self.accumulate)
+        return readout
 
     def _forward(self, data: Any) -> dict[str, Tensor]:
         losses = self.model(data)
@@ -106,6 +166,9 @@ class SimpleTrainer(TrainerBase):
 
     def _backward(self, total_loss: Tensor) -> None:
         total_loss.backward()
+
+    def _complete_gradients(self) -> None:
+        """Make the gradients what hooks and the update are to see."""
 
     def _update(self) -> None:
         self.optimizer.step()
@@ -119,10 +182,7 @@ class SimpleTrainer(TrainerBase):
                 return
             # The slowest process makes the others wait.
             data_time = max(metrics.pop("data_time") for metrics in gathered)
-            losses = {
-                name: sum(metrics[name] for metrics in gathered) / len(gathered)
-                for name in gathered[0]
-            }
+            losses = _averages(gathered)
         elif not comm.is_main_process():
             return
         self.storage.put_scalar("data_time", data_time)
@@ -135,12 +195,17 @@ class SimpleTrainer(TrainerBase):
 class AMPTrainer(SimpleTrainer):
     """:class:`SimpleTrainer` with PyTorch's automatic mixed precision.
 
+    Hooks and whatever clips gradients see them unscaled, with every optimizer.
+
     Args:
-        model, data_loader, optimizer, gather_metric_period, zero_grad_before_forward:
-            as in :class:`SimpleTrainer`.
+        model, data_loader, optimizer, accumulate, gather_metric_period,
+            zero_grad_before_forward: as in :class:`SimpleTrainer`.
         grad_scaler: a ``torch.amp.GradScaler``; by default one that scales for float16 only.
-        precision: dtype of the forward pass; by default float16 on CUDA and bfloat16 on CPU,
-            where float16 is slow and would need scaling.
+        precision: dtype of the forward pass, float16 or bfloat16; by default float16 on CUDA
+            and bfloat16 on CPU, where float16 is slow and would need scaling.
+
+    Raises:
+        ValueError: if ``precision`` is another dtype.
     """
 
     def __init__(
@@ -151,6 +216,7 @@ class AMPTrainer(SimpleTrainer):
         grad_scaler: torch.amp.GradScaler | None = None,
         *,
         precision: torch.dtype | None = None,
+        accumulate: int = 1,
         gather_metric_period: int = 1,
         zero_grad_before_forward: bool = False,
     ) -> None:
@@ -158,12 +224,18 @@ class AMPTrainer(SimpleTrainer):
             model,
             data_loader,
             optimizer,
+            accumulate=accumulate,
             gather_metric_period=gather_metric_period,
             zero_grad_before_forward=zero_grad_before_forward,
         )
         self._device_type = next(model.parameters()).device.type
         if precision is None:
             precision = torch.float16 if self._device_type == "cuda" else torch.bfloat16
+        if precision not in AMP_PRECISIONS.values():
+            raise ValueError(
+                f"mixed precision is torch.float16 or torch.bfloat16, got {precision}; for full "
+                "precision use SimpleTrainer"
+            )
         self.precision = precision
         if grad_scaler is None:
             grad_scaler = torch.amp.GradScaler(
@@ -176,9 +248,10 @@ class AMPTrainer(SimpleTrainer):
         return {**super().state_dict(), "grad_scaler": self.grad_scaler.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the trainer and the gradient scaler."""
+        """Restore the trainer, and the gradient scaler if the state has one that was in use."""
         super().load_state_dict(state_dict)
-        self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+        if state_dict.get("grad_scaler"):
+            self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
 
     def _forward(self, data: Any) -> dict[str, Tensor]:
         with torch.autocast(self._device_type, dtype=self.precision):
@@ -187,6 +260,18 @@ class AMPTrainer(SimpleTrainer):
     def _backward(self, total_loss: Tensor) -> None:
         self.grad_scaler.scale(total_loss).backward()
 
+    def _complete_gradients(self) -> None:
+        # Not left to `step`: fused optimizers unscale behind the hooks that clip.
+        self.grad_scaler.unscale_(self.optimizer)
+
     def _update(self) -> None:
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
+
+
+def _averages(metrics: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Average dicts of numbers; a name that one does not have counts as 0 there."""
+    if len(metrics) == 1:
+        return metrics[0]
+    names = dict.fromkeys(name for values in metrics for name in values)
+    return {n: sum(values.get(n, 0.0) for values in metrics) / len(metrics) for n in names}

@@ -1,5 +1,6 @@
 """Saving and loading training state and weights."""
 
+from d2_engine.checkpoint.averaged_weights import ema_weights
 from d2_engine.checkpoint.checkpointer import Checkpointer
 from d2_engine.checkpoint.detection import DetectionCheckpointer
 from d2_engine.checkpoint.periodic import PeriodicCheckpointer
@@ -10,6 +11,7 @@ __all__ = [
     "Checkpointer",
     "DetectionCheckpointer",
     "PeriodicCheckpointer",
+    "ema_weights",
     "load_restricted_pickle",
     "read_checkpoint",
 ]

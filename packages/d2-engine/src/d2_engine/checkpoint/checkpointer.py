@@ -1,8 +1,11 @@
 """Save and load a model together with whatever else has a state."""
 
+import errno
 import logging
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,13 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from d2_config.atomic_file import replacing, write_atomically
+from d2_engine.checkpoint.averaged_weights import ema_weights
 from d2_engine.checkpoint.compatibility import check_same_architecture, is_derived
 from d2_engine.checkpoint.reading import read_checkpoint
+from d2_engine.wrapped_models import unwrapped
 from d2_modeling.weights import WeightMatch, match_weights
 
 logger = logging.getLogger(__name__)
 
 LAST_CHECKPOINT = "last_checkpoint"
+
+# What torch says when a stream refuses bytes.
+_WRITING_FAILED = ("PytorchStreamWriter", "inline_container", "No space left")
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Checkpointable(Protocol):
@@ -37,7 +46,7 @@ class Checkpointer:
     dies. The name of the newest one is kept in the file ``last_checkpoint`` beside it.
 
     Args:
-        model: a module; the module inside DistributedDataParallel is what is saved.
+        model: a module; inside DistributedDataParallel or ``torch.compile`` it is what is saved.
         save_dir: folder to save to and to find checkpoints in.
         save_to_disk: if false, :meth:`save` does nothing.
         checkpointables: further objects with ``state_dict()`` and ``load_state_dict()``, e.g.
@@ -55,9 +64,7 @@ class Checkpointer:
         save_to_disk: bool = True,
         **checkpointables: Any,
     ) -> None:
-        if isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
-            model = model.module
-        self.model = model
+        self.model = unwrapped(model)
         self.save_dir = os.fspath(save_dir)
         self.save_to_disk = save_to_disk
         self.checkpointables: dict[str, Checkpointable] = {}
@@ -88,6 +95,10 @@ class Checkpointer:
         Args:
             name: file name without ending.
             kwargs: extra data, returned by :meth:`load`.
+
+        Raises:
+            OSError: if it cannot be written, as on a full disk. An earlier file of the same name
+                and the note of the last checkpoint stay as they were.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -97,21 +108,29 @@ class Checkpointer:
         data.update(kwargs)
         path = Path(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint %s", path)
-        with replacing(path) as temporary:
+        with _naming_failure(path), replacing(path) as temporary:
             torch.save(data, temporary)
         self.tag_last_checkpoint(path.name)
 
     def load(
-        self, path: str, checkpointables: list[str] | None = None, *, strict: bool = False
+        self,
+        path: str,
+        checkpointables: list[str] | None = None,
+        *,
+        strict: bool = False,
+        prefer_ema: bool = False,
     ) -> dict[str, Any]:
         """Load weights and states.
 
-        Weights that do not fit by name or shape are left out and reported.
+        Weights that do not fit by name or shape are left out and reported, and so are objects
+        whose state the file lacks.
 
         Args:
             path: a checkpoint file or its URL; empty loads nothing.
             checkpointables: keys of the states to load; by default all that the file has.
             strict: every weight of the model and of the file has to fit.
+            prefer_ema: load averaged weights in place of the last ones if the file has them:
+                for a model that is to be used, not for one whose training is to go on.
 
         Returns:
             What the file holds beyond that, e.g. the extra data of :meth:`save`.
@@ -125,10 +144,20 @@ class Checkpointer:
             return {}
         logger.info("Loading checkpoint %s", path)
         checkpoint = self._read(os.fspath(path))
+        if prefer_ema and (averaged := ema_weights(checkpoint)) is not None:
+            logger.info("Taking the averaged weights (EMA) of the checkpoint")
+            checkpoint["model"] = averaged
         self._load_model(os.fspath(path), checkpoint, strict=strict)
         for key in self.checkpointables if checkpointables is None else checkpointables:
             if key in checkpoint:
                 self.checkpointables[key].load_state_dict(checkpoint.pop(key))
+            else:
+                logger.warning(
+                    "Checkpoint %s holds no state of %r, which begins anew (a trainer at "
+                    "iteration 0) with the weights of the checkpoint",
+                    path,
+                    key,
+                )
         return checkpoint
 
     def has_checkpoint(self) -> bool:
@@ -151,11 +180,11 @@ class Checkpointer:
         """Continue from the last checkpoint, or begin with the weights of ``path``.
 
         With ``resume`` and a last checkpoint in the folder, everything in it is loaded, and it
-        has to fit. Otherwise only the weights of ``path`` are.
+        has to fit. Otherwise only the weights of ``path`` are: the averaged ones if it has them.
         """
         if resume and self.has_checkpoint():
             return self.load(self.get_checkpoint_file(), strict=True)
-        return self.load(path, checkpointables=[])
+        return self.load(path, checkpointables=[], prefer_ema=True)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Note the name of the newest checkpoint."""
@@ -176,6 +205,31 @@ class Checkpointer:
         match = self._match(checkpoint)
         check_same_architecture(path, match, strict=strict)
         self.model.load_state_dict(match.state_dict, strict=False)
+
+
+@contextmanager
+def _naming_failure(path: Path) -> Iterator[None]:
+    """Turn what torch or the system raise when a file cannot be written into one plain error."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        from_torch = isinstance(error, RuntimeError)
+        if from_torch and not any(sign in str(error) for sign in _WRITING_FAILED):
+            raise
+        if not from_torch and getattr(error, "errno", None) not in _NO_SPACE:
+            raise
+        raise OSError(
+            f"checkpoint {str(path)!r} could not be written, probably because the disk is full or "
+            f"a quota is used up ({_free_space(path)}); earlier checkpoints are as they were. Make "
+            "room, then resume the run"
+        ) from error
+
+
+def _free_space(path: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(path.parent).free / 2**20:,.0f} MiB are free"
+    except OSError:
+        return "free space unknown"
 
 
 def tensors_of(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -88,5 +88,6 @@ class BestCheckpointer(HookBase):
             return
         if self.best_metric is None or self._better(value, self.best_metric):
             self.best_metric, self.best_iter = value, iteration
-            self._checkpointer.save(self._file_prefix, iteration=self.trainer.iter)
+            done = min(self.trainer.iter, self.trainer.max_iter - 1)
+            self._checkpointer.save(self._file_prefix, iteration=done)
             logger.info("Best %s so far: %.5g at iteration %d", self._val_metric, value, iteration)

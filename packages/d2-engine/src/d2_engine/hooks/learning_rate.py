@@ -1,5 +1,6 @@
 """The learning rate of each iteration."""
 
+import warnings
 from collections import Counter
 from typing import Any
 
@@ -27,6 +28,7 @@ class LRScheduler(HookBase):
         self._optimizer = optimizer
         self._scheduler = scheduler
         self._group = 0
+        self._resumed_from: dict[str, Any] = {}
 
     @property
     def scheduler(self) -> Any:
@@ -46,6 +48,7 @@ class LRScheduler(HookBase):
                 self.trainer.max_iter,
                 last_iter=self.trainer.start_iter - 1,
             )
+            self._scheduler.report_changes(self._resumed_from)
         self._group = _representative_group(optimizer)
 
     def after_step(self) -> None:
@@ -62,9 +65,37 @@ class LRScheduler(HookBase):
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore a torch scheduler; a ParamScheduler only needs the first iteration."""
-        if isinstance(self.scheduler, TorchLRScheduler):
-            self.scheduler.load_state_dict(state_dict)
+        """Go to the iteration of a state on the schedule and from the rates of this run.
+
+        A ParamScheduler only needs the first iteration, which it gets when training begins.
+
+        Raises:
+            ValueError: if a torch scheduler is already beyond that iteration.
+        """
+        scheduler = self.scheduler
+        if isinstance(scheduler, LRMultiplier):
+            scheduler.load_state_dict(state_dict)
+        elif isinstance(scheduler, TorchLRScheduler):
+            _step_to(scheduler, state_dict["last_epoch"])
+        else:
+            self._resumed_from = state_dict
+
+
+def _step_to(scheduler: TorchLRScheduler, iteration: int) -> None:
+    """Step a scheduler as often as a run that was never stopped did."""
+    if scheduler.last_epoch > iteration:
+        raise ValueError(
+            f"the learning-rate scheduler is at iteration {scheduler.last_epoch}, the checkpoint "
+            f"at {iteration}: load the checkpoint with a new scheduler"
+        )
+    # Some go from the rate at hand to the next; a loaded optimizer may bring a later one.
+    for group, rate in zip(scheduler.optimizer.param_groups, scheduler.get_last_lr(), strict=True):
+        group["lr"] = rate
+    with warnings.catch_warnings():
+        # The steps of the optimizer between them were made by the run that was stopped.
+        warnings.filterwarnings("ignore", r".*`lr_scheduler\.step\(\)` before", UserWarning)
+        while scheduler.last_epoch < iteration:
+            scheduler.step()
 
 
 def _representative_group(optimizer: torch.optim.Optimizer) -> int:

@@ -1,5 +1,6 @@
 """Batch-norm statistics that are averages instead of moving averages."""
 
+import contextlib
 import itertools
 import logging
 from collections.abc import Iterable
@@ -24,18 +25,27 @@ class PreciseBN(HookBase):
     Args:
         period: iterations between two updates; 0 updates at the end only.
         model: layers in training mode are updated; the caller sees to the mode.
-        data_loader: yields what the model is called with.
+        data_loader: yields what the model is called with. Every update begins it anew, so a
+            resumed run sees the same batches; an iterator goes on where it was.
         num_iter: number of batches.
+        precision: dtype of autocast for these passes, as in training with mixed precision; None
+            runs them without.
     """
 
     def __init__(
-        self, period: int, model: nn.Module, data_loader: Iterable[Any], num_iter: int
+        self,
+        period: int,
+        model: nn.Module,
+        data_loader: Iterable[Any],
+        num_iter: int,
+        *,
+        precision: torch.dtype | None = None,
     ) -> None:
         self._period = period
         self._model = model
         self._data_loader = data_loader
         self._num_iter = num_iter
-        self._data: Any = None
+        self._precision = precision
 
     def after_step(self) -> None:
         """Update when the period is over or training ends."""
@@ -49,13 +59,16 @@ class PreciseBN(HookBase):
         if not layers:
             logger.info("PreciseBN: no batch-norm layer is in training mode")
             return
-        if self._data is None:
-            self._data = iter(self._data_loader)
+        batches = itertools.islice(self._data_loader, self._num_iter)
         # Events of these passes are not part of training.
-        with EventStorage(), torch.no_grad():
-            update_batch_norm_stats(
-                self._model, layers, itertools.islice(self._data, self._num_iter)
-            )
+        with EventStorage(), torch.no_grad(), self._autocast():
+            update_batch_norm_stats(self._model, layers, batches)
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self._precision is None:
+            return contextlib.nullcontext()
+        device = next(self._model.parameters()).device
+        return torch.autocast(device.type, dtype=self._precision)
 
 
 def update_batch_norm_stats(

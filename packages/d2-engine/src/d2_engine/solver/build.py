@@ -1,6 +1,7 @@
 """Optimizer and schedule from a yacs-style config."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,8 +20,17 @@ from d2_engine.solver.param_scheduler import (
 logger = logging.getLogger(__name__)
 
 
-def build_optimizer(cfg: Any, model: nn.Module) -> torch.optim.Optimizer:
-    """Build the SGD optimizer that ``cfg.SOLVER`` describes, gradient clipping included."""
+def build_optimizer(
+    cfg: Any, model: nn.Module, *, lr_factor_func: Callable[[str], float] | None = None
+) -> torch.optim.Optimizer:
+    """Build the SGD optimizer that ``cfg.SOLVER`` describes, gradient clipping included.
+
+    Args:
+        cfg: a config with the section ``SOLVER``.
+        model: whose trainable parameters it updates.
+        lr_factor_func: full parameter name -> factor on ``SOLVER.BASE_LR``, e.g. from
+            :func:`layer_decay_factor`.
+    """
     solver = cfg.SOLVER
     params = get_default_optimizer_params(
         model,
@@ -28,6 +38,7 @@ def build_optimizer(cfg: Any, model: nn.Module) -> torch.optim.Optimizer:
         weight_decay_norm=solver.WEIGHT_DECAY_NORM,
         bias_lr_factor=solver.BIAS_LR_FACTOR,
         weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
+        lr_factor_func=lr_factor_func,
     )
     optimizer = torch.optim.SGD(
         params,

@@ -12,8 +12,9 @@ def add_gradient_clipping(
 ) -> Optimizer:
     """Clip gradients at the beginning of every ``optimizer.step()``.
 
-    Under a gradient scaler the step sees unscaled gradients, so the limit means the same
-    with and without mixed precision.
+    The limit is meant for unscaled gradients. :class:`AMPTrainer` sees to that; a loop of one's
+    own with a gradient scaler has to call ``scaler.unscale_(optimizer)`` before the step, because
+    fused optimizers unscale behind this.
 
     Args:
         optimizer: changed in place.

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from d2_engine.solver.optimizer_state import report_change
 from d2_engine.solver.param_scheduler import (
     CompositeParamScheduler,
     ConstantParamScheduler,
@@ -64,13 +65,14 @@ class WarmupParamScheduler(CompositeParamScheduler):
 class LRMultiplier(LRScheduler):
     """Multiply the initial learning rate of every parameter group by a schedule.
 
-    Groups keep their ratio to each other. The checkpointed state is two plain values, so
+    Groups keep their ratio to each other. The checkpointed state is a few plain values, so
     it can be loaded without running code.
 
     Args:
         optimizer: its groups' current ``lr`` are the initial rates.
         multiplier: factor on the initial rates, a function of progress in [0, 1].
-        max_iter: number of training iterations; progress is ``iteration / max_iter``.
+        max_iter: number of training iterations; progress is ``iteration / max_iter``. Behind
+            them the last rate holds.
         last_iter: the iteration before the first, -1 for a new run.
 
     Example:
@@ -101,10 +103,37 @@ class LRMultiplier(LRScheduler):
         super().__init__(optimizer, last_epoch=last_iter)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the iteration and the initial rates; the schedule itself is code."""
-        return {"base_lrs": self.base_lrs, "last_epoch": self.last_epoch}
+        """Return the iteration, and in words which schedule it belongs to."""
+        return {
+            "base_lrs": self.base_lrs,
+            "last_epoch": self.last_epoch,
+            "max_iter": self._max_iter,
+            "schedule": repr(self._multiplier),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go to the iteration of a state, and to the learning rates there.
+
+        Initial rates, schedule and number of iterations stay those of this object; where the
+        state has another schedule or number, the log says so.
+        """
+        self.report_changes(state_dict)
+        self.last_epoch = state_dict["last_epoch"]
+        for group, rate in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+        self._last_lr = [float(group["lr"]) for group in self.optimizer.param_groups]
+
+    def report_changes(self, state_dict: dict[str, Any]) -> None:
+        """Log what this schedule has in another way than that of a state."""
+        own = self.state_dict()
+        for key, what in (("max_iter", "iterations"), ("schedule", "learning-rate schedule")):
+            if key in state_dict and state_dict[key] != own[key]:
+                report_change(what, state_dict[key], own[key])
 
     def get_lr(self) -> list[float | Tensor]:
         """Return the learning rate of each group at the current iteration."""
-        factor = self._multiplier(self.last_epoch / self._max_iter)
+        factor = self._multiplier(min(self.last_epoch / self._max_iter, 1.0))
         return [base_lr * factor for base_lr in self.base_lrs]

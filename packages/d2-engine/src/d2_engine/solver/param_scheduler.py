@@ -19,6 +19,16 @@ class ParamScheduler(ABC):
     def __call__(self, where: float) -> float:
         """Return the value at progress ``where`` (0 <= where <= 1)."""
 
+    def __repr__(self) -> str:
+        """Name the schedule with its settings."""
+        settings = {
+            name.removeprefix("_"): value
+            for name, value in vars(self).items()
+            if isinstance(value, (int, float, str, list, tuple, ParamScheduler))
+        }
+        shown = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+        return f"{type(self).__name__}({shown})"
+
 
 class ConstantParamScheduler(ParamScheduler):
     """The same value throughout."""

@@ -1,0 +1,46 @@
+"""Saying what happened when a process that loads data is lost."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_LOST = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
+_SIGNAL = re.compile(r"killed by signal: ([^.]+)")
+
+_REMEDIES = {
+    "Killed": "memory probably ran out: use fewer workers, or a machine with more memory",
+    "Bus error": (
+        "shared memory probably ran out: use fewer workers, or raise the limit "
+        "(of a container, --shm-size)"
+    ),
+}
+_OTHER_REMEDY = "with num_workers=0 the data is loaded in this process, which shows what fails"
+
+
+@contextmanager
+def naming_lost_processes() -> Iterator[None]:
+    """Turn torch's error for a loading process that died into one that says what to do.
+
+    It can come at any time, not only when a batch is fetched: torch raises it from the handler
+    of the signal that tells of a child's end.
+
+    Raises:
+        ChildProcessError: in place of the RuntimeError; names process, signal and remedy.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        lost = _LOST.search(str(error))
+        if lost is None:
+            raise
+        raise ChildProcessError(_explanation(lost.group(1), error)) from error
+
+
+def _explanation(pid: str, error: BaseException | None) -> str:
+    while error is not None:
+        if named := _SIGNAL.search(str(error)):
+            signal = named.group(1)
+            remedy = _REMEDIES.get(signal, _OTHER_REMEDY)
+            return f"data-loading process {pid} was ended by a signal ({signal}); {remedy}"
+        error = error.__cause__ or error.__context__
+    return f"data-loading process {pid} ended unexpectedly; {_OTHER_REMEDY}"
