@@ -36,6 +36,7 @@ def test_public_names_of_the_reports():
         "class_table",
         "contact_sheet",
         "format_table",
+        "loss_curves",
         "precision_recall_plot",
         "results_table",
     ]

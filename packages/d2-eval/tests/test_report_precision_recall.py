@@ -7,6 +7,7 @@ from PIL import Image
 
 from d2_eval import evaluate_coco_results
 from d2_eval.report import precision_recall_plot
+from d2_eval.report.precision_recall import _draw
 
 
 @pytest.fixture
@@ -42,6 +43,17 @@ def test_each_task_gets_a_panel(curves, tmp_path):
     precision_recall_plot({"bbox": curves, "again": curves}, tmp_path / "two.png")
     one, two = picture(tmp_path / "one.png"), picture(tmp_path / "two.png")
     assert two.shape[1] == pytest.approx(2 * one.shape[1], abs=2)
+
+
+def test_the_legend_covers_no_curve(curves):
+    pytest.importorskip("matplotlib", reason="the extra 'plots' is not installed")
+    figure = _draw([curves, curves], (0.5, 0.75, 0.9))
+    figure.canvas.draw()
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        assert len(legend.get_texts()) == 3 + len(curves.class_names)
+        assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+        assert figure.bbox.containsx(legend.get_window_extent().x1)
 
 
 def test_a_threshold_that_was_not_evaluated_is_an_error(curves, tmp_path):

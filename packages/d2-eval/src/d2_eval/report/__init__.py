@@ -1,6 +1,7 @@
 """Results as tables and pictures."""
 
 from d2_eval.report.contact_sheet import contact_sheet
+from d2_eval.report.loss_curves import loss_curves
 from d2_eval.report.precision_recall import precision_recall_plot
 from d2_eval.report.tables import class_table, format_table, results_table
 
@@ -8,6 +9,7 @@ __all__ = [
     "class_table",
     "contact_sheet",
     "format_table",
+    "loss_curves",
     "precision_recall_plot",
     "results_table",
 ]
