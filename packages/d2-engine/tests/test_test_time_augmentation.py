@@ -1,5 +1,7 @@
 """Detecting in several versions of an image."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -140,14 +142,103 @@ def test_nothing_found_is_an_empty_result(cfg, model, image, monkeypatch):
     assert instances.pred_masks.shape == (0, SIZE, 96)
 
 
-@pytest.mark.parametrize("key", ["KEYPOINT_ON", "LOAD_PROPOSALS"])
-def test_what_cannot_be_merged_is_refused(cfg, model, key):
+def test_without_a_config_the_model_says_the_same(cfg, model, image):
+    mapper = DatasetMapperTTA([48, SIZE], 200, flip=True)
+    described = GeneralizedRCNNWithTTA(cfg, model, mapper)([{"image": image}])[0]["instances"]
+    detect = GeneralizedRCNNWithTTA.of(model, mapper, batch_size=1)
+    plain = detect([{"image": image}])[0]["instances"]
+    torch.testing.assert_close(plain.scores, described.scores)
+    torch.testing.assert_close(plain.pred_boxes.tensor, described.pred_boxes.tensor)
+    assert torch.equal(plain.pred_classes, described.pred_classes)
+
+
+def test_the_number_of_detections_is_the_models(model, image, monkeypatch):
+    detect = GeneralizedRCNNWithTTA.of(model, DatasetMapperTTA([SIZE, 96], 200, flip=True))
+    monkeypatch.setattr(model.roi_heads.box_predictor, "test_topk_per_image", 3)
+    assert len(detect([{"image": image}])[0]["instances"]) == 3
+
+
+def test_more_is_suppressed_at_a_lower_threshold_of_the_model(model, image, monkeypatch):
+    detect = GeneralizedRCNNWithTTA.of(model, DatasetMapperTTA([SIZE], 200, flip=True))
+    counts = []
+    for threshold in (0.0, 1.0):
+        monkeypatch.setattr(model.roi_heads.box_predictor, "test_topk_per_image", 10_000)
+        monkeypatch.setattr(model.roi_heads.box_predictor, "test_nms_thresh", threshold)
+        counts.append(len(detect([{"image": image}])[0]["instances"]))
+    assert counts[0] < counts[1]
+
+
+def test_a_cascade_is_read_off_its_last_stage(cfg, image):
+    cascade_cfg = cfg.clone()
+    cascade_cfg.MODEL.ROI_HEADS.NAME = "CascadeROIHeads"
+    cascade_cfg.MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG = True
+    torch.manual_seed(0)
+    cascade = build_model(cascade_cfg).eval()
+    for stage, kept in zip(cascade.roi_heads.box_predictor, (11, 12, 4), strict=True):
+        stage.test_topk_per_image = kept
+    detect = GeneralizedRCNNWithTTA.of(cascade, DatasetMapperTTA([SIZE, 96], 200, flip=True))
+    assert len(detect([{"image": image}])[0]["instances"]) == 4
+
+
+def test_a_batch_holds_at_least_one_version(model):
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        GeneralizedRCNNWithTTA.of(model, DatasetMapperTTA([SIZE], 200, flip=True), batch_size=0)
+
+
+# ------------------------------------------------------------------- what cannot be merged
+
+
+def test_precomputed_proposals_are_refused(cfg, model):
     other = cfg.clone()
-    other.MODEL[key] = True
-    with pytest.raises(ValueError, match=rf"MODEL\.{key}=True"):
+    other.MODEL.LOAD_PROPOSALS = True
+    with pytest.raises(ValueError, match=r"precomputed .* set MODEL\.LOAD_PROPOSALS=False"):
         GeneralizedRCNNWithTTA(other, model)
+    without = copy.deepcopy(model)
+    without.proposal_generator = None
+    with pytest.raises(ValueError, match="precomputed .* a proposal_generator"):
+        GeneralizedRCNNWithTTA.of(without, DatasetMapperTTA([SIZE], 200, flip=True))
 
 
-def test_another_model_is_refused(cfg):
-    with pytest.raises(TypeError, match="for GeneralizedRCNN, got a model of class Linear"):
-        GeneralizedRCNNWithTTA(cfg, nn.Linear(1, 1))
+def refused(kind, cfg):
+    """A model whose detections cannot be merged."""
+    other = cfg.clone()
+    other.MODEL.META_ARCHITECTURE = kind
+    if kind == "RetinaNet":
+        other.MODEL.BACKBONE.NAME = "build_retinanet_resnet_fpn_backbone"
+        other.MODEL.ANCHOR_GENERATOR.SIZES = [[16]] * 5
+    if kind == "PanopticFPN":
+        other.MODEL.SEM_SEG_HEAD.update(IN_FEATURES=["p3", "p4"], NORM="")
+    return build_model(other)
+
+
+@pytest.mark.parametrize("kind", ["RetinaNet", "ProposalNetwork", "PanopticFPN"])
+def test_a_model_without_heads_that_look_again_is_refused_by_name(cfg, kind):
+    model = refused(kind, cfg)
+    mapper = DatasetMapperTTA([SIZE], 200, flip=True)
+    for make in (
+        lambda: GeneralizedRCNNWithTTA(cfg, model, mapper),
+        lambda: GeneralizedRCNNWithTTA.of(model, mapper),
+    ):
+        with pytest.raises(TypeError, match=rf"a model of class {kind}; evaluate it without"):
+            make()
+
+
+def test_rotated_boxes_are_refused(cfg):
+    rotated = cfg.clone()
+    rotated.MODEL.MASK_ON = False
+    rotated.MODEL.ANCHOR_GENERATOR.NAME = "RotatedAnchorGenerator"
+    rotated.MODEL.ANCHOR_GENERATOR.ANGLES = [[-45, 0, 45]]
+    rotated.MODEL.PROPOSAL_GENERATOR.NAME = "RRPN"
+    rotated.MODEL.RPN.BBOX_REG_WEIGHTS = (1, 1, 1, 1, 1)
+    rotated.MODEL.ROI_HEADS.NAME = "RROIHeads"
+    rotated.MODEL.ROI_BOX_HEAD.POOLER_TYPE = "ROIAlignRotated"
+    rotated.MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS = (10, 10, 5, 5, 1)
+    with pytest.raises(TypeError, match="rotated boxes, which ROI heads of class RROIHeads"):
+        GeneralizedRCNNWithTTA(rotated, build_model(rotated))
+
+
+def test_heads_that_do_not_say_how_they_select_are_refused(model):
+    other = copy.deepcopy(model)
+    other.roi_heads.box_predictor = nn.Identity()
+    with pytest.raises(TypeError, match="StandardROIHeads: .* no attribute 'test_nms_thresh'"):
+        GeneralizedRCNNWithTTA.of(other, DatasetMapperTTA([SIZE], 200, flip=True))
