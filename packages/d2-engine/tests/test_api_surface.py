@@ -22,6 +22,14 @@ NAMES = {
         "default_setup",
         "default_writers",
     ],
+    "d2_engine.events": [
+        "CommonMetricPrinter",
+        "EventStorage",
+        "EventWriter",
+        "JSONWriter",
+        "TensorboardXWriter",
+        "get_event_storage",
+    ],
     "d2_engine.hooks": [
         "AutogradProfiler",
         "BestCheckpointer",

@@ -1,16 +1,17 @@
 """Writers that bring the metrics of a training run to the terminal, a file or TensorBoard."""
 
-import datetime
 import json
 import logging
 import math
-import sys
-import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from d2_config.atomic_file import write_atomically
+from d2_config.logger import FILE_ONLY
+from d2_engine.training_progress import TrainingProgress
+from d2_eval.live import LiveLine
 from d2_modeling.events import EventStorage, get_event_storage
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ __all__ = [
     "get_event_storage",
 ]
 
+_SECONDS_BETWEEN_READINGS = 0.5
+
 
 class EventWriter(ABC):
     """Brings what the current :class:`EventStorage` holds somewhere."""
@@ -32,6 +35,19 @@ class EventWriter(ABC):
     @abstractmethod
     def write(self) -> None:
         """Write what is new since the last call."""
+
+    def begin_training(  # noqa: B027  # optional: most writers do not care
+        self, start_iter: int, max_iter: int
+    ) -> None:
+        """Called before the first iteration; does nothing by default.
+
+        Args:
+            start_iter: the first iteration, larger than 0 where training is resumed.
+            max_iter: where training ends (exclusive).
+        """
+
+    def end_iteration(self) -> None:  # noqa: B027  # optional: most writers do not care
+        """Called after each iteration, written or not; does nothing by default. Be quick."""
 
     def close(self) -> None:  # noqa: B027  # optional: most writers have nothing to release
         """Release files and the like; nothing by default."""
@@ -43,8 +59,11 @@ class JSONWriter(EventWriter):
     Every line has ``iteration`` and the scalars of that iteration, keys sorted. Values
     that JSON does not know (NaN, infinity) are written as null.
 
+    An existing file is continued: its lines of iterations that are now done again are dropped, so
+    that each is there once, and so is a line that was not written to its end.
+
     Args:
-        json_file: path; an existing file is continued.
+        json_file: path.
         window_size: number of iterations over which noisy scalars are smoothed by a median.
     """
 
@@ -52,20 +71,51 @@ class JSONWriter(EventWriter):
         self._json_file = Path(json_file)
         self._window_size = window_size
         self._last_written = -1
+        self._start_iter: int | None = None
+        self._is_continued = False
+
+    def begin_training(self, start_iter: int, max_iter: int) -> None:
+        """Take note of the first iteration; the file is left alone until something is written."""
+        self._start_iter = start_iter
+        self._is_continued = False
 
     def write(self) -> None:
         """Write the scalars that are newer than the last ones written."""
         lines: dict[int, dict[str, float | None]] = defaultdict(dict)
         for name, value, iteration in _new_scalars(self._window_size, self._last_written):
             lines[iteration][name] = value if math.isfinite(value) else None
-        if lines:
-            self._json_file.parent.mkdir(parents=True, exist_ok=True)
-            # Open no longer than for this: a run that dies leaves whole lines.
-            with self._json_file.open("a", encoding="utf-8") as file:
-                for iteration in sorted(lines):
-                    record = {"iteration": iteration, **lines[iteration]}
-                    file.write(json.dumps(record, sort_keys=True) + "\n")
-        self._last_written = max(lines, default=self._last_written)
+        if not lines:
+            return
+        if not self._is_continued:
+            first = min(lines)
+            self._cut_off(first if self._start_iter is None else min(first, self._start_iter))
+            self._is_continued = True
+        self._json_file.parent.mkdir(parents=True, exist_ok=True)
+        # Open no longer than for this: a run that dies leaves whole lines.
+        with self._json_file.open("a", encoding="utf-8") as file:
+            for iteration in sorted(lines):
+                record = {"iteration": iteration, **lines[iteration]}
+                file.write(json.dumps(record, sort_keys=True) + "\n")
+        self._last_written = max(lines)
+
+    def _cut_off(self, first_iter: int) -> None:
+        """Drop the lines of an existing file from an iteration on, and broken ones."""
+        try:
+            content = self._json_file.read_bytes()
+        except FileNotFoundError:
+            return
+        kept = b"".join(
+            line + b"\n" for line in content.splitlines() if _is_before(line, first_iter)
+        )
+        if kept != content:
+            write_atomically(self._json_file, kept)
+
+
+def _is_before(line: bytes, first_iter: int) -> bool:
+    try:
+        return bool(json.loads(line)["iteration"] < first_iter)
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 class TensorboardXWriter(EventWriter):
@@ -85,6 +135,11 @@ class TensorboardXWriter(EventWriter):
         self._kwargs = kwargs
         self._writer: SummaryWriter | None = None
         self._last_written = -1
+
+    def begin_training(self, start_iter: int, max_iter: int) -> None:
+        """Let a resumed training take the place of what was written of its iterations before."""
+        if start_iter > 0:
+            self._kwargs.setdefault("purge_step", start_iter)
 
     def write(self) -> None:
         """Write what is new; pictures and histograms are removed from the storage."""
@@ -117,74 +172,73 @@ class TensorboardXWriter(EventWriter):
 
 
 class CommonMetricPrinter(EventWriter):
-    """Log a progress line: ETA, iteration, losses, times, learning rate and peak memory.
+    """Show how training goes: iteration, losses, ETA, speed, learning rate and peak memory.
 
-    Memory is the peak of CUDA memory if CUDA is in use, else of the process's resident
-    memory. Noisy values are medians over a window.
+    In a terminal it is one line that is there from the first iteration on and changes in place.
+    A line for the log is written at the first iteration and whenever :meth:`write` is called; where
+    the terminal has the live one, it goes to log files only.
+
+    Memory is the peak of CUDA memory if CUDA is in use, else of the process's resident memory.
+    ``waiting for data`` is the share of the time of an iteration. Noisy values are smoothed over a
+    window.
 
     Args:
         max_iter: where training ends; without it no ETA is shown.
         window_size: number of iterations of the window.
+        images_per_batch: images in one iteration, over all processes; without it no images/s are
+            shown.
     """
 
-    def __init__(self, max_iter: int | None = None, window_size: int = 20) -> None:
+    def __init__(
+        self,
+        max_iter: int | None = None,
+        window_size: int = 20,
+        *,
+        images_per_batch: int | None = None,
+    ) -> None:
         self._logger = logging.getLogger(__name__)
         self._max_iter = max_iter
-        self._window_size = window_size
-        self._previous: tuple[int, float] | None = None
+        self._progress = TrainingProgress(max_iter, window_size, images_per_batch)
+        self._line = LiveLine(self._progress.content)
+        self._last_logged: int | None = None
+        self._last_ended: int | None = None
+
+    def begin_training(self, start_iter: int, max_iter: int) -> None:
+        """Show the line in the terminal, if there is one."""
+        self._last_logged, self._last_ended = None, start_iter - 1
+        self._progress.start(start_iter)
+        self._line.show()
+
+    def end_iteration(self) -> None:
+        """Log the first iteration; let the line in the terminal follow the others."""
+        storage = get_event_storage()
+        self._last_ended = storage.iter
+        if self._last_logged is None:
+            self.write()
+        # Reading may have to wait for an accelerator: not at every one of many fast iterations.
+        elif self._line.visible and self._progress.seconds_since_read >= _SECONDS_BETWEEN_READINGS:
+            self._progress.read(storage)
+            self._line.refresh()
 
     def write(self) -> None:
         """Log the line of the current iteration."""
         storage = get_event_storage()
-        iteration = storage.iter
-        if iteration == self._max_iter:
-            # Evaluation after training has its own table.
+        # After training, and after an error, there is no iteration that has just been done.
+        is_done = self._last_ended in (None, storage.iter)
+        if not is_done or storage.iter in (self._max_iter, self._last_logged):
             return
-        smoothed = storage.latest_with_smoothing_hint(self._window_size)
-        parts = []
-        if eta := self._eta(storage):
-            parts.append(f"eta: {eta}")
-        parts.append(f"iter: {iteration}")
-        parts += [f"{name}: {value:.4g}" for name, (value, _) in smoothed.items() if "loss" in name]
-        for name in ("time", "data_time"):
-            if name in smoothed:
-                parts.append(f"{name}: {smoothed[name][0]:.4f}")
-        if "lr" in smoothed:
-            parts.append(f"lr: {smoothed['lr'][0]:.5g}")
-        parts.append(f"max_mem: {peak_memory_mib():.0f}M")
-        self._logger.info("  ".join(parts))
+        self._last_logged = storage.iter
+        self._progress.read(storage)
+        self._line.refresh()
+        remaining = self._progress.remaining_seconds
+        if remaining is not None and "time" in storage.histories():
+            storage.put_scalar("eta_seconds", remaining, smoothing_hint=False)
+        extra = FILE_ONLY if self._line.visible else None
+        self._logger.info(self._progress.log_line(), extra=extra)
 
-    def _eta(self, storage: EventStorage) -> str | None:
-        """Return the remaining time and store it as ``eta_seconds``."""
-        if self._max_iter is None:
-            return None
-        histories = storage.histories()
-        remaining = self._max_iter - storage.iter - 1
-        now = (storage.iter, time.perf_counter())
-        previous, self._previous = self._previous, now
-        if "time" in histories:
-            seconds = histories["time"].median(1000) * remaining
-            storage.put_scalar("eta_seconds", seconds, smoothing_hint=False)
-        elif previous is not None and previous[0] < now[0]:
-            # No timer among the hooks: measure between two lines.
-            seconds = (now[1] - previous[1]) / (now[0] - previous[0]) * remaining
-        else:
-            return None
-        return str(datetime.timedelta(seconds=int(seconds)))
-
-
-def peak_memory_mib() -> float:
-    """Return the peak memory of this process in MiB: of CUDA if it is in use, else resident."""
-    import torch
-
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated() / 2**20
-    try:
-        import resource
-    except ImportError:  # Windows
-        return math.nan
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+    def close(self) -> None:
+        """Leave the line in the terminal as it is last."""
+        self._line.hide(keep=True)
 
 
 def _new_scalars(window_size: int, after: int) -> list[tuple[str, float, int]]:

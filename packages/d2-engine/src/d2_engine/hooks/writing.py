@@ -26,8 +26,15 @@ class PeriodicWriter(HookBase):
         self._writers = list(writers)
         self._period = period
 
+    def before_train(self) -> None:
+        """Tell the writers where training begins and ends."""
+        for writer in self._writers:
+            writer.begin_training(self.trainer.start_iter, self.trainer.max_iter)
+
     def after_step(self) -> None:
         """Write when the period is over or training ends."""
+        for writer in self._writers:
+            writer.end_iteration()
         done = self.trainer.iter + 1
         if done % self._period == 0 or done == self.trainer.max_iter:
             for writer in self._writers:
