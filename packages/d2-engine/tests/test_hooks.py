@@ -12,7 +12,7 @@ from torch import nn
 from d2_engine import SimpleTrainer, TrainerBase, hooks
 from d2_engine.checkpoint import Checkpointer
 from d2_engine.events import EventWriter
-from d2_engine.hooks.seeding import split_seed
+from d2_engine.hooks.seeding import seed_generators, split_seed
 from d2_engine.solver import LinearParamScheduler, LRMultiplier
 
 
@@ -317,6 +317,13 @@ def test_random_numbers_depend_on_the_iteration_only():
     straight, resumed = draws(0), draws(2)
     assert resumed == {i: straight[i] for i in (2, 3)}
     assert len(set(straight.values())) == 4
+
+
+def test_a_seed_gives_the_numbers_that_it_gives_everywhere():
+    seed_generators(2**40 + 1)
+    drawn = (random.random(), torch.rand(2).tolist())
+    torch.manual_seed(2**40 + 1)
+    assert drawn == (random.Random(2**40 + 1).random(), torch.rand(2).tolist())
 
 
 def test_split_seeds_differ_by_every_key():
