@@ -66,7 +66,9 @@ class EMA(HookBase):
     def applied(self) -> Iterator[None]:
         """Give the model its averaged weights while the ``with`` block runs.
 
-        Until training begins there are no averages: the model then keeps its own weights.
+        Until training begins there are no averages: the model then keeps its own weights. What
+        may raise at any moment, as :meth:`Interruption.immediate` does, belongs inside the block:
+        weights are exchanged where it begins and ends.
         """
         self._swap()
         try:
