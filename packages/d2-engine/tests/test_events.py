@@ -270,7 +270,7 @@ def test_in_a_terminal_a_line_is_there_while_the_first_iteration_runs(open_termi
     assert trainer.seen[0].startswith("train")
     assert trainer.seen[0].endswith("0/3  first iteration 0:00:00")
     assert "1/3" in trainer.seen[1]
-    assert "loss 5" in trainer.seen[1]
+    assert "loss 5.000" in trainer.seen[1]
 
 
 def test_the_line_in_the_terminal_takes_the_place_of_those_in_the_log(tmp_path, open_terminal):
@@ -288,7 +288,7 @@ def test_at_the_end_the_line_stays_as_text(open_terminal):
     train(Trainer(terminal), 3)
     print("behind it")
     *_, line, behind = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue()).splitlines()
-    assert "3/3  in 0:00:00  loss 4" in line
+    assert "3/3  in 0:00:00  loss 4.000" in line
     assert behind == "behind it"
 
 

@@ -53,10 +53,10 @@ def test_after_the_first_iteration_its_own_duration_gives_the_remaining_time(clo
     storage = EventStorage()
     record(storage, 0, total_loss=1.5, data_time=2.0)
     progress.read(storage)
-    assert texts(progress)[:5] == ["1/11", "eta 0:01:20", "loss 1.5", "0.5 images/s", "waits 25%"]
+    assert texts(progress)[:5] == ["1/11", "eta 0:01:20", "loss 1.500", "0.5 images/s", "waits 25%"]
 
 
-def test_the_remaining_time_goes_on_between_two_iterations_and_never_below_zero(clock):
+def test_the_remaining_time_goes_on_during_an_iteration_but_not_during_an_evaluation(clock):
     progress = TrainingProgress(max_iter=3, clock=clock)
     progress.start(0)
     clock.now += 10
@@ -65,7 +65,7 @@ def test_the_remaining_time_goes_on_between_two_iterations_and_never_below_zero(
     clock.now += 7
     assert texts(progress)[1] == "eta 0:00:13"
     clock.now += 99
-    assert texts(progress)[1] == "eta 0:00:00"
+    assert texts(progress)[1] == "eta 0:00:10"
 
 
 def test_a_timer_among_the_hooks_gives_the_times(clock):
@@ -118,7 +118,7 @@ def test_single_losses_follow_the_total_and_make_room_first(clock):
     storage.put_scalar("lr", 0.02, smoothing_hint=False)
     progress.read(storage)
     facts = progress.content().facts
-    assert [f.text for f in facts[:4]] == ["1", "loss 1", "cls 0.75  rpn_loc 0.25", "lr 0.02"]
+    assert [f.text for f in facts[:4]] == ["1", "loss 1.000", "cls 0.750  rpn_loc 0.250", "lr 0.02"]
     assert max(facts, key=lambda fact: fact.rank).text.startswith("cls")
 
 

@@ -193,10 +193,11 @@ def test_a_forked_process_leaves_the_lines_alone(open_terminal, monkeypatch):
         own_pid = os.getpid()
         with monkeypatch.context() as forked:
             forked.setattr(os, "getpid", lambda: own_pid + 1)
-            print("from a worker")
+            sys.stdout.write("from a ")
+            sys.stdout.writelines(["worker\n"])
             sys.stdout.flush()
             assert not line_saying("evaluate").show()
             line.hide()
-        added = terminal.getvalue()[len(before) :]
-        line.show()
-    assert "from a worker\n" in added
+        assert terminal.getvalue()[len(before) :] == "\r\x1b[2Kfrom a worker\n"
+        line.refresh()
+        assert terminal.screen() == ["from a worker", "train  now"]

@@ -42,6 +42,12 @@ def test_the_least_important_facts_are_left_out_first():
     assert all("lr" not in line for line in shown if "loss" not in line)
 
 
+def test_the_bar_makes_room_before_any_fact():
+    line = "train  5/10  loss 1.25  lr 0.01"
+    assert printed(CONTENT, len(line)) == line
+    assert "━" in printed(CONTENT, len(line) + 12)
+
+
 def test_a_line_without_a_known_end_has_no_bar():
     assert printed(CONTENT._replace(fraction=None), 100) == "train  5/10  loss 1.25  lr 0.01"
 

@@ -152,9 +152,12 @@ class TrainingProgress:
             return LineContent("train", fraction, facts)
         if self._max_iter is not None and done >= self._max_iter:
             facts.append(Fact(f"in {_shown(numbers.read_at - started)}", style="cyan"))
-        elif numbers.remaining is not None:
-            seconds = max(numbers.remaining - (self._clock() - numbers.read_at), 0.0)
-            facts.append(Fact(f"eta {_shown(seconds)}", style="cyan"))
+        elif self._max_iter is not None and numbers.remaining is not None:
+            # What takes longer than an iteration, such as an evaluation, is no part of it.
+            passed = min(
+                self._clock() - numbers.read_at, numbers.remaining / (self._max_iter - done)
+            )
+            facts.append(Fact(f"eta {_shown(numbers.remaining - passed)}", style="cyan"))
         facts += [*_loss_facts(numbers), *self._speed_facts(numbers)]
         return LineContent("train", fraction, facts)
 
@@ -196,9 +199,9 @@ def _loss_facts(numbers: _Numbers) -> list[Fact]:
     facts = []
     losses = dict(numbers.losses)
     if (total := losses.pop("total_loss", None)) is not None:
-        facts.append(Fact(f"loss {total:.4g}", rank=1, style="bold"))
+        facts.append(Fact(f"loss {total:#.4g}", rank=1, style="bold"))
     if losses:
-        parts = [f"{name.removeprefix('loss_')} {value:.3g}" for name, value in losses.items()]
+        parts = [f"{name.removeprefix('loss_')} {value:#.3g}" for name, value in losses.items()]
         facts.append(Fact("  ".join(parts), rank=6, style="dim"))
     if "lr" in numbers.smoothed:
         facts.append(Fact(f"lr {numbers.smoothed['lr']:.3g}", rank=4))

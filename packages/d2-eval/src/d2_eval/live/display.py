@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, Group, RenderResult
 
 _REFRESHES_PER_SECOND = 4
+_ERASE_LINE = "\r\x1b[2K"
 
 
 class LiveLine:
@@ -65,9 +66,10 @@ class LiveLine:
         """
         global _current
         with _lock:
-            display, self._display = self._display, None
+            display = self._display
             if display is None or not display.is_of_this_process:
                 return
+            self._display = None
             display.remove(self, keep=keep)
             if display.is_empty:
                 _current = None
@@ -138,12 +140,14 @@ class _Display:
         self.refresh()
 
     def remove(self, line: LiveLine, *, keep: bool) -> None:
-        self._lines = tuple(other for other in self._lines if other is not line)
-        if self.is_empty:
-            self._stop()
-            atexit.unregister(self._stop)
-        else:
+        others = tuple(other for other in self._lines if other is not line)
+        if others:
+            self._lines = others
             self.refresh()
+        else:
+            self._stop()  # while the line is there: rich before 14 leaves a blank one for nothing
+            atexit.unregister(self._stop)
+            self._lines = ()
         if keep:
             self._console.print(line)
 
@@ -214,12 +218,13 @@ class _AboveLines:
         self._console = console
         self._rest = ""
         self._pid = os.getpid()
+        self._is_line_open = False
         self._write_lock = threading.RLock()
 
     def write(self, text: str) -> int:
         """Put whole lines above the live ones; an unfinished line waits for its end."""
-        if os.getpid() != self._pid:  # a forked process neither knows nor draws the lines
-            return self._stream.write(text)
+        if os.getpid() != self._pid:
+            return self._write_in_fork(text)
         with self._write_lock:
             *lines, self._rest = (self._rest + text).split("\n")
             if lines:
@@ -249,6 +254,13 @@ class _AboveLines:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+    def _write_in_fork(self, text: str) -> int:
+        """Write in place of the last live line, which the process that has it draws anew below."""
+        start = "" if self._is_line_open or not text else _ERASE_LINE
+        self._is_line_open = not text.endswith("\n")
+        self._stream.write(start + text)
+        return len(text)
 
     def _print(self, text: str) -> None:
         self._console.out(text, highlight=False)

@@ -70,8 +70,8 @@ def _fitted(content: LineContent, width: int) -> tuple[list[Fact], int]:
     def room() -> int:
         return width - cell_len(content.label) - sum(_GAP + cell_len(f.text) for f in facts) - _GAP
 
-    wanted = 0 if content.fraction is None else _NARROWEST_BAR
-    while room() < wanted and any(fact.rank for fact in facts):
+    # The bar makes room before any fact does: the facts say how far it is as well.
+    while room() < -_GAP and any(fact.rank for fact in facts):
         least = max(range(len(facts)), key=lambda index: (facts[index].rank, index))
         del facts[least]
     bar_width = min(room(), _WIDEST_BAR) if content.fraction is not None else 0
