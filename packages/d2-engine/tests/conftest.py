@@ -2,12 +2,17 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import attrs
 import pytest
 
+from d2_data.datasets import coco_folder
 from d2_data.datasets.shapes import generate_shapes
+from d2_engine.run import RunPlan, load_plan
+from d2_engine.run.settings import LazySettings, YacsSettings
+from d2_engine.run_options import option_defaults
 
 
 @pytest.fixture(scope="session")
@@ -40,31 +45,73 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@attrs.frozen
+class Tiny:
+    """A small detector on the tiny dataset, as a user would write its config.
+
+    Attributes:
+        config: the file.
+        names: meaning -> key of a config of this kind.
+    """
+
+    config: Path
+    names: Mapping[str, str]
+
+    def plan(self, folder: object, *overrides: str, **values: object) -> RunPlan:
+        """Its plan with other values, by their meaning or as texts ``key=value``."""
+        return load_plan(self.config, [*overrides, *self.set(**values)], output=str(folder))
+
+    def set(self, **values: object) -> list[str]:
+        """Texts ``key=value`` from values by their meaning."""
+        return [f"{self.names[meaning]}={value}" for meaning, value in values.items()]
+
+
+_OTHER_NAMES = {
+    "yacs": {
+        "workers": "DATALOADER.NUM_WORKERS",
+        "num_classes": "MODEL.ROI_HEADS.NUM_CLASSES",
+        "amp": "SOLVER.AMP.ENABLED",
+        **{name: f"RUN.{name.upper()}" for name in option_defaults()},
+        "precise_bn": "TEST.PRECISE_BN.ENABLED",
+        "precise_bn_batches": "TEST.PRECISE_BN.NUM_ITER",
+        "tta": "TEST.AUG.ENABLED",
+        "tta_sizes": "TEST.AUG.MIN_SIZES",
+        "expected": "TEST.EXPECTED_RESULTS",
+        "clip": "SOLVER.CLIP_GRADIENTS.ENABLED",
+        "clip_value": "SOLVER.CLIP_GRADIENTS.CLIP_VALUE",
+    },
+    "lazy": {
+        "workers": "dataloader.train.num_workers",
+        "num_classes": "model.roi_heads.num_classes",
+        "amp": "train.amp.enabled",
+        **{name: f"train.{name}" for name in option_defaults()},
+        "precise_bn": "train.precise_bn.enabled",
+        "precise_bn_batches": "train.precise_bn.num_iter",
+        "tta": "train.tta.enabled",
+        "tta_sizes": "train.tta.min_sizes",
+        "expected": "train.expected_results",
+        "clip": "train.clip_gradients.enabled",
+        "clip_value": "train.clip_gradients.clip_value",
+    },
+}
+
+
 @pytest.fixture(scope="session")
-def tiny_config(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The quickstart config, smaller still, on that dataset; as a user would write it."""
+def tiny_lazy(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """The quickstart config, smaller still."""
     config = tmp_path_factory.mktemp("config") / "tiny.py"
+    data = coco_folder(shapes / "instances.json", shapes / "images")
     config.write_text(
         f"""
-from d2_config import LazyCall as L
 from d2_config import LazyConfig
-from d2_engine.coco_folder import coco_folder
 from d2_engine.model_zoo import get_config_file
 
 _base = LazyConfig.load(get_config_file("quickstart/mask_rcnn_shapes.py"))
 dataloader, model, optimizer = _base.dataloader, _base.model, _base.optimizer
 train, lr_multiplier = _base.train, _base.lr_multiplier
 
-data = {{
-    "train": {{"json": {str(shapes / "instances.json")!r}, "images": {str(shapes / "images")!r}}},
-    "val": {{"json": {str(shapes / "instances.json")!r}, "images": {str(shapes / "images")!r}}},
-}}
-for _split, _part in (("train", dataloader.train), ("val", dataloader.test)):
-    _part.dataset.names = L(coco_folder)(
-        json_file=f"${{{{data.{{_split}}.json}}}}",
-        image_root=f"${{{{data.{{_split}}.images}}}}",
-        option=f"data.{{_split}}",
-    )
+for _part in (dataloader.train, dataloader.test):
+    _part.dataset.names = {data!r}
     _part.mapper.augmentations[0].short_edge_length = 64
 dataloader.train.total_batch_size = 2
 train.max_iter = 6
@@ -76,4 +123,50 @@ model.roi_heads.batch_size_per_image = 8
 model.roi_heads.box_predictor.test_topk_per_image = 20
 """
     )
-    return config
+    return Tiny(config, {**LazySettings.NAMES, **_OTHER_NAMES["lazy"]})
+
+
+@pytest.fixture(scope="session")
+def tiny_yacs(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """A small Mask R-CNN with batch norms that learn."""
+    config = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    data = coco_folder(shapes / "instances.json", shapes / "images")
+    config.write_text(
+        f"""
+VERSION: 2
+SEED: 1
+MODEL:
+  DEVICE: cpu
+  MASK_ON: true
+  BACKBONE: {{NAME: build_resnet_fpn_backbone, FREEZE_AT: 0}}
+  RESNETS: {{DEPTH: 18, RES2_OUT_CHANNELS: 64, OUT_FEATURES: [res3, res4, res5], NORM: BN}}
+  FPN: {{IN_FEATURES: [res3, res4, res5], OUT_CHANNELS: 16}}
+  ANCHOR_GENERATOR: {{SIZES: [[16], [32], [48], [64]]}}
+  RPN: {{IN_FEATURES: [p3, p4, p5, p6], POST_NMS_TOPK_TEST: 20}}
+  ROI_HEADS:
+    NAME: StandardROIHeads
+    IN_FEATURES: [p3, p4, p5]
+    NUM_CLASSES: 4
+    BATCH_SIZE_PER_IMAGE: 8
+  ROI_BOX_HEAD: {{NAME: FastRCNNConvFCHead, NUM_FC: 1, FC_DIM: 16, POOLER_RESOLUTION: 7}}
+  ROI_MASK_HEAD: {{NAME: MaskRCNNConvUpsampleHead, NUM_CONV: 1, CONV_DIM: 16}}
+DATASETS: {{TRAIN: [{data!r}], TEST: [{data!r}]}}
+DATALOADER: {{NUM_WORKERS: 0}}
+INPUT: {{MIN_SIZE_TRAIN: [64], MIN_SIZE_TEST: 64}}
+SOLVER: {{IMS_PER_BATCH: 2, MAX_ITER: 6, STEPS: [], BASE_LR: 0.001, CHECKPOINT_PERIOD: 3}}
+TEST: {{DETECTIONS_PER_IMAGE: 20}}
+"""
+    )
+    return Tiny(config, {**YacsSettings.NAMES, **_OTHER_NAMES["yacs"]})
+
+
+@pytest.fixture(scope="session", params=["yacs", "lazy"])
+def tiny(request: pytest.FixtureRequest, tiny_yacs: Tiny, tiny_lazy: Tiny) -> Tiny:
+    """A small detector in each kind of config."""
+    return {"yacs": tiny_yacs, "lazy": tiny_lazy}[request.param]
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_lazy: Tiny) -> Path:
+    """The file of the lazy one."""
+    return tiny_lazy.config

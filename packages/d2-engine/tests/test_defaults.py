@@ -1,6 +1,8 @@
 """The beginning of a training script, and where its metrics go."""
 
+import argparse
 import logging
+import re
 
 import pytest
 import torch
@@ -13,13 +15,13 @@ from d2_engine.defaults import (
     default_setup,
     default_writers,
 )
-from d2_engine.defaults.setup import run_seed
 from d2_engine.events import (
     CommonMetricPrinter,
     EventStorage,
     JSONWriter,
     TensorboardXWriter,
 )
+from d2_engine.run.settings import settings_of
 
 
 def lazy(folder, **options):
@@ -70,13 +72,26 @@ def test_the_generators_are_seeded(tmp_path, make):
         default_setup(make(tmp_path), None)
         draws.append(torch.rand(3))
     assert torch.equal(*draws)
-    assert run_seed(make(tmp_path)) == 7
 
 
-@pytest.mark.parametrize("seed", [None, -1])
-def test_without_a_seed_one_is_drawn(tmp_path, seed):
-    assert run_seed(lazy(tmp_path, seed=seed)) >= 0
-    assert run_seed(lazy(tmp_path)) >= 0
+@pytest.mark.parametrize(
+    "make", [lazy, lambda f: lazy(f, seed=None), lambda f: lazy(f, seed=-1), lambda f: yacs(f, -1)]
+)
+def test_without_a_seed_one_is_drawn_for_the_whole_script(tmp_path, make):
+    cfg = make(tmp_path)
+    default_setup(cfg, None)
+    seed = settings_of(cfg).get("seed")
+    assert seed >= 0
+    assert read_seed(tmp_path) == seed
+    again = make(tmp_path)
+    default_setup(again, argparse.Namespace(resume=True))
+    assert settings_of(again).get("seed") == seed
+
+
+def read_seed(folder) -> int:
+    """The seed in a folder's config, of whatever kind."""
+    found = re.search(r"(?i)seed: (\d+)", (folder / "config.yaml").read_text())
+    return int(found[1])
 
 
 def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch, caplog):

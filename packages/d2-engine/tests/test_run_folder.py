@@ -2,44 +2,35 @@
 
 import pytest
 
-from d2_config import LazyConfig
 from d2_data import Metadata
-from d2_engine.run_folder import (
-    load_config,
-    load_config_of_run,
+from d2_engine.run.folder import (
+    last_checkpoint,
     load_metadata,
     refuse_used_folder,
     save_metadata,
 )
 
 
-def test_a_config_is_found_by_path_and_by_name(tiny_config):
-    assert load_config(tiny_config).train.max_iter == 6
-    assert load_config("quickstart/mask_rcnn_shapes.py").model.roi_heads.num_classes == 4
-
-
-def test_the_config_of_a_run_begins_with_its_last_checkpoint(tiny_config, tmp_path):
-    LazyConfig.save(load_config(tiny_config), tmp_path / "config.yaml")
-    (tmp_path / "last_checkpoint").write_text("model_0000003.pth")
-    cfg = load_config(tmp_path)
-    assert cfg.train.init_checkpoint == str(tmp_path / "model_0000003.pth")
-    assert cfg.train.output_dir == str(tmp_path)
+def test_the_last_checkpoint_is_found_where_the_folder_is(tmp_path):
+    (tmp_path / "config.yaml").write_text("")
+    (tmp_path / "last_checkpoint").write_text("model_0000003.pth\n")
+    assert last_checkpoint(tmp_path) == tmp_path / "model_0000003.pth"
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"not the folder of a training run"):
-        load_config(tmp_path)
+        last_checkpoint(tmp_path)
 
 
 def test_a_folder_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no such folder"):
-        load_config_of_run(tmp_path / "nowhere")
+        last_checkpoint(tmp_path / "nowhere")
 
 
-def test_a_run_without_checkpoint_is_refused(tiny_config, tmp_path):
-    LazyConfig.save(load_config(tiny_config), tmp_path / "config.yaml")
+def test_a_run_without_checkpoint_is_refused(tmp_path):
+    (tmp_path / "config.yaml").write_text("")
     with pytest.raises(FileNotFoundError, match="no checkpoint yet"):
-        load_config(tmp_path)
+        last_checkpoint(tmp_path)
 
 
 def test_classes_come_back_with_integer_ids(tmp_path):
@@ -47,6 +38,8 @@ def test_classes_come_back_with_integer_ids(tmp_path):
         thing_classes=["cat", "dog"],
         thing_colors=[[1, 2, 3], [4, 5, 6]],
         thing_dataset_id_to_contiguous_id={17: 0, 18: 1},
+        stuff_classes=["grass"],
+        stuff_dataset_id_to_contiguous_id={92: 0},
         json_file="not kept",
     )
     save_metadata(tmp_path, metadata)
@@ -54,6 +47,8 @@ def test_classes_come_back_with_integer_ids(tmp_path):
     assert read.thing_classes == ["cat", "dog"]
     assert read.thing_colors == [[1, 2, 3], [4, 5, 6]]
     assert read.thing_dataset_id_to_contiguous_id == {17: 0, 18: 1}
+    assert read.stuff_classes == ["grass"]
+    assert read.stuff_dataset_id_to_contiguous_id == {92: 0}
     assert read.get("json_file") is None
 
 
@@ -73,3 +68,9 @@ def test_a_folder_that_a_run_wrote_to_is_refused(tmp_path, name):
     (tmp_path / name).write_text("")
     with pytest.raises(FileExistsError, match="continue it with --resume"):
         refuse_used_folder(tmp_path)
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="is a file: choose another --output"):
+        refuse_used_folder(tmp_path / "file")

@@ -7,14 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-from omegaconf import DictConfig, OmegaConf
-
-from d2_config import LazyConfig
-from d2_config.atomic_file import write_atomically
-from d2_config.logger import setup_logger
-from d2_engine.environment import collect_environment, format_environment
-from d2_engine.hooks.seeding import seed_generators, split_seed
+from d2_config.logger import FILE_ONLY
+from d2_engine.run.folder import CONFIG
+from d2_engine.run.settings import settings_of
+from d2_engine.run.start import seed_process, settle_seed, start_logging, tune_convolutions
 from d2_structures import comm
 
 logger = logging.getLogger(__name__)
@@ -77,51 +73,24 @@ def default_setup(cfg: Any, args: Any) -> None:
     Also sets the precision of float32 matrix products where the config has
     ``FLOAT32_PRECISION`` (or ``train.float32_precision``): ``highest``, ``high`` or ``medium``.
 
-    Writes ``log.txt`` and ``config.yaml`` into the output folder. Without a seed in the
-    config (or with a negative one) a random seed is chosen and logged.
+    Writes ``log.txt`` and ``config.yaml`` into the output folder. Without a seed in the config
+    (or with a negative one) a random seed is chosen, or with ``args.resume`` the one kept that the
+    run began with; it is logged and set in ``cfg``, so that the whole script has this one.
 
     Args:
         cfg: a lazy config (with ``train.output_dir``) or a yacs config (with ``OUTPUT_DIR``).
         args: parsed command line, logged.
     """
-    output_dir = _setting(cfg, "train.output_dir", "OUTPUT_DIR")
-    rank = comm.get_rank()
+    settings = settings_of(cfg)
+    output_dir = settings.get("output_dir") or ""
+    start_logging(output_dir)
+    logger.info("Arguments: %s", args, extra=FILE_ONLY)
+    seed = settle_seed(settings, resume=getattr(args, "resume", False))
+    settings.assign("seed", seed)
     if output_dir and comm.is_main_process():
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
-    setup_logger(output_dir or None, distributed_rank=rank)
-    logger.info("Process %d of %d", rank, comm.get_world_size())
-    logger.info("Environment:\n%s", format_environment(collect_environment()))
-    logger.info("Command line: %s", args)
-    if output_dir and comm.is_main_process():
-        path = os.path.join(output_dir, "config.yaml")
-        if isinstance(cfg, DictConfig):
-            LazyConfig.save(cfg, path)
-        else:
-            write_atomically(path, cfg.dump())
+        path = Path(output_dir, CONFIG)
+        settings.save(path)
         logger.info("The full config was saved to %s", path)
-    seed = run_seed(cfg)
-    logger.info("Seed: %d", seed)
-    seed_generators(split_seed(seed, rank))
-    precision = _setting(cfg, "train.float32_precision", "FLOAT32_PRECISION", default="")
-    if precision:
-        logger.info("Precision of float32 matrix products: %s", precision)
-        torch.set_float32_matmul_precision(precision)
-    # Finding the fastest convolution pays off in training only, and is not reproducible.
+    seed_process(settings, seed)
     if not getattr(args, "eval_only", False):
-        torch.backends.cudnn.benchmark = bool(
-            _setting(cfg, "train.cudnn_benchmark", "CUDNN_BENCHMARK", default=False)
-        )
-
-
-def run_seed(cfg: Any) -> int:
-    """Return the seed of the run, the same in every process: the config's, or a random one."""
-    seed = _setting(cfg, "train.seed", "SEED", default=-1)
-    if seed is None or seed < 0:
-        return int(comm.shared_random_seed())
-    return int(seed)
-
-
-def _setting(cfg: Any, lazy_key: str, yacs_key: str, default: Any = None) -> Any:
-    if isinstance(cfg, DictConfig):
-        return OmegaConf.select(cfg, lazy_key, default=default)
-    return getattr(cfg, yacs_key, default)
+        tune_convolutions(settings)

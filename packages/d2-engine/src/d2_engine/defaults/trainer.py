@@ -4,39 +4,43 @@ import logging
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 
 from d2_config import CfgNode
-from d2_config.logger import setup_logger
-from d2_data import build_detection_test_loader, build_detection_train_loader
+from d2_config.logger import FILE_ONLY, setup_logger
 from d2_engine import hooks
-from d2_engine.checkpoint import DetectionCheckpointer
-from d2_engine.data_position import starting_at
-from d2_engine.defaults.distributed import create_ddp_model
-from d2_engine.defaults.worker_scaling import scale_to_workers
 from d2_engine.defaults.writers import default_writers
 from d2_engine.events import EventWriter
-from d2_engine.solver import build_lr_scheduler, build_optimizer
+from d2_engine.run.classes import check_enough_classes, check_same_classes
+from d2_engine.run.from_yacs import YacsParts, from_yacs
+from d2_engine.run.plan import metadata_of
+from d2_engine.run.settings import YacsSettings
+from d2_engine.run.start import settle_seed
+from d2_engine.run.steps import (
+    build_checkpointer,
+    build_trainer,
+    images_per_iteration,
+    resume_or_load,
+    usual_hooks,
+)
+from d2_engine.run.worker_scaling import scale_to_workers
 from d2_engine.train_loop import HookBase, TrainerBase
-from d2_engine.trainers import AMPTrainer, SimpleTrainer
 from d2_eval import (
     DatasetEvaluator,
     inference_on_dataset,
     print_csv_format,
     verify_results,
 )
-from d2_modeling import build_model
 from d2_structures import comm
 
 logger = logging.getLogger(__name__)
 
-_WRITING_PERIOD = 20
 
-
-class DefaultTrainer(TrainerBase):
+class DefaultTrainer(YacsParts, TrainerBase):
     """The usual training of a standard model.
 
     It builds model, optimizer, data loader and schedule from the config, trains with a
@@ -63,25 +67,27 @@ class DefaultTrainer(TrainerBase):
         if not isinstance(cfg, CfgNode):
             raise TypeError(
                 f"DefaultTrainer wants a yacs-style config (CfgNode), got {type(cfg).__name__}; "
-                "d2_engine.detector_run.train_detector trains what a lazy config describes"
+                "d2_engine.run.train(from_config(cfg)) trains what a lazy config describes"
             )
         super().__init__()
         if not logging.getLogger("d2").handlers:
             setup_logger()
-        self.cfg = cfg = type(self).auto_scale_workers(cfg, comm.get_world_size())
+        cfg = type(self).auto_scale_workers(cfg, comm.get_world_size())
+        settings = YacsSettings(cfg)
+        if cfg.SEED < 0:
+            settings = settings.with_(seed=settle_seed(settings, resume=False))
+        self.cfg = cfg = settings.cfg
+        self._plan = from_yacs(cfg, type(self))
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
-        trainer_class = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
-        self._trainer = trainer_class(
-            create_ddp_model(model, broadcast_buffers=False), data_loader, optimizer
-        )
+        check_enough_classes(self._plan)
+        self._trainer = build_trainer(self._plan, model, data_loader, optimizer)
         self._trainer.register_hooks([_AfterBackwardOf(self)])
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        # A proxy, so that trainer and checkpointer do not keep each other alive.
-        self.checkpointer = DetectionCheckpointer(
-            model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
-        )
+        self.checkpointer = build_checkpointer(self._plan, model, self)
+        decay = self._plan.options.ema_decay
+        self._ema = hooks.EMA(model, decay) if decay else None
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self._last_eval_results: dict[str, Any] | None = None
@@ -109,10 +115,9 @@ class DefaultTrainer(TrainerBase):
             resume: load everything from the last checkpoint, if there is one, and go on behind
                 its iteration. Otherwise only weights are loaded, and iteration 0 is the first.
         """
-        self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
-        if resume and self.checkpointer.has_checkpoint():
-            self.start_iter = self.iter + 1
-            self._trainer.data_loader = starting_at(self.data_loader, self.start_iter)
+        self.start_iter = resume_or_load(
+            self.checkpointer, self, self.cfg.MODEL.WEIGHTS, resume=resume
+        )
 
     def train(  # type: ignore[override]  # the config says from where to where
         self,
@@ -151,64 +156,34 @@ class DefaultTrainer(TrainerBase):
 
         Writers come last, so that they write what the other hooks put into the storage.
         """
-        cfg = self.cfg
-        is_main = comm.is_main_process()
-        return [
-            hooks.IterationSeed(cfg.SEED) if cfg.SEED >= 0 else None,
-            hooks.IterationTimer(),
-            hooks.LRScheduler(),
-            hooks.PreciseBN(
-                cfg.TEST.EVAL_PERIOD,
-                self.model,
-                self.build_train_loader(cfg),
-                cfg.TEST.PRECISE_BN.NUM_ITER,
-            )
-            if cfg.TEST.PRECISE_BN.ENABLED
-            else None,
-            hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD)
-            if is_main
-            else None,
-            hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._test),
-            hooks.PeriodicWriter(self.build_writers(), period=_WRITING_PERIOD) if is_main else None,
-        ]
+        return usual_hooks(
+            self._plan,
+            self._trainer,
+            seed=self.cfg.SEED,
+            scheduler=self.scheduler,
+            checkpointer=self.checkpointer,
+            ema=self._ema,
+            evaluate=self._test,
+            writers=self.build_writers(),
+        )
 
     def build_writers(self) -> list[EventWriter]:
         """Return where metrics go; by default :func:`default_writers` in ``OUTPUT_DIR``."""
-        return default_writers(self.cfg.OUTPUT_DIR, self.max_iter)
+        return default_writers(
+            self.cfg.OUTPUT_DIR, self.max_iter, images_per_batch=images_per_iteration(self._plan)
+        )
 
     def _test(self) -> dict[str, Any]:
-        self._last_eval_results = self.test(self.cfg, self.model)
+        with nullcontext() if self._ema is None else self._ema.applied():
+            self._last_eval_results = self.test(self.cfg, self.model)
         return self._last_eval_results
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         """Return the model; by default :func:`d2_modeling.build_model`."""
-        model = build_model(cfg)
-        logger.info("Model:\n%s", model)
+        model = super().build_model(cfg)
+        logger.info("Model:\n%s", model, extra=FILE_ONLY)
         return model
-
-    @classmethod
-    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        """Return the optimizer; by default :func:`d2_engine.solver.build_optimizer`."""
-        return build_optimizer(cfg, model)
-
-    @classmethod
-    def build_lr_scheduler(
-        cls, cfg: CfgNode, optimizer: torch.optim.Optimizer
-    ) -> torch.optim.lr_scheduler.LRScheduler:
-        """Return the schedule; by default :func:`d2_engine.solver.build_lr_scheduler`."""
-        return build_lr_scheduler(cfg, optimizer)
-
-    @classmethod
-    def build_train_loader(cls, cfg: CfgNode) -> Iterable[Any]:
-        """Return the training data; by default :func:`d2_data.build_detection_train_loader`."""
-        loader: Iterable[Any] = build_detection_train_loader(cfg)
-        return loader
-
-    @classmethod
-    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
-        """Return a test set; by default :func:`d2_data.build_detection_test_loader`."""
-        return build_detection_test_loader(cfg, dataset_name)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator | None:
@@ -254,6 +229,7 @@ class DefaultTrainer(TrainerBase):
         results: dict[str, Any] = OrderedDict()
         for index, name in enumerate(names):
             loader = cls.build_test_loader(cfg, name)
+            check_same_classes(metadata_of(tuple(cfg.DATASETS.TRAIN)), metadata_of((name,)))
             if evaluators is not None:
                 evaluator: DatasetEvaluator | None = evaluators[index]
             else:
@@ -273,9 +249,10 @@ class DefaultTrainer(TrainerBase):
     def auto_scale_workers(cfg: CfgNode, num_workers: int) -> CfgNode:
         """Return the config for another number of processes than it was written for.
 
-        See :func:`~d2_engine.defaults.worker_scaling.scale_to_workers`.
+        See :func:`~d2_engine.run.worker_scaling.scale_to_workers`.
         """
-        return scale_to_workers(cfg, num_workers)
+        scaled: CfgNode = scale_to_workers(YacsSettings(cfg), num_workers).cfg
+        return scaled
 
 
 class _AfterBackwardOf(HookBase):

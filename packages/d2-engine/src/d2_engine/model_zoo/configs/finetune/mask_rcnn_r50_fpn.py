@@ -11,7 +11,6 @@ the Caffe kind (BGR, stride in the 1x1 convolution), or a detector to go on from
 
 from d2_config import LazyCall as L
 from d2_data.transforms import RandomFlip, ResizeShortestEdge
-from d2_engine.coco_folder import coco_folder
 from d2_engine.solver import CosineParamScheduler, WarmupParamScheduler
 
 from ..common.data.coco import dataloader
@@ -31,11 +30,6 @@ warmup_iter = 50
 freeze_at = 2
 roi_samples = 128
 
-data = {
-    "train": {"json": None, "images": None},
-    "val": {"json": None, "images": None},
-}
-
 train.update(
     output_dir="output/finetune",
     max_iter=max_iter,
@@ -48,12 +42,9 @@ train.update(
     checkpointer={"period": 100, "max_to_keep": 2},
 )
 
-for split, part in (("train", dataloader.train), ("val", dataloader.test)):
-    part.dataset.names = L(coco_folder)(
-        json_file=f"${{data.{split}.json}}",
-        image_root=f"${{data.{split}.images}}",
-        option=f"data.{split}",
-    )
+# Named on the command line, by data.train.json=… and so on.
+dataloader.train.dataset.names = None
+dataloader.test.dataset.names = None
 dataloader.train.mapper.augmentations = [
     L(ResizeShortestEdge)(short_edge_length=train_sizes, sample_style="choice", max_size=max_size),
     L(RandomFlip)(horizontal=True),
@@ -78,5 +69,3 @@ lr_multiplier = L(WarmupParamScheduler)(
     warmup_factor=0.01,
     warmup_length=warmup_iter / max_iter,
 )
-
-del split, part

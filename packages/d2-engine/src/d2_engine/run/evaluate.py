@@ -1,0 +1,133 @@
+"""The one evaluation of a run."""
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from d2_engine.checkpoint import DetectionCheckpointer
+from d2_engine.run.classes import check_same_classes, missing_counts
+from d2_engine.run.model import build_model
+from d2_engine.run.plan import Evaluators, RunPlan, TestSet
+from d2_engine.run.report import write_report
+from d2_eval import DatasetEvaluator, DatasetEvaluators, inference_on_dataset
+from d2_structures import comm
+
+_logger = logging.getLogger(__name__)
+
+Results = dict[str, Any]
+Loaders = Mapping[str, Any]
+
+
+class Evaluated(NamedTuple):
+    """What came out of an evaluation.
+
+    Attributes:
+        results: ``{task: {metric: score}}``; with several test sets, those by the set's name. Empty
+            on other than the main process.
+        evaluators: of each test set.
+    """
+
+    results: Results
+    evaluators: list[DatasetEvaluator]
+
+
+def evaluate(plan: RunPlan, *, report: bool = False) -> Results:
+    """Build the model, load the plan's weights, and evaluate them on its test sets.
+
+    Args:
+        plan: with weights of the whole model.
+        report: also write pictures of the results into the run's folder.
+
+    Returns:
+        ``{task: {metric: score}}``; with several test sets, those by the set's name. With
+        test-time augmentation every task occurs a second time, with ``_TTA`` behind its name.
+        Empty on other than the main process.
+
+    Raises:
+        ValueError: if there are no test sets or no weights, the weights are not those of the whole
+            model, or classes of model and test data do not fit each other.
+    """
+    if not plan.test_sets:
+        raise ValueError(
+            f"there is nothing to evaluate on: {plan.settings.called('test_names')} names no data"
+        )
+    loaders = {test.name: test.loader() for test in plan.test_sets}
+    plan = with_counts(plan)
+    model = build_model(plan)
+    DetectionCheckpointer(model).load(plan.weights, strict=True, prefer_ema=True)
+    evaluated = evaluate_model(plan, model, loaders, augmented=plan.augmented is not None)
+    if report and comm.is_main_process():
+        write_report(plan, model, evaluated.evaluators)
+    return evaluated.results
+
+
+def with_counts(plan: RunPlan) -> RunPlan:
+    """Return the plan with sizes of the model taken from test data where they are open.
+
+    To be called when the test data has been loaded, from which it may have learned its classes.
+    """
+    for test in plan.test_sets:
+        if plan.learned is not None:
+            check_same_classes(plan.learned, test.metadata)
+        open_counts = missing_counts(plan, test.metadata)
+        if open_counts:
+            plan = plan.of(plan.settings.changed(open_counts))
+    return plan
+
+
+def evaluate_model(
+    plan: RunPlan, model: nn.Module, loaders: Loaders, *, augmented: bool = False
+) -> Evaluated:
+    """Evaluate a model on the test sets of a plan.
+
+    Args:
+        plan: names the test sets and their evaluators.
+        model: the model; its mode is kept.
+        loaders: of each test set, by its name.
+        augmented: also with test-time augmentation.
+    """
+    versions = [("", model)]
+    if augmented and plan.augmented is not None:
+        versions.append(("_TTA", plan.augmented(_inner(model))))
+    by_set: Results = {}
+    used: list[DatasetEvaluator] = []
+    for test in plan.test_sets:
+        results: Results = {}
+        for suffix, version in versions:
+            evaluator = _evaluator(test, _folder(plan, test) + suffix)
+            found = inference_on_dataset(version, loaders[test.name], evaluator)
+            results |= {f"{task}{suffix}": scores for task, scores in found.items()}
+            used += [] if suffix else [evaluator]
+        by_set[test.name] = results
+    if not comm.is_main_process():
+        return Evaluated({}, used)
+    return Evaluated(next(iter(by_set.values())) if len(by_set) == 1 else by_set, used)
+
+
+def _evaluator(test: TestSet, folder: str) -> DatasetEvaluator:
+    evaluators: Evaluators = test.evaluators(folder)
+    if evaluators is None:
+        _logger.warning("%s has no evaluator: the model only runs over it", test.name)
+        evaluators = []
+    if isinstance(evaluators, Sequence):
+        return evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)
+    return evaluators
+
+
+def _folder(plan: RunPlan, test: TestSet) -> str:
+    """The folder of the run; below it one for each of several test sets."""
+    if len(plan.test_sets) == 1:
+        return plan.output_dir
+    number = plan.test_sets.index(test)
+    label = re.sub(r"[^\w.-]+", "_", Path(test.name).name)[-60:]
+    return str(Path(plan.output_dir, f"{number}_{label}"))
+
+
+def _inner(model: nn.Module) -> nn.Module:
+    """The module within DistributedDataParallel."""
+    inner = getattr(model, "module", model)
+    return inner if isinstance(inner, nn.Module) else model

@@ -1,0 +1,92 @@
+"""What a run leaves behind.
+
+==================  =====================================================
+``config.yaml``     the resolved config
+``metadata.json``   the classes, so that the run can predict without its data
+``model_*.pth``     checkpoints; ``last_checkpoint`` names the newest
+``metrics.json``    one JSON object a line; TensorBoard events beside it
+``log.txt``         what was logged
+``inference/``      what the evaluators wrote
+==================  =====================================================
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from d2_config.atomic_file import write_atomically
+from d2_data import Metadata
+from d2_engine.checkpoint.checkpointer import LAST_CHECKPOINT
+
+CONFIG = "config.yaml"
+METADATA = "metadata.json"
+METRICS = "metrics.json"
+
+_ID_MAPS = ("thing_dataset_id_to_contiguous_id", "stuff_dataset_id_to_contiguous_id")
+_SAVED_METADATA = (
+    "thing_classes",
+    "thing_colors",
+    "stuff_classes",
+    "stuff_colors",
+    *_ID_MAPS,
+    "keypoint_names",
+    "keypoint_flip_map",
+    "keypoint_connection_rules",
+)
+
+
+def refuse_used_folder(folder: str | os.PathLike[str]) -> None:
+    """Raise FileExistsError if a run has written to the folder: a new one would mix with it.
+
+    Raises NotADirectoryError if it is a file.
+    """
+    if Path(folder).is_file():
+        raise NotADirectoryError(f"{folder} is a file: choose another --output")
+    for name in (LAST_CHECKPOINT, METRICS):
+        if Path(folder, name).exists():
+            raise FileExistsError(
+                f"{folder} already holds a training run ({name}): continue it with --resume, "
+                "choose another --output, or remove the folder"
+            )
+
+
+def last_checkpoint(folder: str | os.PathLike[str]) -> Path:
+    """Return the path of a run's newest checkpoint.
+
+    Raises:
+        FileNotFoundError: if the folder is not a run's, or has no checkpoint yet.
+    """
+    folder = Path(folder)
+    if not (folder / CONFIG).is_file():
+        reason = f"it has no {CONFIG}" if folder.is_dir() else "there is no such folder"
+        raise FileNotFoundError(
+            f"{folder} is not the folder of a training run: {reason}; "
+            "give the folder that d2 train wrote to"
+        )
+    tag = folder / LAST_CHECKPOINT
+    if not tag.is_file():
+        raise FileNotFoundError(f"{folder} has no checkpoint yet: there is no {LAST_CHECKPOINT}")
+    return folder / tag.read_text(encoding="utf-8").strip()
+
+
+def save_metadata(folder: str | os.PathLike[str], metadata: Metadata) -> None:
+    """Write what pictures and results need to know about the classes."""
+    known: dict[str, Any] = {
+        key: value for key in _SAVED_METADATA if (value := metadata.get(key)) is not None
+    }
+    for key in known.keys() & _ID_MAPS:  # JSON has no integer keys
+        known[key] = list(known[key].items())
+    write_atomically(Path(folder, METADATA), json.dumps(known, indent=1) + "\n")
+
+
+def load_metadata(folder: str | os.PathLike[str]) -> Metadata:
+    """Read what :func:`save_metadata` wrote; empty metadata if there is no such file."""
+    path = Path(folder, METADATA)
+    metadata = Metadata(name=str(folder))
+    if not path.is_file():
+        return metadata
+    known = json.loads(path.read_text(encoding="utf-8"))
+    for key in known.keys() & _ID_MAPS:
+        known[key] = {int(dataset_id): int(label) for dataset_id, label in known[key]}
+    return metadata.set(**known)
