@@ -25,9 +25,33 @@ def golden() -> dict[str, Any]:
 
 @pytest.fixture
 def cuda() -> torch.device:
+    """For what only a CUDA device does."""
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     return torch.device("cuda")
+
+
+@pytest.fixture
+def device() -> torch.device:
+    """For what a CUDA device does as the CPU does it.
+
+    Under ``D2_GPU_STAND_IN=cpu`` the CPU stands in where there is none, so that these tests can
+    be tried before a device is at hand.
+    """
+    if not torch.cuda.is_available() and os.environ.get("D2_GPU_STAND_IN") != "cpu":
+        pytest.skip("no CUDA device")
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.fixture
+def beyond_int32(device: torch.device) -> int:
+    """More elements than 32 bits count, on a device with room for them; few on a stand-in."""
+    if device.type == "cpu":
+        return 1 << 13
+    free, _ = torch.cuda.mem_get_info()
+    if free < 40 << 30:
+        pytest.skip(f"needs 40 GiB of free device memory, found {free / 2**30:.0f}")
+    return (1 << 31) + (1 << 20)
 
 
 @pytest.fixture

@@ -266,10 +266,10 @@ def test_opcheck() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_cuda_equals_the_cpu(cuda: torch.device, dtype: torch.dtype) -> None:
+def test_cuda_equals_the_cpu(device: torch.device, dtype: torch.dtype) -> None:
     boxes1, boxes2 = random_boxes(300, image=400).to(dtype), random_boxes(70, 1, 400).to(dtype)
     boxes1[3, 2], boxes1[4, 0], boxes2[5, 4] = 0, math.nan, math.inf
     for first, second in ((boxes1, boxes2), (boxes1[:0], boxes2), (boxes1, boxes1)):
-        iou = d2_ops.box_iou_rotated(first.to(cuda), second.to(cuda))
+        iou = d2_ops.box_iou_rotated(first.to(device), second.to(device))
         expected = d2_ops.box_iou_rotated(first, second)
         torch.testing.assert_close(iou.cpu(), expected, rtol=0, atol=0, equal_nan=True)

@@ -289,14 +289,14 @@ def test_compiles_in_one_graph_and_exports_with_dynamic_shapes() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("columns", [4, 5])
-def test_cuda_equals_the_cpu(cuda: torch.device, dtype: torch.dtype, columns: int) -> None:
+def test_cuda_equals_the_cpu(device: torch.device, dtype: torch.dtype, columns: int) -> None:
     for n, k in ((300, 1), (20, 80), (0, 3), (5, 0)):
         deltas, boxes = (t.to(dtype) for t in deltas_and_boxes(n, k, columns))
-        device = deltas.to(cuda), boxes.to(cuda)
+        there = deltas.to(device), boxes.to(device)
         expected = DECODE[columns](deltas, boxes, WEIGHTS[columns])
-        decoded = DECODE[columns](*device, WEIGHTS[columns])
+        decoded = DECODE[columns](*there, WEIGHTS[columns])
         torch.testing.assert_close(decoded.cpu(), expected, rtol=1e-5, atol=1e-3)
-        clipped = CLIP[columns](*device, (100, 120), WEIGHTS[columns])
+        clipped = CLIP[columns](*there, (100, 120), WEIGHTS[columns])
         expected_clipped = CLIP[columns](deltas, boxes, (100, 120), WEIGHTS[columns])
         torch.testing.assert_close(clipped[0].cpu(), expected_clipped[0], rtol=1e-5, atol=1e-3)
         assert clipped[1].shape == expected_clipped[1].shape

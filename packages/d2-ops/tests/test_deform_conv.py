@@ -493,14 +493,14 @@ def test_modules_name_what_does_not_fit() -> None:
 @pytest.mark.parametrize("modulated", [False, True])
 @pytest.mark.parametrize("groups", [1, 2])
 def test_cuda_equals_the_cpu(
-    cuda: torch.device, dtype: torch.dtype, modulated: bool, groups: int
+    device: torch.device, dtype: torch.dtype, modulated: bool, groups: int
 ) -> None:
     case = random_case(
         14, channels=72, filters=8, groups=groups, deformable_groups=2 * groups, modulated=modulated
     )
     host = {n: v.to(dtype) if isinstance(v, Tensor) else v for n, v in case.items()}
-    device = {n: v.to(cuda) if isinstance(v, Tensor) else v for n, v in host.items()}
-    results = with_gradients(d2_ops.deform_conv2d, device)
+    there = {n: v.to(device) if isinstance(v, Tensor) else v for n, v in host.items()}
+    results = with_gradients(d2_ops.deform_conv2d, there)
     for name, expected in with_gradients(d2_ops.deform_conv2d, host).items():
         tolerance = 0.05 if dtype.itemsize == 2 else 1e-3
         scale = float(expected.abs().max())

@@ -232,12 +232,12 @@ def test_compiles_in_one_graph_and_exports_with_dynamic_shapes() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("low_quality", [True, False])
-def test_cuda_equals_the_cpu(cuda: torch.device, dtype: torch.dtype, low_quality: bool) -> None:
+def test_cuda_equals_the_cpu(device: torch.device, dtype: torch.dtype, low_quality: bool) -> None:
     gt_boxes, anchors = random_boxes(40).to(dtype), grid_anchors().to(dtype)
     spoiled = gt_boxes.clone()
     spoiled[3, 1], spoiled[5, 0] = math.nan, -math.inf
     for first in (gt_boxes, gt_boxes[:1], gt_boxes[:0], spoiled):
-        ours = d2_ops.match_anchors(first.to(cuda), anchors.to(cuda), *RPN[:2], low_quality)
+        ours = d2_ops.match_anchors(first.to(device), anchors.to(device), *RPN[:2], low_quality)
         expected = d2_ops.match_anchors(first, anchors, *RPN[:2], low_quality)
         for got, wanted in zip(ours, expected, strict=True):
             torch.testing.assert_close(got.cpu(), wanted, rtol=0, atol=0, equal_nan=True)

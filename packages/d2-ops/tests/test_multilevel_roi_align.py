@@ -318,20 +318,20 @@ def test_exports_with_dynamic_shapes() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
-def test_cuda_equals_the_cpu(cuda: torch.device, dtype: torch.dtype) -> None:
+def test_cuda_equals_the_cpu(device: torch.device, dtype: torch.dtype) -> None:
     boxes, levels = random_boxes(0, count=50)
     host = [f.requires_grad_() for f in pyramid(dtype=dtype)]
-    device = [f.to(cuda).requires_grad_() for f in pyramid(dtype=dtype)]
+    there = [f.to(device).requires_grad_() for f in pyramid(dtype=dtype)]
     expected = d2_ops.multilevel_roi_align(host, boxes, 7, SCALES, 0, True, levels=levels)
     pooled = d2_ops.multilevel_roi_align(
-        device, boxes.to(cuda), 7, SCALES, 0, True, levels=levels.to(cuda)
+        there, boxes.to(device), 7, SCALES, 0, True, levels=levels.to(device)
     )
     torch.testing.assert_close(pooled.cpu(), expected)
     gradient = torch.randn(expected.shape).to(dtype)
     expected.backward(gradient)
-    pooled.backward(gradient.to(cuda))
+    pooled.backward(gradient.to(device))
     tolerance = 0.05 if dtype.itemsize == 2 else 1e-4
-    for ours, theirs in zip(device, host, strict=True):
+    for ours, theirs in zip(there, host, strict=True):
         torch.testing.assert_close(ours.grad.cpu(), theirs.grad, atol=tolerance, rtol=tolerance)
 
 

@@ -187,7 +187,7 @@ def test_compiles_in_one_graph_and_exports_with_dynamic_shapes() -> None:
 @pytest.mark.parametrize("n", [0, 1, 64, 65, 2000])
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_cuda_keeps_the_boxes_that_the_cpu_keeps(
-    cuda: torch.device, n: int, dtype: torch.dtype
+    device: torch.device, n: int, dtype: torch.dtype
 ) -> None:
     boxes, scores = random_boxes(n, image=500)
     boxes, scores = boxes.to(dtype), (scores * 500).round()
@@ -196,7 +196,7 @@ def test_cuda_keeps_the_boxes_that_the_cpu_keeps(
         boxes[4, 2] = 0
     for classes in (1, 7):
         idxs = torch.arange(n) * 7919 % classes
-        on_device = [t.to(cuda) for t in (boxes, scores, idxs)]
+        on_device = [t.to(device) for t in (boxes, scores, idxs)]
         kept = d2_ops.batched_nms_rotated(*on_device, 0.4)
         assert kept.cpu().equal(d2_ops.batched_nms_rotated(boxes, scores, idxs, 0.4))
         kept = d2_ops.nms_rotated(*on_device[:2], 0.4)

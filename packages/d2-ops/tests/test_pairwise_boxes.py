@@ -249,9 +249,9 @@ def test_scripted_code_may_call_them() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("overlap", OVERLAPS)
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_cuda_equals_the_cpu(cuda: torch.device, overlap: Overlap, dtype: torch.dtype) -> None:
+def test_cuda_equals_the_cpu(device: torch.device, overlap: Overlap, dtype: torch.dtype) -> None:
     boxes1, boxes2 = random_boxes(300).to(dtype), random_boxes(70, 1).to(dtype)
     boxes1[3, 2], boxes2[5, 1] = math.nan, math.nan
     for first, second in ((boxes1, boxes2), (boxes1[:0], boxes2), (boxes2, boxes1)):
-        values = overlap(first.to(cuda), second.to(cuda)).cpu()
+        values = overlap(first.to(device), second.to(device)).cpu()
         torch.testing.assert_close(values, overlap(first, second), rtol=0, atol=0, equal_nan=True)

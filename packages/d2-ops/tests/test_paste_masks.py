@@ -228,11 +228,13 @@ def test_autocast_changes_nothing() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("threshold", [0.0, 0.5, -1.0])
-def test_cuda_equals_the_cpu(cuda: torch.device, dtype: torch.dtype, threshold: float) -> None:
+def test_cuda_equals_the_cpu(device: torch.device, dtype: torch.dtype, threshold: float) -> None:
     masks, boxes = random_case(2, 9)
     boxes[3] = math.nan
     masks = masks.to(dtype)
     for image_shape in ((40, 50), (1, 3), (33, 31)):
         expected = d2_ops.paste_masks_in_image(masks, boxes, image_shape, threshold)
-        pasted = d2_ops.paste_masks_in_image(masks.to(cuda), boxes.to(cuda), image_shape, threshold)
+        pasted = d2_ops.paste_masks_in_image(
+            masks.to(device), boxes.to(device), image_shape, threshold
+        )
         assert pasted.cpu().equal(expected)

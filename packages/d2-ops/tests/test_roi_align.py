@@ -347,22 +347,22 @@ def test_exports_with_dynamic_shapes() -> None:
 @pytest.mark.parametrize("ratio", [0, 2])
 @pytest.mark.parametrize("aligned", [True, False])
 def test_cuda_equals_the_cpu(
-    cuda: torch.device, dtype: torch.dtype, ratio: int, aligned: bool
+    device: torch.device, dtype: torch.dtype, ratio: int, aligned: bool
 ) -> None:
     features, boxes = random_case(0, rois=50)
     boxes[3, 1] = math.nan
     host = features.to(dtype).requires_grad_()
-    device = features.to(cuda, dtype).requires_grad_()
+    there = features.to(device, dtype).requires_grad_()
     expected = d2_ops.roi_align(host, boxes, (7, 5), 0.25, ratio, aligned)
-    pooled = d2_ops.roi_align(device, boxes.to(cuda), (7, 5), 0.25, ratio, aligned)
+    pooled = d2_ops.roi_align(there, boxes.to(device), (7, 5), 0.25, ratio, aligned)
     torch.testing.assert_close(pooled.cpu(), expected, equal_nan=True)
     gradient = torch.randn(expected.shape).to(dtype)
     expected.backward(gradient)
-    pooled.backward(gradient.to(cuda))
+    pooled.backward(gradient.to(device))
     tolerance = (
         {"atol": 0.05, "rtol": 0.02} if dtype.itemsize == 2 else {"atol": 1e-4, "rtol": 1e-4}
     )
-    torch.testing.assert_close(device.grad.cpu(), host.grad, **tolerance)
+    torch.testing.assert_close(there.grad.cpu(), host.grad, **tolerance)
 
 
 @pytest.mark.gpu

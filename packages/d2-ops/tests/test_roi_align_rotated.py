@@ -324,21 +324,21 @@ def test_compiles_in_one_graph_and_exports_with_dynamic_shapes() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("ratio", [0, 2])
-def test_cuda_equals_the_cpu(cuda: torch.device, dtype: torch.dtype, ratio: int) -> None:
+def test_cuda_equals_the_cpu(device: torch.device, dtype: torch.dtype, ratio: int) -> None:
     features, boxes = random_case(0, rois=50)
     boxes[3, 5] = math.nan
     host = features.to(dtype).requires_grad_()
-    device = features.to(cuda, dtype).requires_grad_()
+    there = features.to(device, dtype).requires_grad_()
     expected = d2_ops.roi_align_rotated(host, boxes, (7, 5), 0.25, ratio)
-    pooled = d2_ops.roi_align_rotated(device, boxes.to(cuda), (7, 5), 0.25, ratio)
+    pooled = d2_ops.roi_align_rotated(there, boxes.to(device), (7, 5), 0.25, ratio)
     torch.testing.assert_close(pooled.cpu(), expected, equal_nan=True)
     gradient = torch.randn(expected.shape).to(dtype)
     expected.backward(gradient)
-    pooled.backward(gradient.to(cuda))
+    pooled.backward(gradient.to(device))
     tolerance = (
         {"atol": 0.05, "rtol": 0.02} if dtype.itemsize == 2 else {"atol": 1e-4, "rtol": 1e-4}
     )
-    torch.testing.assert_close(device.grad.cpu(), host.grad, **tolerance)
+    torch.testing.assert_close(there.grad.cpu(), host.grad, **tolerance)
 
 
 @pytest.mark.gpu

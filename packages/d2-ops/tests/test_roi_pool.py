@@ -280,16 +280,16 @@ def test_exports_with_dynamic_shapes() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
-def test_cuda_equals_the_cpu(cuda: torch.device, dtype: torch.dtype) -> None:
+def test_cuda_equals_the_cpu(device: torch.device, dtype: torch.dtype) -> None:
     features, boxes = random_case(0, rois=50)
     boxes[3, 1] = math.nan
     host = features.to(dtype).requires_grad_()
-    device = features.to(cuda, dtype).requires_grad_()
+    there = features.to(device, dtype).requires_grad_()
     expected = d2_ops.roi_pool(host, boxes, (7, 5), 0.25)
-    pooled = d2_ops.roi_pool(device, boxes.to(cuda), (7, 5), 0.25)
+    pooled = d2_ops.roi_pool(there, boxes.to(device), (7, 5), 0.25)
     torch.testing.assert_close(pooled.cpu(), expected, rtol=0, atol=0, equal_nan=True)
     gradient = torch.randn(expected.shape).to(dtype)
     expected.backward(gradient)
-    pooled.backward(gradient.to(cuda))
+    pooled.backward(gradient.to(device))
     tolerance = 0.05 if dtype.itemsize == 2 else 1e-4
-    torch.testing.assert_close(device.grad.cpu(), host.grad, atol=tolerance, rtol=tolerance)
+    torch.testing.assert_close(there.grad.cpu(), host.grad, atol=tolerance, rtol=tolerance)

@@ -259,18 +259,18 @@ def test_compiles_in_one_graph_and_exports_with_dynamic_shapes() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("gamma", [2.0, 1.5])
-def test_cuda_equals_the_cpu(cuda: torch.device, dtype: torch.dtype, gamma: float) -> None:
+def test_cuda_equals_the_cpu(device: torch.device, dtype: torch.dtype, gamma: float) -> None:
     logits, targets = logits_and_targets(700, 80, dtype=dtype)
     for count in (700, 0):
         for reduction in ("none", "mean", "sum"):
             host = logits[:count].clone().requires_grad_()
-            device = logits[:count].to(cuda).requires_grad_()
+            there = logits[:count].to(device).requires_grad_()
             expected = d2_ops.sigmoid_focal_loss(host, targets[:count], 0.25, gamma, reduction)
             loss = d2_ops.sigmoid_focal_loss(
-                device, targets[:count].to(cuda), 0.25, gamma, reduction
+                there, targets[:count].to(device), 0.25, gamma, reduction
             )
             torch.testing.assert_close(loss.cpu(), expected, rtol=1e-5, atol=1e-6)
             expected.sum().backward()
             loss.sum().backward()
-            assert device.grad is not None
-            torch.testing.assert_close(device.grad.cpu(), host.grad)
+            assert there.grad is not None
+            torch.testing.assert_close(there.grad.cpu(), host.grad)
