@@ -23,3 +23,11 @@ def golden() -> dict[str, Any]:
         pytest.skip(f"reference values not found at {path}; set D2_SHARED")
     values: dict[str, Any] = torch.load(path, weights_only=True)
     return values
+
+
+@pytest.fixture
+def device() -> torch.device:
+    """A CUDA device; under ``D2_GPU_STAND_IN=cpu`` the CPU stands in where there is none."""
+    if not torch.cuda.is_available() and os.environ.get("D2_GPU_STAND_IN") != "cpu":
+        pytest.skip("no CUDA device")
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
