@@ -2,10 +2,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
+from d2_data import MetadataCatalog
+from d2_data.datasets import load_coco_json
 from d2_eval.report import contact_sheet
-from d2_structures import BoxMode
+from d2_eval.report.contact_sheet import _Sheet
+from d2_eval.report.picture_pairs import Objects, PicturePair
+from d2_structures import Boxes, BoxMode, Instances, RotatedBoxes
 
 
 @pytest.fixture
@@ -28,7 +35,7 @@ def record(tmp_path):
     }
 
 
-METADATA = SimpleNamespace(thing_classes=["cat", "dog"], thing_colors=[(255, 0, 0), (0, 0, 255)])
+METADATA = SimpleNamespace(thing_classes=["cat", "dog"])
 
 
 def picture(path) -> np.ndarray:
@@ -36,16 +43,33 @@ def picture(path) -> np.ndarray:
         return np.asarray(image.convert("RGB")).astype(int)
 
 
+def is_coloured(pixels: np.ndarray) -> np.ndarray:
+    """Where there is neither the grey of the photograph and of letters nor the white of paper."""
+    return pixels.max(axis=-1) - pixels.min(axis=-1) > 30
+
+
 def test_annotations_stand_left_and_predictions_right(record, detections, tmp_path):
     path = tmp_path / "new" / "sheet.png"
-    found = detections((10, 10, 50, 50, 0.9, 1), masks=True)
-    assert contact_sheet(path, [record], [found], METADATA, tile_size=200) == path
-    pixels = picture(path)
-    half = pixels.shape[1] // 2
-    left, right = pixels[:, :half], pixels[:, half:]
-    different = np.abs(left - left[-12, 40]).sum(axis=2) > 60
-    assert different.any()
-    assert not np.array_equal(left[:, :190], right[:, :190])
+    wide = detections((10, 10, 90, 50, 0.9, 0), masks=True)
+    assert contact_sheet(path, [record], [wide], METADATA, tile_size=400) == path
+    coloured = is_coloured(picture(path))
+    middle = coloured.shape[1] // 2
+    assert 1.8 < coloured[:, middle:].sum() / coloured[:, :middle].sum() < 2.2
+
+
+def test_a_class_has_the_same_colour_on_both_sides_and_another_class_another(
+    record, detections, tmp_path
+):
+    fills = {}
+    for label in (0, 1):
+        found = detections((10, 10, 50, 50, 0.9, label), masks=True)
+        contact_sheet(tmp_path / "sheet.png", [record], [found], METADATA, tile_size=400)
+        pixels = picture(tmp_path / "sheet.png")
+        middle = pixels.shape[1] // 2
+        sides = [side[is_coloured(side)] for side in (pixels[:, :middle], pixels[:, middle:])]
+        fills[label] = [tuple(np.median(side, axis=0)) for side in sides]
+    assert fills[0][0] == fills[0][1]
+    assert fills[1][0] != fills[1][1]
 
 
 def test_predictions_with_a_low_score_are_not_drawn(record, detections, tmp_path):
@@ -55,7 +79,20 @@ def test_predictions_with_a_low_score_are_not_drawn(record, detections, tmp_path
     contact_sheet(tmp_path / "all.png", [record], [low], METADATA, score_threshold=0.1)
     low_pixels, none_pixels = picture(tmp_path / "low.png"), picture(tmp_path / "none.png")
     np.testing.assert_array_equal(low_pixels, none_pixels)
-    assert not np.array_equal(picture(tmp_path / "all.png"), none_pixels)
+    assert is_coloured(picture(tmp_path / "all.png")).sum() > is_coloured(none_pixels).sum()
+
+
+def test_labels_leave_an_object_smaller_than_they_are_alone(record, detections, tmp_path):
+    record |= {"annotations": []}
+    found = detections((40, 40, 42, 42, 0.9, 0))
+    contact_sheet(tmp_path / "small.png", [record], [found], METADATA, tile_size=400)
+    contact_sheet(tmp_path / "large.png", [record], [found], METADATA, tile_size=4000)
+    for name, is_labelled in (("small", False), ("large", True)):
+        pixels = picture(tmp_path / f"{name}.png")
+        above = pixels[: pixels.shape[0] - 60]  # the caption has a swatch
+        box = np.argwhere(is_coloured(above))
+        sides = np.ptp(box, axis=0) + 1
+        assert (sides.max() > 1.2 * sides.min()) == is_labelled
 
 
 def test_pairs_fill_rows(record, detections, tmp_path):
@@ -65,6 +102,72 @@ def test_pairs_fill_rows(record, detections, tmp_path):
     one, three = picture(tmp_path / "one.png"), picture(tmp_path / "three.png")
     assert three.shape[1] > 1.8 * one.shape[1]
     assert three.shape[0] > 1.6 * one.shape[0]
+
+
+@given(sizes=st.lists(st.tuples(st.integers(4, 300), st.integers(4, 300)), min_size=1, max_size=5))
+def test_pictures_of_any_shape_fill_a_row_and_stay_inside(sizes):
+    nothing = Objects([], [])
+    images = [np.zeros((height, width, 3), np.uint8) for height, width in sizes]
+    pairs = [PicturePair("x.png", image, nothing, nothing) for image in images]
+    sheet = _Sheet(pairs, None, pairs_per_row=len(pairs), tile_size=100)
+    (row,) = sheet._rows
+    widths = [row.picture_width(pair) for pair in pairs]
+    assert row.picture_height <= 100
+    assert sum(widths) <= 100 * len(pairs) + len(pairs) / 2
+    if row.picture_height < 100:
+        assert sum(widths) >= 0.5 * 100 * len(pairs)
+
+
+def test_annotations_without_masks_or_boxes_are_drawn_as_far_as_they_go(
+    record, detections, tmp_path
+):
+    counts = []
+    for annotation in ({}, {"keypoints": [20, 20, 2, 60, 60, 2]}, {"bbox": [5, 5, 60, 60]}):
+        record |= {"annotations": [{"category_id": 0, "bbox_mode": BoxMode.XYXY_ABS, **annotation}]}
+        contact_sheet(tmp_path / "s.png", [record], [detections()], tile_size=400)
+        pixels = picture(tmp_path / "s.png")
+        counts.append((np.abs(pixels - 128).sum(axis=2) > 60).sum())
+    assert counts[0] < counts[1]
+    assert counts[0] < counts[2]
+
+
+def test_rotated_boxes_are_drawn(record, tmp_path):
+    annotation = {"category_id": 0, "bbox": [50, 40, 40, 20, 30], "bbox_mode": BoxMode.XYWHA_ABS}
+    record |= {"annotations": [annotation]}
+    found = Instances(
+        (80, 100),
+        pred_boxes=RotatedBoxes(torch.tensor([[50.0, 40, 40, 20, 30]])),
+        scores=torch.tensor([0.9]),
+        pred_classes=torch.tensor([0]),
+    )
+    contact_sheet(tmp_path / "sheet.png", [record], [found], tile_size=400)
+    coloured = is_coloured(picture(tmp_path / "sheet.png"))
+    assert coloured[:, : coloured.shape[1] // 2].sum() > 300
+
+
+def test_a_crowd_is_marked(record, detections, tmp_path):
+    contact_sheet(tmp_path / "one.png", [record], [detections()], METADATA)
+    record["annotations"][0]["iscrowd"] = 1
+    contact_sheet(tmp_path / "crowd.png", [record], [detections()], METADATA)
+    one, crowd = picture(tmp_path / "one.png"), picture(tmp_path / "crowd.png")
+    assert not np.array_equal(one, crowd)
+
+
+def test_photographs_of_coco_fill_a_sheet(shared_data, tmp_path):
+    folder = shared_data / "data" / "coco54"
+    records = load_coco_json(folder / "instances_coco54.json", folder / "images", "sheet")[:4]
+    nothing = [
+        Instances(
+            (record["height"], record["width"]),
+            pred_boxes=Boxes(torch.zeros(0, 4)),
+            scores=torch.zeros(0),
+            pred_classes=torch.zeros(0, dtype=torch.long),
+        )
+        for record in records
+    ]
+    metadata = MetadataCatalog.get("sheet")
+    pixels = picture(contact_sheet(tmp_path / "sheet.png", records, nothing, metadata))
+    assert pixels.shape[1] == 2 * (2 * 400 + 4) + 28 + 2 * 20
 
 
 def test_nothing_to_draw_is_an_error(tmp_path):
