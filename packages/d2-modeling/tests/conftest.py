@@ -207,3 +207,11 @@ def gradient_norms() -> Callable[[nn.Module], dict[str, float]]:
         for name, parameter in model.named_parameters()
         if parameter.grad is not None
     }
+
+
+@pytest.fixture
+def device() -> torch.device:
+    """A CUDA device; under ``D2_GPU_STAND_IN=cpu`` the CPU stands in where there is none."""
+    if not torch.cuda.is_available() and os.environ.get("D2_GPU_STAND_IN") != "cpu":
+        pytest.skip("no CUDA device")
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -134,6 +134,7 @@ def test_a_model_of_proposals_takes_any_class() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_nothing_waits_for_the_device() -> None:
     targets = [truth([0, 2]).to("cuda")]
