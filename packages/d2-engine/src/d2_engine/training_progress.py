@@ -200,9 +200,8 @@ def _loss_facts(numbers: _Numbers) -> list[Fact]:
     losses = dict(numbers.losses)
     if (total := losses.pop("total_loss", None)) is not None:
         facts.append(Fact(f"loss {total:#.4g}", rank=1, style="bold"))
-    if losses:
-        parts = [f"{name.removeprefix('loss_')} {value:#.3g}" for name, value in losses.items()]
-        facts.append(Fact("  ".join(parts), rank=6, style="dim"))
+    for rank, (name, value) in enumerate(losses.items(), start=6):
+        facts.append(Fact(f"{name.removeprefix('loss_')} {value:#.3g}", rank=rank, style="dim"))
     if "lr" in numbers.smoothed:
         facts.append(Fact(f"lr {numbers.smoothed['lr']:.3g}", rank=4))
     return facts
