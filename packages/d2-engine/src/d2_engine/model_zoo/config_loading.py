@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from d2_config import LazyConfig, get_cfg
-from d2_engine.model_zoo.config_files import get_config_file
+from d2_engine.model_zoo.config_files import get_config_file, packaged_name
 from d2_engine.model_zoo.published_models import get_checkpoint_url
 
 
@@ -23,19 +21,24 @@ def get_config(config_path: str, trained: bool = False) -> Any:
 
     Raises:
         FileNotFoundError: if there is no such config; names close matches.
-        ValueError: if ``trained`` and no weights were published.
+        ValueError: if several are meant, or ``trained`` and no weights were published.
     """
-    file = get_config_file(config_path)
+    name = packaged_name(config_path)
+    cfg = _load(get_config_file(name))
+    if not trained:
+        return cfg
+    from d2_engine.run.settings import settings_of  # with torch, which a list of names is without
+
+    url = get_checkpoint_url(name)
+    settings = settings_of(cfg)
+    if settings.get("weights") is None:
+        raise ValueError(f"{name!r} is a part of configs, without weights to train")
+    return settings.with_(weights=url).cfg
+
+
+def _load(file: str) -> Any:
     if file.endswith(".py"):
-        lazy_cfg = LazyConfig.load(file)
-        if trained:
-            url = get_checkpoint_url(config_path)
-            if OmegaConf.select(lazy_cfg, "train.init_checkpoint") is None:
-                raise ValueError(f"{config_path!r} is a part of configs, without weights to train")
-            lazy_cfg.train.init_checkpoint = url
-        return lazy_cfg
+        return LazyConfig.load(file)
     cfg = get_cfg()
     cfg.merge_from_file(file)
-    if trained:
-        cfg.MODEL.WEIGHTS = get_checkpoint_url(config_path)
     return cfg

@@ -1,9 +1,7 @@
 """Models of the zoo by name."""
 
-from omegaconf import OmegaConf
 from torch import nn
 
-from d2_config import CfgNode, instantiate
 from d2_engine.model_zoo.config_loading import get_config
 
 
@@ -22,28 +20,23 @@ def get(config_path: str, trained: bool = False, device: str | None = None) -> n
 
     Raises:
         FileNotFoundError: if there is no such config; names close matches.
-        ValueError: if ``trained`` and no weights were published.
+        ValueError: if several are meant, or ``trained`` and no weights were published.
         ConnectionError: if the weights are not in the cache and cannot be downloaded; says where
             to put the file by hand.
 
     Example:
         >>> model = get("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml", trained=True)
     """
+    import attrs
     import torch
 
     from d2_engine.checkpoint import DetectionCheckpointer
-    from d2_engine.devices import choose_device
-    from d2_modeling import build_model
+    from d2_engine.run.configs import from_config
+    from d2_engine.run.model import build_model
 
-    cfg = get_config(config_path, trained)
+    plan = from_config(get_config(config_path, trained))
     if device is None and not torch.cuda.is_available():
         device = "cpu"
-    if isinstance(cfg, CfgNode):
-        cfg.MODEL.DEVICE = device or cfg.MODEL.DEVICE
-        model, weights = build_model(cfg), cfg.MODEL.WEIGHTS
-    else:
-        wanted = device or OmegaConf.select(cfg, "train.device", default="auto")
-        model = instantiate(cfg.model).to(choose_device(wanted))
-        weights = OmegaConf.select(cfg, "train.init_checkpoint", default="")
-    DetectionCheckpointer(model).load(weights)
+    model = build_model(attrs.evolve(plan, device=device or plan.device))
+    DetectionCheckpointer(model).load(plan.weights)
     return model.train()
