@@ -1,22 +1,25 @@
 """One image in, its predictions out."""
 
 import copy
-from typing import Any, NamedTuple
+import os
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from omegaconf import DictConfig
 from torch import nn
 
-from d2_config import CfgNode, instantiate
-from d2_data import Metadata, MetadataCatalog
-from d2_data.detection_utils import build_augmentation
-from d2_data.transforms import AugInput, AugmentationList
+from d2_data import Metadata
+from d2_data.detection_utils import image_to_tensor
+from d2_data.transforms import AugInput
 from d2_engine.checkpoint import DetectionCheckpointer
-from d2_engine.dataset_classes import check_num_classes_known, metadata_of
-from d2_engine.devices import choose_device
-from d2_modeling import build_model
+from d2_eval import inference_context
+
+if TYPE_CHECKING:  # d2_engine.run draws its report with this class
+    from d2_engine.run import Preprocessing, RunPlan
+
+_FORMATS = ("BGR", "RGB")
 
 
 class DefaultPredictor:
@@ -27,18 +30,22 @@ class DefaultPredictor:
     preprocessing) use the model directly.
 
     Args:
-        cfg: a lazy config with ``model``, ``dataloader.test`` and ``train``, whose weights are
-            ``train.init_checkpoint``, or a yacs-style config, whose weights are
-            ``MODEL.WEIGHTS``. It is not changed.
+        cfg: a yacs-style config, whose weights are ``MODEL.WEIGHTS``, or a lazy one with
+            ``model``, ``dataloader.test`` and ``train``, whose weights are
+            ``train.init_checkpoint``. It is not changed.
 
     Attributes:
-        metadata (Metadata): of the test dataset, where the config has its name; else empty.
+        metadata (Metadata): of the data that the model is for; empty where the config names none.
         model: the model, in evaluation mode.
+        aug: makes the model's input from an image.
+        input_format: the order of the model's channels, ``"BGR"`` or ``"RGB"``.
+        cfg: a copy of the config; None where there was none.
 
     Raises:
         TypeError: if ``cfg`` is neither.
         ValueError: if the checkpoint lacks weights of the model, as that of a backbone does,
-            or the config leaves the number of classes to the training data.
+            the config leaves the number of classes to the training data, or its test data is
+            not made of single colour images.
 
     Example:
         >>> predictor = DefaultPredictor(cfg)
@@ -46,79 +53,129 @@ class DefaultPredictor:
         >>> outputs["instances"].pred_boxes
     """
 
-    def __init__(self, cfg: DictConfig | CfgNode) -> None:
-        parts = _parts_of_yacs(cfg) if isinstance(cfg, CfgNode) else _parts_of_lazy(cfg)
-        self.cfg: Any = copy.deepcopy(cfg)
-        self.model: Any = parts.model.eval()
-        DetectionCheckpointer(self.model).load(parts.weights, strict=True)
-        self.metadata = parts.metadata
-        self.aug = parts.aug
-        self.input_format = parts.image_format
-        if self.input_format not in ("RGB", "BGR"):
+    cfg: Any
+
+    def __init__(self, cfg: Any) -> None:
+        from d2_engine.run import from_config
+
+        self._set_up_from(from_config(cfg))
+        self.cfg = copy.deepcopy(cfg)
+
+    @classmethod
+    def of_plan(cls, plan: "RunPlan") -> Self:
+        """Return the predictor of a plan: its model with its weights.
+
+        Raises:
+            ValueError: as the class says.
+        """
+        predictor = cls.__new__(cls)
+        predictor._set_up_from(plan)
+        return predictor
+
+    @classmethod
+    def of(
+        cls, model: nn.Module, preprocessing: "Preprocessing", metadata: Metadata | None = None
+    ) -> Self:
+        """Return the predictor of a model that is there already.
+
+        Args:
+            model: with its weights; its mode is kept.
+            preprocessing: how an image becomes what it takes.
+            metadata: of the data that it is for.
+
+        Raises:
+            ValueError: if the model does not take colour images.
+        """
+        predictor = cls.__new__(cls)
+        predictor._set_up(model, preprocessing, metadata)
+        return predictor
+
+    def _set_up_from(self, plan: "RunPlan") -> None:
+        from d2_engine.run.classes import check_counts_known
+        from d2_engine.run.model import build_model
+
+        check_counts_known(plan.counts)
+        if plan.preprocessing is None:
+            raise ValueError(
+                "the config does not say how an image becomes the model's input: its "
+                f"{plan.settings.called('test_names')} has no mapper with augmentations and "
+                "image_format; make the predictor by DefaultPredictor.of(model, preprocessing)"
+            )
+        model = build_model(plan).eval()
+        DetectionCheckpointer(model).load(plan.weights, strict=True, prefer_ema=True)
+        self._set_up(model, plan.preprocessing, plan.metadata)
+
+    def _set_up(
+        self, model: nn.Module, preprocessing: "Preprocessing", metadata: Metadata | None
+    ) -> None:
+        self.cfg = None
+        self.model: Any = model
+        self.metadata = Metadata() if metadata is None else metadata
+        self.input_format = preprocessing.image_format
+        if self.input_format not in _FORMATS:
             raise ValueError(
                 f"DefaultPredictor takes colour images; image_format is {self.input_format!r}"
             )
+        self.aug = preprocessing.augmentations()
 
     def __call__(self, original_image: npt.NDArray[np.uint8]) -> dict[str, Any]:
         """Predict on one image.
 
         Args:
-            original_image: (H, W, 3), BGR.
+            original_image: (H, W, 3) uint8, BGR, of any strides.
 
         Returns:
             The model's output for this image, e.g. ``"instances"`` in the size (H, W).
 
         Raises:
-            ValueError: if the image has another shape.
+            TypeError: if it is no array of uint8.
+            ValueError: if it has another shape, or there is no image.
         """
-        if original_image.ndim != 3 or original_image.shape[2] != 3:
-            raise ValueError(f"the image must be (H, W, 3), got {original_image.shape}")
-        height, width = original_image.shape[:2]
-        image = original_image[:, :, ::-1] if self.input_format == "RGB" else original_image
-        augmented = AugInput(np.ascontiguousarray(image))
+        image = _checked(original_image)
+        height, width = image.shape[:2]
+        augmented = AugInput(image[:, :, ::-1] if self.input_format == "RGB" else image)
         self.aug(augmented)
-        tensor = torch.from_numpy(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
+        tensor = image_to_tensor(augmented.image)
         inputs = {"image": tensor, "height": height, "width": width}
-        with torch.inference_mode():
+        mode = inference_context(self.model) if self.model.training else nullcontext()
+        with torch.inference_mode(), mode:
             outputs: dict[str, Any] = self.model([inputs])[0]
         return outputs
 
 
-class _Parts(NamedTuple):
-    """What a config says about predicting."""
-
-    model: nn.Module
-    weights: str
-    metadata: Metadata
-    aug: AugmentationList
-    image_format: str
-
-
-def _parts_of_lazy(cfg: Any) -> _Parts:
-    if not isinstance(cfg, DictConfig) or "model" not in cfg:
-        raise TypeError(
-            "DefaultPredictor wants a lazy config with model, dataloader and train, or a "
-            f"yacs-style config, got {type(cfg).__name__}"
+def _checked(image: Any) -> npt.NDArray[np.uint8]:
+    """Refuse what is no colour image of bytes, and say what it may be instead."""
+    if image is None:
+        raise ValueError(
+            "there is no image, but None: the file could not be read? cv2.imread returns None for "
+            "a path that does not exist"
         )
-    check_num_classes_known(cfg)
-    test = cfg.dataloader.test
-    # A call gives a dataset that declares its classes once it is loaded, if it is there.
-    called = isinstance(test.get("dataset", {}).get("names"), DictConfig)
-    return _Parts(
-        model=instantiate(cfg.model).to(choose_device(cfg.train.device)),
-        weights=cfg.train.init_checkpoint,
-        metadata=Metadata() if called else metadata_of(test),
-        aug=AugmentationList(instantiate(test.mapper.augmentations)),
-        image_format=test.mapper.image_format,
-    )
+    if isinstance(image, (str, os.PathLike)):
+        raise TypeError(
+            f"wanted an image, got the path {os.fspath(image)!r}: read it first, by "
+            'd2_data.detection_utils.read_image(path, format="BGR") or cv2.imread(path)'
+        )
+    if not isinstance(image, np.ndarray):
+        raise TypeError(
+            f"wanted an image as a NumPy array (H, W, 3), BGR, got {type(image).__name__}"
+        )
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"the image must be (H, W, 3), got {image.shape}{_remedy(image.shape)}")
+    if image.dtype != np.uint8:
+        raise TypeError(
+            f"the image must be uint8, 0 to 255, got {image.dtype}: convert it, by "
+            "(255 * image).round().astype(np.uint8) if its values are 0 to 1"
+        )
+    return image
 
 
-def _parts_of_yacs(cfg: CfgNode) -> _Parts:
-    names = cfg.DATASETS.TEST
-    return _Parts(
-        model=build_model(cfg),
-        weights=cfg.MODEL.WEIGHTS,
-        metadata=MetadataCatalog.get(names[0]) if names else Metadata(),
-        aug=AugmentationList(build_augmentation(cfg, is_train=False)),
-        image_format=cfg.INPUT.FORMAT,
-    )
+def _remedy(shape: tuple[int, ...]) -> str:
+    if len(shape) == 2 or shape[2:] == (1,):
+        return ", a grey image: repeat its channel, by np.repeat(image.reshape(H, W, 1), 3, axis=2)"
+    if shape[2:] == (4,):
+        return ", an image with transparency: leave that out, by image[:, :, :3]"
+    if len(shape) == 3 and shape[0] == 3:
+        return ": move the channels last, by image.transpose(1, 2, 0)"
+    if len(shape) == 4:
+        return ": one image at a time, without the axis of a batch"
+    return ""
