@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import attrs
@@ -10,6 +10,7 @@ import pytest
 
 from d2_data.datasets import coco_folder
 from d2_data.datasets.shapes import generate_shapes
+from d2_engine.cli import main
 from d2_engine.run import RunPlan, load_plan
 from d2_engine.run.settings import LazySettings, YacsSettings
 from d2_engine.run_options import option_defaults
@@ -170,3 +171,27 @@ def tiny(request: pytest.FixtureRequest, tiny_yacs: Tiny, tiny_lazy: Tiny) -> Ti
 def tiny_config(tiny_lazy: Tiny) -> Path:
     """The file of the lazy one."""
     return tiny_lazy.config
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of two iterations, of each kind."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    command = ["train", str(tiny.config), "--output", str(folder)]
+    assert main([*command, *tiny.set(max_iter=2)]) == 0
+    return folder
+
+
+@pytest.fixture
+def fails(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a command that fails, and returns its one message, which has no traceback."""
+
+    def run(*arguments: object, code: int = 1) -> str:
+        assert main([str(argument) for argument in arguments]) == code
+        error = capfd.readouterr().err
+        assert "Traceback" not in error
+        messages = [line for line in error.splitlines() if line.startswith("d2 ")]
+        assert len(messages) == 1, error
+        return error[error.index("d2 ") :]
+
+    return run

@@ -5,18 +5,45 @@ import contextlib
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from d2_engine.cli import environment, evaluate, predict, train, zoo
+from d2_engine.cli import benchmark, environment, evaluate, predict, train, zoo
 from d2_engine.cli.standard_output import OutputUntilClosed
 
-_FAILURES = (ArithmeticError, ImportError, LookupError, OSError, TypeError, ValueError)
-"""What bad input raises; anything else is a bug and shows its traceback."""
+_COMMANDS = {
+    "train": train,
+    "eval": evaluate,
+    "predict": predict,
+    "benchmark": benchmark,
+    "zoo": zoo,
+    "env": environment,
+}
+
+_FAILURES = (
+    ArithmeticError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    TypeError,
+    ValueError,
+)
+"""What bad input and a bad day raise; anything else is a bug and shows its traceback."""
+
+_OUT_OF_DEVICE_MEMORY = "OutOfMemoryError"
+"""torch's, known by its name: this module does without torch."""
 
 _WORKER_TRACEBACK = "Original Traceback (most recent call last):"
 """In the message of an error that a loading process met and torch brought here as text."""
 
 _LAST_ERROR = re.compile(r"^[\w.]*(?:Error|Exception): ", re.MULTILINE)
+
+_REMEDY = (
+    "make batches smaller (SOLVER.IMS_PER_BATCH, dataloader.train.total_batch_size) or images "
+    "(INPUT.MIN_SIZE_TRAIN, the mapper's augmentations)"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,15 +56,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 if the work failed, 2 for a wrong command line, and 128 plus the
         number of the signal that ended training.
     """
-    parser = _parser()
-    args, rest = parser.parse_known_args(argv)
-    # argparse fills the last positional argument before it meets an option and takes what
-    # comes behind the option for unknown.
-    more = getattr(args, "more", None)
-    if rest and (more is None or any(argument.startswith("-") for argument in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if more is not None:
-        getattr(args, more).extend(rest)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser, commands = _parsers()
+    if not arguments:
+        parser.print_help()
+        return 0
+    if not arguments[0].startswith("-") and arguments[0] not in commands:
+        hint = _did_you_mean(arguments[0], commands)
+        parser.error(f"there is no command {arguments[0]!r}{hint or '; see d2 --help'}")
+    args = _parsed(parser, commands, arguments)
     try:
         with contextlib.redirect_stdout(OutputUntilClosed(sys.stdout)):
             code: int = args.run(args)
@@ -45,8 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"d2 {args.command}: interrupted", file=sys.stderr)
         return 130
-    except _FAILURES as error:
-        if args.debug:
+    except Exception as error:
+        if args.debug or not _is_failure(error):
             raise
         print(f"d2 {args.command}: error: {_message(error)}", file=sys.stderr)
         _let_go_of_frames(error)
@@ -54,15 +81,63 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     parser = argparse.ArgumentParser(
-        prog="d2", description="Train, evaluate and use object detectors."
+        prog="d2",
+        description="Train, evaluate and use object detectors.",
+        epilog="d2 COMMAND --help shows the options of a command.",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=28),
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (train, evaluate, predict, zoo, environment):
-        command = module.add_parser(commands)
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version")
+    group = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = {name: module.add_parser(group) for name, module in _COMMANDS.items()}
+    for command in commands.values():
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser
+    return parser, commands
+
+
+class _ShowVersion(argparse.Action):
+    """Print the version and end; it is looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *args: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"d2-engine {version('d2-engine')}")
+        parser.exit()
+
+
+def _parsed(
+    parser: argparse.ArgumentParser,
+    commands: dict[str, argparse.ArgumentParser],
+    arguments: Sequence[str],
+) -> argparse.Namespace:
+    args, rest = parser.parse_known_args(arguments)
+    # argparse fills the last positional argument before it meets an option and takes what
+    # comes behind the option for unknown.
+    more = getattr(args, "more", None)
+    unknown = [word for word in rest if more is None or word.startswith("-")]
+    if unknown:
+        command = commands[args.command]
+        hint = _did_you_mean(unknown[0].partition("=")[0], _options_of(command))
+        command.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    if more is not None:
+        getattr(args, more).extend(rest)
+    return args
+
+
+def _options_of(command: argparse.ArgumentParser) -> set[str]:
+    return set(re.findall(r"(?<!\S)--[\w-]+", command.format_help()))
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    matches = get_close_matches(word, list(known), n=2)
+    return f"; did you mean {' or '.join(matches)}?" if matches else ""
+
+
+def _is_failure(error: Exception) -> bool:
+    return isinstance(error, _FAILURES) or type(error).__name__ == _OUT_OF_DEVICE_MEMORY
 
 
 def _let_go_of_frames(error: BaseException | None) -> None:
@@ -81,5 +156,7 @@ def _message(error: BaseException) -> str:
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if text.startswith("Caught ") and _WORKER_TRACEBACK in text:
         text = _LAST_ERROR.split(text)[-1].strip()
+    if isinstance(error, MemoryError) or type(error).__name__ == _OUT_OF_DEVICE_MEMORY:
+        text = f"memory ran out ({text.partition('. ')[0] or 'of the CPU'}): {_REMEDY}"
     notes = getattr(error, "__notes__", [])
     return "\n  ".join([text or type(error).__name__, *notes])

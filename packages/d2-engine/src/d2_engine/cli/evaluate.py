@@ -1,63 +1,140 @@
 """``d2 eval``."""
 
 import argparse
+import contextlib
+import json
+import math
+import sys
+from collections.abc import Mapping
 from typing import Any
+
+from d2_engine.cli.run_arguments import (
+    RunArguments,
+    add_config,
+    add_processes,
+    launch_with,
+    print_results,
+    run_arguments,
+)
+
+_TASKS = ("bbox", "segm", "keypoints")
+
+_EXAMPLES = """
+examples:
+  d2 eval output/mine
+  d2 eval COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml
+  d2 eval my_config.yaml --weights model.pth data.val.json=val.json data.val.images=val/
+  d2 eval --predictions results.json --gt instances.json --task bbox segm
+"""
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Add the sub-command."""
     parser: argparse.ArgumentParser = commands.add_parser(
-        "eval", help="evaluate trained weights on the test data of a config"
+        "eval",
+        usage="d2 eval [options] CONFIG [key=value ...]\n"
+        "       d2 eval --predictions FILE --gt FILE [--task TASK ...] [--json]",
+        help="evaluate trained weights, or a file of predictions",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "config",
-        metavar="CONFIG",
-        help="the folder of a training run, a config file, or the name of a packaged config",
-    )
-    parser.add_argument(
-        "overrides", nargs="*", default=[], metavar="key=value", help="changes of the config"
-    )
-    parser.add_argument(
-        "--weights",
-        metavar="FILE",
-        help="a checkpoint or its URL; by default the run's last, or a packaged config's own",
+    add_config(
+        parser, "the folder of a training run, a config file, or the name of a packaged config"
     )
     parser.add_argument("--output", metavar="DIR", help="folder for the results")
-    parser.set_defaults(run=run, more="overrides")
+    parser.add_argument(
+        "--json", action="store_true", help="print the results as JSON, and nothing else"
+    )
+    add_processes(parser)
+    files = parser.add_argument_group(
+        "predictions of any system", "compared with annotations, without config and model"
+    )
+    files.add_argument(
+        "--predictions", metavar="FILE", help="COCO's result format: a list of detections"
+    )
+    files.add_argument("--gt", metavar="FILE", help="the annotations, in COCO's format")
+    files.add_argument(
+        "--task",
+        nargs="+",
+        choices=_TASKS,
+        default=[],
+        help="of bbox, segm, keypoints (default: what the predictions have)",
+    )
+    files.add_argument(
+        "--oks-sigmas",
+        nargs="+",
+        type=float,
+        default=[],
+        metavar="S",
+        help="of each keypoint, where they are not those of COCO's persons",
+    )
+    parser.set_defaults(run=run, more="words", usage_error=parser.error)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; returns the exit code."""
-    from d2_config import CfgNode
-    from d2_config.logger import setup_logger
-    from d2_engine.run_folder import load_config_to_use
-    from d2_engine.run_settings import apply_overrides, output_dir_of, set_output_dir
-    from d2_eval.report import results_table
-
-    setup_logger()
-    cfg = apply_overrides(load_config_to_use(args.config, args.weights), args.overrides)
-    if args.output:
-        set_output_dir(cfg, args.output)
-    results = _evaluate_yacs(cfg) if isinstance(cfg, CfgNode) else _evaluate_lazy(cfg)
-    print(f"\n{results_table(results)}\n\nEverything is in {output_dir_of(cfg)}")
+    if args.predictions or args.gt:
+        return _run_on_files(args)
+    for option in ("task", "oks_sigmas"):
+        if getattr(args, option):
+            args.usage_error(f"--{option.replace('_', '-')} is for --predictions FILE --gt FILE")
+    launch_with(args, evaluate_in_process, (run_arguments(args), args.json))
     return 0
 
 
-def _evaluate_yacs(cfg: Any) -> dict[str, Any]:
-    from d2_engine.yacs_run import evaluate_yacs_detector
+def evaluate_in_process(what: RunArguments, as_json: bool = False) -> None:
+    """Evaluate, in one of maybe several processes, and print the results in the main one."""
+    from d2_engine.run import evaluate
+    from d2_structures import comm
 
-    return evaluate_yacs_detector(cfg)
+    with _logs_elsewhere() if as_json else contextlib.nullcontext():
+        plan = what.plan(to_use=True)
+        results = evaluate(plan, report=True)
+    if not comm.is_main_process():
+        return
+    if as_json:
+        _print_json(results)
+    else:
+        print_results(results, plan.output_dir)
 
 
-def _evaluate_lazy(cfg: Any) -> dict[str, Any]:
-    from d2_config import instantiate
-    from d2_engine.checkpoint import DetectionCheckpointer
-    from d2_engine.dataset_classes import metadata_of, settle_num_classes
-    from d2_engine.detector_run import build_detector, evaluate_detector
+def _run_on_files(args: argparse.Namespace) -> int:
+    from d2_eval import evaluate_coco_files
+    from d2_eval.report import results_table
 
-    loader = instantiate(cfg.dataloader.test)
-    settle_num_classes(cfg, metadata_of(cfg.dataloader.test))
-    model = build_detector(cfg)
-    DetectionCheckpointer(model).load(cfg.train.init_checkpoint, strict=True)
-    return evaluate_detector(cfg, model, loader=loader, report=True)
+    if args.words or args.config_file:
+        args.usage_error("--predictions and --gt need no config")
+    for option, given in (("--predictions", args.predictions), ("--gt", args.gt)):
+        if not given:
+            args.usage_error(f"{option} FILE is missing")
+    results = evaluate_coco_files(
+        args.predictions, args.gt, args.task or None, kpt_oks_sigmas=args.oks_sigmas
+    )
+    if args.json:
+        _print_json(results)
+    else:
+        print(results_table(results))
+    return 0
+
+
+@contextlib.contextmanager
+def _logs_elsewhere() -> Any:
+    """Let what is logged and printed go to standard error."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def _print_json(results: Any) -> None:
+    print(json.dumps(_plain(results), indent=2))
+    sys.stdout.flush()
+
+
+def _plain(value: Any) -> Any:
+    """Results as JSON knows them: numbers that are none become null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, float) or hasattr(value, "item"):
+        number = float(value)
+        return number if math.isfinite(number) else None
+    return value
