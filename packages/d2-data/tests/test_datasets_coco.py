@@ -130,12 +130,12 @@ def test_empty_segmentation_leaves_a_box_only_instance(load):
 def test_uncompressed_crowd_is_compressed(load):
     from d2_ops.host import rle_decode
 
-    mask = np.zeros((4, 5), bool)
+    mask = np.zeros((40, 60), bool)
     mask[1:3, 2:5] = True
     flat = mask.T.reshape(-1)
     edges = np.flatnonzero(np.diff(flat)) + 1
     counts = np.diff([0, *edges, flat.size]).tolist()
-    rle = {"size": [4, 5], "counts": counts}
+    rle = {"size": [40, 60], "counts": counts}
     content = coco(annotations=[annotation(segmentation=rle, iscrowd=1)])
     (read,) = load(content)[1]["annotations"]
     assert isinstance(read["segmentation"]["counts"], bytes)
@@ -144,9 +144,45 @@ def test_uncompressed_crowd_is_compressed(load):
 
 
 def test_compressed_run_lengths_stay_as_they_are(load):
-    rle = {"size": [4, 5], "counts": "abc"}
+    rle = {"size": [40, 60], "counts": "PR2"}
     (read,) = load(coco(annotations=[annotation(segmentation=rle)]))[1]["annotations"]
     assert read["segmentation"] == rle
+
+
+def test_boxes_of_five_numbers_are_rotated(load):
+    (read,) = load(coco(annotations=[annotation(bbox=[5, 6, 4, 2, 30])]))[1]["annotations"]
+    assert read["bbox"] == [5, 6, 4, 2, 30]
+    assert read["bbox_mode"] is BoxMode.XYWHA_ABS
+
+
+def test_text_ids_are_kept_and_sorted_behind_numbers(load):
+    images = [
+        {"id": name, "file_name": f"{name}.jpg", "height": 40, "width": 60}
+        for name in ("b", 7, "a")
+    ]
+    dicts = load(coco(images=images, annotations=[annotation(image_id="b", id="x1")]))
+    assert [d["image_id"] for d in dicts] == [7, "a", "b"]
+    assert [len(d["annotations"]) for d in dicts] == [0, 0, 1]
+
+
+def test_null_fields_are_absent(load):
+    bare = annotation(segmentation=None, keypoints=None, iscrowd=None, area=None, id=None)
+    (read,) = load(coco(annotations=[bare]))[1]["annotations"]
+    assert sorted(read) == ["bbox", "bbox_mode", "category_id"]
+
+
+def test_box_of_an_outline_alone_is_that_of_the_outline(load):
+    (read,) = load(coco(annotations=[annotation(bbox=None)]))[1]["annotations"]
+    assert read["bbox"] == [1, 2, 10, 20]
+
+
+def test_folders_of_file_names_are_kept(load):
+    names = ["train\\straße\\a.jpg", "val/日本/b.jpg"]
+    images = [{"id": i, "file_name": name, "height": 4, "width": 6} for i, name in enumerate(names)]
+    assert [d["file_name"] for d in load(coco(images=images, annotations=[]))] == [
+        os.path.join("images", "train/straße/a.jpg"),
+        os.path.join("images", "val/日本/b.jpg"),
+    ]
 
 
 def test_file_without_annotations_gives_images_without_objects(load):
@@ -176,8 +212,8 @@ def test_missing_file_error_names_the_path_and_remedy(tmp_path):
     [
         ('{"images": [', r"annotations\.json' is not valid JSON \(.*line 1 column"),
         ("[1]", "wanted an object with the keys .*'images'.* got list"),
-        ('{"image": []}', r"lacks \['images'\]; it has \['image'\]"),
-        ('{"images": []}', "lacks 'categories'"),
+        ('{"image": []}', r"lacks \['images', 'categories'\]; it has \['image'\]"),
+        ('{"images": []}', r"lacks \['categories'\]; it has \['images'\]"),
     ],
 )
 def test_malformed_file_error_says_what_is_wrong(load, content, message):
@@ -205,8 +241,8 @@ def test_missing_fields_are_named(load):
     del without_category["category_id"]
     with pytest.raises(ValueError, match="'category_id' is missing from"):
         load(coco(annotations=[without_category]))
-    with pytest.raises(ValueError, match="'height' is missing from"):
-        load(coco(images=[{"id": 1, "file_name": "a", "width": 3}]))
+    with pytest.raises(ValueError, match=r"image id 1 \('a'\) lacks 'height', .* does not exist"):
+        load(coco(images=[{"id": 1, "file_name": "a", "width": 3}], annotations=[]))
 
 
 def test_ids_of_images_and_categories_must_differ(load):

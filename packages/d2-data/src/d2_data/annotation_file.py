@@ -1,7 +1,10 @@
 """Reading a JSON annotation file with errors that name it."""
 
+import gc
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,8 @@ def read_json(path: str | os.PathLike[str], *, expected_keys: tuple[str, ...] = 
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_bytes())
+        with paused_collector():
+            content = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise FileNotFoundError(
             f"annotation file {str(path)!r} does not exist; check the path given when the "
@@ -43,3 +47,18 @@ def read_json(path: str | os.PathLike[str], *, expected_keys: tuple[str, ...] = 
                 f"annotation file {str(path)!r} lacks {missing}; it has {sorted(content)[:12]}"
             )
     return content
+
+
+@contextmanager
+def paused_collector() -> Iterator[None]:
+    """Keep the collector of reference cycles from looking through millions of new objects.
+
+    Annotations hold no cycles; looking for them takes nearly half of the time of parsing.
+    """
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()

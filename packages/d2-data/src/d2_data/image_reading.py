@@ -1,6 +1,8 @@
 """Image files to arrays, and the colour formats that models ask for."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -47,10 +49,27 @@ def read_image(file_name: str | os.PathLike[str], format: str | None = None) -> 
         ValueError: if ``format`` is unknown.
     """
     name = os.fspath(file_name)
+    with _naming_unreadable(name), Image.open(name) as picture:
+        picture.load()
+        return convert_PIL_to_numpy(_upright(picture), format)
+
+
+def read_image_size(file_name: str | os.PathLike[str]) -> tuple[int, int]:
+    """(height, width) of the upright image, read from the head of its file.
+
+    Raises:
+        OSError: as :func:`read_image`.
+    """
+    name = os.fspath(file_name)
+    with _naming_unreadable(name), Image.open(name) as picture:
+        height, width = picture.height, picture.width
+        return (width, height) if _orientation(picture) >= 5 else (height, width)
+
+
+@contextmanager
+def _naming_unreadable(name: str) -> Iterator[None]:
     try:
-        with Image.open(name) as picture:
-            picture.load()
-            return convert_PIL_to_numpy(_upright(picture), format)
+        yield
     except FileNotFoundError:
         raise FileNotFoundError(
             f"image file {name!r} does not exist; check the image folder of the dataset"
@@ -67,13 +86,16 @@ def read_image(file_name: str | os.PathLike[str], format: str | None = None) -> 
         ) from error
 
 
-def _upright(picture: Image.Image) -> Image.Image:
+def _orientation(picture: Image.Image) -> int:
     # A damaged EXIF block says nothing about the pixels, which have been read.
     try:
-        orientation = int(picture.getexif().get(_EXIF_ORIENTATION, 1))
+        return int(picture.getexif().get(_EXIF_ORIENTATION, 1))
     except (SyntaxError, TypeError, ValueError, KeyError, OSError):
-        return picture
-    transposition = _TRANSPOSITIONS.get(orientation)
+        return 1
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    transposition = _TRANSPOSITIONS.get(_orientation(picture))
     return picture if transposition is None else picture.transpose(transposition)
 
 

@@ -1,0 +1,43 @@
+"""What annotations may look like when they enter, and the one form that they get there.
+
+Readers of files, the mapper and the evaluators read annotations through the same pass, so that
+each finds the same objects in the same data.
+"""
+
+from d2_data.annotations.coco_content import (
+    CocoContent,
+    in_order_of_ids,
+    name_of_file,
+    normalized_coco,
+    read_coco,
+)
+from d2_data.annotations.instance import normalized_annotation
+from d2_data.annotations.records import (
+    annotation_place,
+    image_size_of,
+    normalized_annotations,
+    normalized_record,
+    plain_id,
+)
+from d2_data.annotations.segmentations import (
+    normalized_segmentation,
+    segmentation_area,
+    segmentation_box,
+)
+
+__all__ = [
+    "CocoContent",
+    "annotation_place",
+    "image_size_of",
+    "in_order_of_ids",
+    "name_of_file",
+    "normalized_annotation",
+    "normalized_annotations",
+    "normalized_coco",
+    "normalized_record",
+    "normalized_segmentation",
+    "plain_id",
+    "read_coco",
+    "segmentation_area",
+    "segmentation_box",
+]
