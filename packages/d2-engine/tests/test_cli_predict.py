@@ -162,7 +162,7 @@ def test_a_truncated_picture_is_named_after_the_others_were_predicted(
     content = (tmp_path / "cut.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(content[: len(content) // 2])
     message = fails("predict", tmp_path / "cut.jpg", picture, *run, "--output", tmp_path / "out")
-    assert "1 of 2 pictures could not be read, the others are in" in message
+    assert "nothing could be done with 1 of 2 pictures, the others are in" in message
     assert "cut.jpg' cannot be decoded" in message
     predictions = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert [entry["file_name"] for entry in predictions["images"]] == [str(picture)]

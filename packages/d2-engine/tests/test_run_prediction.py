@@ -16,7 +16,7 @@ from d2_engine.defaults import DefaultPredictor
 from d2_engine.run import Preprocessing
 from d2_engine.run.pictures import find_pictures
 from d2_engine.run.prediction import (
-    UnreadablePicturesError,
+    BadPicturesError,
     predict_camera,
     predict_pictures,
     predict_video,
@@ -93,8 +93,8 @@ def test_what_is_not_sure_enough_is_neither_drawn_nor_written(predictor, photos,
     ("names", "sentence"),
     [
         (["bad.jpg"], "the picture could not be read: .*bad.jpg"),
-        (["bad.jpg", "worse.jpg"], "none of the 2 pictures could be read"),
-        (["bad.jpg", "a.png"], "1 of 2 pictures could not be read, the others are in"),
+        (["bad.jpg", "worse.jpg"], "nothing could be done with any of the 2 pictures"),
+        (["bad.jpg", "a.png"], "nothing could be done with 1 of 2 pictures, the others are in"),
     ],
 )
 def test_a_bad_picture_is_named_and_does_not_end_the_others(
@@ -103,16 +103,41 @@ def test_a_bad_picture_is_named_and_does_not_end_the_others(
     for name in ("bad.jpg", "worse.jpg"):
         (photos / name).write_text("no picture")
     pictures = find_pictures([str(photos / name) for name in names])
-    with pytest.raises(UnreadablePicturesError, match=sentence) as raised:
+    with pytest.raises(BadPicturesError, match=sentence) as raised:
         predict_pictures(predictor, pictures, tmp_path / "out", tell=str)
     assert str(raised.value).count("bad.jpg") == 1
     content = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert len(content["images"]) == names.count("a.png")
 
 
+def test_a_picture_that_the_model_fails_on_does_not_end_the_others(predictor, photos, tmp_path):
+    Image.new("RGB", (7, 7)).save(photos / "strange.png")
+    plain = predictor.model.forward
+
+    def forward(batch):
+        if batch[0]["width"] == 7:
+            raise RuntimeError("sizes should be greater than 0")
+        return plain(batch)
+
+    predictor.model.forward = forward
+    pictures = find_pictures([str(photos / name) for name in ("strange.png", "a.png")])
+    with pytest.raises(BadPicturesError, match="the model fails on this picture: .*strange.png"):
+        predict_pictures(predictor, pictures, tmp_path / "out", tell=str)
+    assert (tmp_path / "out" / "a.png").is_file()
+
+
 def test_a_picture_that_was_given_is_not_replaced(predictor, photos):
     with pytest.raises(ValueError, match="would replace .*a.png: choose another --output"):
         predict_pictures(predictor, find_pictures([str(photos)]), photos)
+
+
+def test_ctrl_c_leaves_what_was_found_so_far(predictor, photos, tmp_path):
+    def interrupt(text):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_pictures(predictor, find_pictures([str(photos)]), tmp_path, tell=interrupt)
+    assert len(json.loads((tmp_path / "predictions.json").read_text())["images"]) == 1
 
 
 # ------------------------------------------------------------------------ video

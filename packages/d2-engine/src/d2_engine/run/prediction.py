@@ -4,9 +4,11 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
+import numpy as np
+import numpy.typing as npt
 
 from d2_engine.defaults.predictor import DefaultPredictor
 from d2_engine.run.pictures import Picture
@@ -14,6 +16,7 @@ from d2_engine.run.prediction_drawing import Draw, kept, picture_drawing, told, 
 from d2_engine.run.prediction_files import PredictionFiles
 from d2_engine.run.videos import SteadyVideo, VideoFile, VideoSource, Window
 from d2_eval import progress
+from d2_eval.live import ProgressBar
 
 _CAMERA_RATE = 15.0
 
@@ -32,32 +35,34 @@ class Found:
     instances: int = 0
     best_score: float | None = None
 
-    def add(self, outputs: Any, sure: Any) -> None:
-        """Take in a model's outputs and what was kept of them."""
-        if "instances" not in outputs:
-            return
-        self.instances += len(sure["instances"])
-        scores = outputs["instances"].scores
-        if len(scores):
-            self.best_score = max(self.best_score or 0.0, float(scores.max()))
+    def sure_of(self, outputs: Any, confidence: float) -> dict[str, Any]:
+        """Take in a model's outputs; return what is sure enough of them."""
+        sure = kept(outputs, confidence)
+        if "instances" in outputs:
+            self.instances += len(sure["instances"])
+            scores = outputs["instances"].scores
+            if len(scores):
+                self.best_score = max(self.best_score or 0.0, float(scores.max()))
+        return sure
 
 
-class UnreadablePicturesError(OSError):
-    """Pictures that could not be read; the others have been predicted.
+class BadPicturesError(OSError):
+    """Pictures that could not be read, or that the model failed on; the others are done.
 
     Attributes:
         reasons: what was wrong with each.
     """
 
     def __init__(self, reasons: Sequence[str], total: int, folder: Path) -> None:
+        listed = "\n  ".join(reasons)
         if total == 1:
-            text = f"the picture could not be read: {reasons[0]}"
+            text = listed
         elif len(reasons) == total:
-            text = f"none of the {total} pictures could be read:\n  " + "\n  ".join(reasons)
+            text = f"nothing could be done with any of the {total} pictures:\n  {listed}"
         else:
             text = (
-                f"{len(reasons)} of {total} pictures could not be read, the others are in "
-                f"{folder}:\n  " + "\n  ".join(reasons)
+                f"nothing could be done with {len(reasons)} of {total} pictures, the others are "
+                f"in {folder}:\n  {listed}"
             )
         super().__init__(text)
         self.reasons = tuple(reasons)
@@ -76,7 +81,7 @@ def predict_pictures(
 
     Args:
         predictor: of the model.
-        pictures: to look at; one that cannot be read does not keep the others from it.
+        pictures: to look at; a bad one does not end the others.
         folder: for drawn pictures, ``NAME.png``, and the files of
             :class:`~d2_engine.run.prediction_files.PredictionFiles`.
         confidence: the lowest score of instances that are kept, 0 to 1.
@@ -87,7 +92,7 @@ def predict_pictures(
         How much was found.
 
     Raises:
-        UnreadablePicturesError: in the end, if a picture could not be read.
+        BadPicturesError: in the end, if a picture could not be read or the model failed on it.
         ValueError: if a drawn picture would take the place of one of ``pictures``, or the model's
             outputs cannot be drawn.
     """
@@ -97,27 +102,46 @@ def predict_pictures(
     files = PredictionFiles(folder, predictor.metadata)
     draw = picture_drawing(predictor.metadata, scale)
     found = Found()
-    unreadable: list[str] = []
-    for picture in progress(pictures, description="predict", unit="picture"):
+    bad: list[str] = []
+    with ProgressBar("predict", len(pictures), unit="picture") as bar:
         try:
-            image = picture.read()
-        except Exception as error:  # whatever a decoder makes of a damaged file
-            reason = str(error)
-            named = str(picture.path) in reason
-            unreadable.append(reason if named else f"{picture.path}: {reason}")
-            tell(f"{picture.path}: could not be read")
-            continue
-        all_outputs = predictor(image)
-        outputs = kept(all_outputs, confidence)
-        found.add(all_outputs, outputs)
-        target = folder / f"{picture.name}.png"
-        draw(image[:, :, ::-1], outputs).save(target)
-        files.add(str(picture.path), picture.name, image.shape[:2], outputs)
-        tell(f"{picture.path}: {told(outputs)} -> {target}")
+            for picture in pictures:
+                seen = _seen(predictor, picture)
+                if isinstance(seen, str):
+                    bad.append(seen)
+                    tell(seen)
+                else:
+                    image, outputs = seen.image, found.sure_of(seen.outputs, confidence)
+                    target = folder / f"{picture.name}.png"
+                    draw(image[:, :, ::-1], outputs).save(target)
+                    files.add(str(picture.path), picture.name, image.shape[:2], outputs)
+                    tell(f"{picture.path}: {told(outputs)} -> {target}")
+                bar.advance()
+        except KeyboardInterrupt:  # what has been found so far is not lost
+            files.write()
+            raise
     files.write()
-    if unreadable:
-        raise UnreadablePicturesError(unreadable, len(pictures), folder)
+    if bad:
+        raise BadPicturesError(bad, len(pictures), folder)
     return found
+
+
+class _Seen(NamedTuple):
+    image: npt.NDArray[np.uint8]
+    outputs: Any
+
+
+def _seen(predictor: DefaultPredictor, picture: Picture) -> _Seen | str:
+    """What the model makes of a picture, or what is wrong with that."""
+    trouble = "the picture could not be read"
+    try:
+        image = picture.read()
+        trouble = "the model fails on this picture"
+        return _Seen(image, predictor(image))
+    except Exception as error:  # whatever a decoder or a model makes of a strange picture
+        text = str(error) or type(error).__name__
+        where = "" if str(picture.path) in text else f"{picture.path}: "
+        return f"{trouble}: {where}{text}"
 
 
 def predict_video(
