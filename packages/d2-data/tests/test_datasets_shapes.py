@@ -4,9 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from d2_data import DatasetCatalog, MetadataCatalog
@@ -15,7 +12,6 @@ from d2_data.datasets.shapes.geometry import (
     CLASSES,
     KEYPOINTS,
     draw_outline,
-    mask_polygons,
     outline_area,
     outline_keypoints,
 )
@@ -315,34 +311,6 @@ def test_keypoints_are_the_centre_and_the_extremes():
     assert right[0] == 30
     assert bottom[1] == 20
     assert left[0] == 10
-
-
-@settings(max_examples=150, deadline=None)
-@given(arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.booleans()))
-def test_traced_polygons_rasterise_to_exactly_the_mask(mask):
-    height, width = mask.shape
-    polygons = mask_polygons(mask)
-    np.testing.assert_array_equal(rasterise(polygons, height, width), mask)
-    assert all(len(polygon) >= 8 for polygon in polygons)
-
-
-@settings(max_examples=60, deadline=None)
-@given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.booleans()))
-def test_traced_polygons_do_not_overlap_and_have_no_needless_corner(mask):
-    total = 0.0
-    for polygon in mask_polygons(mask):
-        corners = np.array(polygon).reshape(-1, 2)
-        total += outline_area(corners.astype(float))
-        steps = np.diff(corners, axis=0, append=corners[:1])
-        assert ((steps[:, 0] == 0) != (steps[:, 1] == 0)).all()
-        assert ((steps[:, 0] == 0) != (np.roll(steps, 1, axis=0)[:, 0] == 0)).all()
-    assert total == mask.sum()
-
-
-def test_a_ring_is_cut_into_two_polygons():
-    mask = np.ones((5, 5), dtype=bool)
-    mask[2, 2] = False
-    assert len(mask_polygons(mask)) == 2
 
 
 # Registration

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from d2_data import Metadata
+from d2_data.formats import decode_panoptic_png, encode_panoptic_png
 from d2_eval import COCOPanopticEvaluator
-from d2_eval.panoptic_png import decode_panoptic_png, encode_panoptic_png
 
 
 @pytest.fixture

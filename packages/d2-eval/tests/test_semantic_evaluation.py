@@ -80,6 +80,15 @@ def test_the_datasets_records_name_the_annotations(register, truth_file):
         evaluator.process([{"file_name": "b.jpg"}], [scores_of(np.array([[0, 1]]), 2)])
 
 
+def test_labels_of_a_palette_image_are_its_indices(tmp_path):
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([255, 255, 255, 10, 10, 10])
+    picture.putpixel((1, 0), 1)
+    picture.save(tmp_path / "palette.png")
+    scores = evaluated(SemSegEvaluator(METADATA), str(tmp_path / "palette.png"), [[0, 1]])
+    assert scores["pACC"] == 100
+
+
 def test_predictions_and_results_are_written(truth_file, tmp_path):
     evaluator = SemSegEvaluator(METADATA, output_dir=tmp_path / "out")
     scores = evaluated(evaluator, truth_file([[0, 1]]), [[0, 2]])

@@ -10,6 +10,7 @@ import torch
 
 from d2_config import CfgNode, configurable
 from d2_data import detection_utils as utils
+from d2_data.formats import read_label_map
 from d2_data.transforms import (
     AugInput,
     Augmentation,
@@ -110,7 +111,7 @@ class DatasetMapper:
         utils.check_image_size(dataset_dict, image)
         sem_seg = None
         if sem_seg_file is not None and self.is_train:
-            sem_seg = utils.read_image(sem_seg_file, "L").squeeze(2)
+            sem_seg = read_label_map(sem_seg_file)
 
         augmented = AugInput(image, sem_seg=sem_seg)
         transforms = self.augmentations(augmented)

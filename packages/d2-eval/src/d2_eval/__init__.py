@@ -1,6 +1,7 @@
 """Detection, segmentation and keypoint metrics, and their reports."""
 
-from d2_eval.coco_conversion import convert_to_coco_dict, convert_to_coco_json
+from d2_data.datasets import convert_to_coco_dict, convert_to_coco_json
+from d2_data.formats import encode_panoptic_png
 from d2_eval.coco_evaluation import COCOEvaluator
 from d2_eval.coco_files import evaluate_coco_files
 from d2_eval.coco_ground_truth import CocoGroundTruth
@@ -10,7 +11,6 @@ from d2_eval.evaluator import DatasetEvaluator, DatasetEvaluators
 from d2_eval.inference import inference_context, inference_on_dataset
 from d2_eval.live import progress
 from d2_eval.panoptic_evaluation import COCOPanopticEvaluator
-from d2_eval.panoptic_png import encode_panoptic_png
 from d2_eval.panoptic_quality import PanopticQuality
 from d2_eval.results import flatten_results, print_csv_format, verify_results
 from d2_eval.semantic_evaluation import SemSegEvaluator

@@ -17,8 +17,8 @@ from pycocotools.coco import COCO
 
 from d2_config.atomic_file import write_atomically
 from d2_data import DatasetCatalog, Metadata, MetadataCatalog
-from d2_data.annotation_file import read_json
-from d2_eval.coco_conversion import convert_to_coco_dict
+from d2_data.formats import read_json
+from d2_data.datasets import convert_to_coco_dict
 
 _logger = logging.getLogger(__name__)
 

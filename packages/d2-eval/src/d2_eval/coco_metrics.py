@@ -15,7 +15,7 @@ import attrs
 import numpy as np
 from pycocotools.cocoeval import Params
 
-from d2_data.annotation_file import read_json
+from d2_data.formats import read_json
 from d2_eval.coco_fast import fast_precision_recall
 from d2_eval.coco_ground_truth import CocoGroundTruth
 from d2_eval.coco_official import official_precision_recall

@@ -13,9 +13,8 @@ import numpy as np
 
 from d2_config.atomic_file import write_atomically
 from d2_data import Metadata, MetadataCatalog
-from d2_data.annotation_file import read_json
+from d2_data.formats import decode_panoptic_png, encode_panoptic_png, read_json
 from d2_eval.evaluator import DatasetEvaluator
-from d2_eval.panoptic_png import decode_panoptic_png, encode_panoptic_png
 from d2_eval.panoptic_quality import VOID, PanopticQuality
 from d2_structures import comm
 

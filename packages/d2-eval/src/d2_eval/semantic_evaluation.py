@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from d2_config.atomic_file import write_atomically
 from d2_data import DatasetCatalog, Metadata, MetadataCatalog
+from d2_data.formats import read_label_map
 from d2_eval.evaluator import DatasetEvaluator
 from d2_ops.host import confusion_matrix, rle_encode
 from d2_structures import comm
@@ -97,8 +97,7 @@ class SemSegEvaluator(DatasetEvaluator):
         for record, output in zip(inputs, outputs, strict=True):
             predicted = output["sem_seg"].argmax(dim=0).cpu().numpy()
             truth_file = record.get("sem_seg_file_name") or self._truth_file(record["file_name"])
-            with Image.open(truth_file) as image:
-                truth = np.asarray(image)
+            truth = read_label_map(truth_file)
             try:
                 self._confusion += confusion_matrix(
                     predicted, truth, len(self._class_names), ignore_label=self._ignore_label

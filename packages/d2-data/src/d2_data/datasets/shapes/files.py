@@ -18,8 +18,9 @@ import numpy as np
 from PIL import Image
 
 from d2_data.datasets.shapes.background import MATERIALS
-from d2_data.datasets.shapes.geometry import CLASSES, KEYPOINTS, mask_polygons
+from d2_data.datasets.shapes.geometry import CLASSES, KEYPOINTS
 from d2_data.datasets.shapes.scene import Scene, SceneObject, SceneRecipe, draw_scene
+from d2_data.formats import CocoFile, mask_polygons, panoptic_colors
 
 GENERATOR_VERSION = 1
 """Raised whenever the same parameters would give other bytes than before."""
@@ -199,10 +200,6 @@ def _write(
 
 def _write_annotations(dataset: ShapesDataset, records: list[dict[str, Any]]) -> None:
     info = {"description": "d2 shapes", "version": str(GENERATOR_VERSION)}
-    images = [record["image"] for record in records]
-    annotations = [annotation for record in records for annotation in record["annotations"]]
-    for number, annotation in enumerate(annotations, start=1):
-        annotation["id"] = number
     objects = [
         {
             "id": class_id,
@@ -213,22 +210,16 @@ def _write_annotations(dataset: ShapesDataset, records: list[dict[str, Any]]) ->
         }
         for class_id, name in enumerate(CLASSES, start=1)
     ]
-    instances = {
-        "info": info,
-        "licenses": [],
-        "images": images,
-        "annotations": annotations,
-        "categories": objects,
-    }
-    panoptic = {
-        "info": info,
-        "licenses": [],
-        "images": images,
-        "annotations": [record["panoptic"] for record in records],
-        "categories": panoptic_categories(),
-    }
-    dataset.instances_json.write_text(json.dumps(instances, separators=(",", ":")))
-    dataset.panoptic_json.write_text(json.dumps(panoptic, separators=(",", ":")))
+    instances = CocoFile(objects, info)
+    panoptic = CocoFile(panoptic_categories(), info)
+    for record in records:
+        for file in (instances, panoptic):
+            image_id = file.add_image(record["file_name"], record["image_size"])
+        for category_id, entries in record["annotations"]:
+            instances.add_annotation(image_id, category_id, entries)
+        panoptic.add_segments(image_id, record["file_name"], record["segments"])
+    instances.write(dataset.instances_json)
+    panoptic.write(dataset.panoptic_json)
 
 
 def panoptic_categories() -> list[dict[str, Any]]:
@@ -251,7 +242,6 @@ def _write_picture(
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
     scene = draw_scene(rng, recipe)
     file_name = f"{index:06d}.png"
-    image_id = index + 1
     _save_png(scene.image, dataset.image_root / file_name)
     semantic = scene.materials + np.uint8(len(CLASSES))
     stuff = scene.materials + np.uint8(1)
@@ -260,23 +250,19 @@ def _write_picture(
         stuff[item.mask] = 0
     _save_png(semantic, dataset.semantic_root / file_name)
     _save_png(stuff, dataset.stuff_root / file_name)
-    segments = _write_panoptic(scene, dataset.panoptic_root / file_name)
-    height, width = recipe.image_size
     return {
-        "image": {"id": image_id, "file_name": file_name, "height": height, "width": width},
-        "annotations": [_annotation(image_id, item) for item in scene.objects],
-        "panoptic": {"image_id": image_id, "file_name": file_name, "segments_info": segments},
+        "file_name": file_name,
+        "image_size": recipe.image_size,
+        "annotations": [(1 + item.class_id, _annotation(item)) for item in scene.objects],
+        "segments": _write_panoptic(scene, dataset.panoptic_root / file_name),
     }
 
 
-def _annotation(image_id: int, item: SceneObject) -> dict[str, Any]:
+def _annotation(item: SceneObject) -> dict[str, Any]:
     keypoints = item.keypoints.copy()
     labelled = keypoints[:, 2] > 0
     keypoints[labelled, :2] -= 0.5  # COCO's keypoints are pixel indices
     return {
-        "id": 0,  # numbered once all pictures are known
-        "image_id": image_id,
-        "category_id": 1 + item.class_id,
         "iscrowd": 0,
         "bbox": _box_xywh(item.mask),
         "area": int(np.count_nonzero(item.mask)),
@@ -308,8 +294,7 @@ def _write_panoptic(scene: Scene, path: Path) -> list[dict[str, Any]]:
                 "iscrowd": 0,
             }
         )
-    pixels = np.stack([segment_ids % 256, segment_ids // 256 % 256, segment_ids // 65536], axis=2)
-    _save_png(pixels.astype(np.uint8), path)
+    _save_png(panoptic_colors(segment_ids), path)
     return segments
 
 

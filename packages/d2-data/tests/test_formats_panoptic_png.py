@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from d2_eval.panoptic_png import decode_panoptic_png, encode_panoptic_png
+from d2_data.formats import decode_panoptic_png, encode_panoptic_png
 
 
 def test_ids_of_three_bytes_come_back(tmp_path):

@@ -8,14 +8,19 @@ import os
 import numpy as np
 from PIL import Image
 
+__all__ = ["decode_panoptic_png", "encode_panoptic_png", "panoptic_colors"]
+
 _ID_LIMIT = 256**3
 
 
-def encode_panoptic_png(ids: np.ndarray) -> bytes:
-    """Write a map of ids as a PNG file.
+def panoptic_colors(ids: np.ndarray) -> np.ndarray:
+    """The colours that stand for ids.
 
     Args:
         ids: (H, W) int within 0 … 256³ − 1.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
 
     Raises:
         ValueError: if an id is out of range.
@@ -24,9 +29,13 @@ def encode_panoptic_png(ids: np.ndarray) -> bytes:
         raise ValueError(
             f"segment ids are within 0 … {_ID_LIMIT - 1}, got {ids.min()}, {ids.max()}"
         )
-    colours = np.stack([ids % 256, ids // 256 % 256, ids // 256**2], axis=-1).astype(np.uint8)
+    return np.stack([ids % 256, ids // 256 % 256, ids // 256**2], axis=-1).astype(np.uint8)
+
+
+def encode_panoptic_png(ids: np.ndarray) -> bytes:
+    """Write a map of ids as a PNG file; see :func:`panoptic_colors`."""
     file = io.BytesIO()
-    Image.fromarray(colours).save(file, format="PNG")
+    Image.fromarray(panoptic_colors(ids)).save(file, format="PNG")
     return file.getvalue()
 
 
