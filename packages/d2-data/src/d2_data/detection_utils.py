@@ -144,7 +144,10 @@ def gen_crop_transform_with_instance(
         first = max(math.floor(middle) - size, 0)
         last = min(math.ceil(middle), image_side - size)
         starts.append(int(np.random.randint(first, last + 1)))
-    return CropTransform(starts[1], starts[0], crop_size[1], crop_size[0])
+    height, width = image_size
+    return CropTransform(
+        starts[1], starts[0], crop_size[1], crop_size[0], orig_w=width, orig_h=height
+    )
 
 
 def check_metadata_consistency(key: str, dataset_names: Sequence[str]) -> None:

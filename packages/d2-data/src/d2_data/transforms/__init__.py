@@ -1,31 +1,31 @@
 """Augmentation: policies, the transforms that they choose, and the data they work on."""
 
 from d2_data.transforms.augmentation import AugInput, Augmentation, AugmentationList
-from d2_data.transforms.color_augmentations import (
+from d2_data.transforms.color import (
+    BlendTransform,
+    ColorTransform,
+    PILColorTransform,
     RandomBrightness,
     RandomContrast,
     RandomLighting,
     RandomSaturation,
 )
-from d2_data.transforms.color_transforms import BlendTransform, ColorTransform, PILColorTransform
-from d2_data.transforms.crop_augmentations import (
-    FixedSizeCrop,
-    RandomCrop,
-    RandomCrop_CategoryAreaConstraint,
-)
-from d2_data.transforms.flip_transforms import HFlipTransform, VFlipTransform
-from d2_data.transforms.geometry_augmentations import RandomExtent, RandomRotation
-from d2_data.transforms.random_application import RandomApply, RandomFlip
-from d2_data.transforms.resize_augmentations import Resize, ResizeScale, ResizeShortestEdge
-from d2_data.transforms.resize_transforms import (
-    ExtentTransform,
-    GridSampleTransform,
+from d2_data.transforms.crop import FixedSizeCrop, RandomCrop, RandomCrop_CategoryAreaConstraint
+from d2_data.transforms.extent import ExtentTransform, RandomExtent
+from d2_data.transforms.flip import HFlipTransform, RandomFlip, VFlipTransform
+from d2_data.transforms.grid import GridSampleTransform
+from d2_data.transforms.large_scale_jitter import LargeScaleJitter
+from d2_data.transforms.random_application import RandomApply
+from d2_data.transforms.resize import (
+    Resize,
+    ResizeScale,
+    ResizeShortestEdge,
     ResizeTransform,
     ScaleTransform,
 )
-from d2_data.transforms.rotation_transform import RotationTransform
+from d2_data.transforms.rotation import RandomRotation, RotationTransform
 from d2_data.transforms.transform import NoOpTransform, Transform, TransformList
-from d2_data.transforms.window_transforms import CropTransform, PadTransform
+from d2_data.transforms.windows import CropTransform, PadTransform
 
 __all__ = [
     "AugInput",
@@ -38,6 +38,7 @@ __all__ = [
     "FixedSizeCrop",
     "GridSampleTransform",
     "HFlipTransform",
+    "LargeScaleJitter",
     "NoOpTransform",
     "PILColorTransform",
     "PadTransform",

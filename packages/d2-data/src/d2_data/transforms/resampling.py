@@ -103,3 +103,12 @@ def _nearest_indices(size: int, new_size: int) -> np.ndarray:
     steps = np.full(new_size, size / new_size)
     steps[0] /= 2
     return np.minimum(np.cumsum(steps).astype(np.int64), size - 1)
+
+
+def through_nchw(img: np.ndarray, op: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
+    """Apply a function of (N, C, H, W) float tensors; shape and dtype of ``img`` come back."""
+    batch = img[None, ..., None] if img.ndim == 2 else img[None] if img.ndim == 3 else img
+    floating = batch if batch.dtype in (np.float32, np.float64) else batch.astype(np.float32)
+    result = op(torch.from_numpy(floating.transpose(0, 3, 1, 2).copy()))
+    array = result.numpy().transpose(0, 2, 3, 1).astype(img.dtype, copy=False)
+    return array[0, ..., 0] if img.ndim == 2 else array[0] if img.ndim == 3 else array

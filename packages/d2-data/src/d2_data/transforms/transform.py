@@ -54,6 +54,32 @@ class Transform(metaclass=ABCMeta):
         moved = self.apply_coords(corners).reshape(-1, 4, 2)
         return np.concatenate([moved.min(axis=1), moved.max(axis=1)], axis=1)
 
+    def apply_rotated_box(self, rotated_boxes: np.ndarray) -> np.ndarray:
+        """Transform (N, 5) boxes (x centre, y centre, width, height, angle in degrees).
+
+        Angles run counter-clockwise; the result's lie in [-180, 180). Flips, shifts, rotations
+        and equal scaling are exact. Where a rectangle becomes another shape, its centre and the
+        lengths of its two middle lines are kept, and the direction of the one along the height.
+        """
+        boxes = np.asarray(rotated_boxes)
+        x, y, width, height, angle_deg = boxes.reshape(-1, 5).astype(np.float64).T
+        cos, sin = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
+        along_width = np.stack([width * cos, -width * sin], axis=1) / 2
+        along_height = np.stack([height * sin, height * cos], axis=1) / 2
+        # Directions are asked of unit vectors, so that boxes without extent keep theirs.
+        upright = np.stack([sin, cos], axis=1)
+        centre = np.stack([x, y], axis=1)
+        offsets = (0, along_width, -along_width, along_height, -along_height, upright, -upright)
+        points = np.concatenate([centre + offset for offset in offsets])
+        moved = np.asarray(self.apply_coords(points), dtype=np.float64).reshape(7, -1, 2)
+        middle_lines = moved[1::2] - moved[2::2]
+        new_width, new_height = np.hypot(*middle_lines[:2].transpose(2, 0, 1))
+        angle = np.rad2deg(np.arctan2(*middle_lines[2].T))
+        angle = (angle + 180) % 360 - 180
+        result = np.column_stack([moved[0], new_width, new_height, angle])
+        floating = np.issubdtype(boxes.dtype, np.floating)
+        return result.astype(boxes.dtype if floating else np.float64, copy=False)
+
     def apply_polygons(self, polygons: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Transform polygons, each (N, 2) points (x, y) in pixels."""
         return [self.apply_coords(polygon) for polygon in polygons]
@@ -187,9 +213,9 @@ class NoOpTransform(Transform):
         """The points themselves."""
         return coords
 
-    def apply_rotated_box(self, x: np.ndarray) -> np.ndarray:
+    def apply_rotated_box(self, rotated_boxes: np.ndarray) -> np.ndarray:
         """The rotated boxes themselves."""
-        return x
+        return rotated_boxes
 
     def inverse(self) -> "NoOpTransform":
         """Nothing is undone by doing nothing."""

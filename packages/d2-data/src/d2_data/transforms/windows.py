@@ -40,10 +40,16 @@ class CropTransform(Transform):
         return np.asarray(coords) - np.asarray([self.x0, self.y0], dtype=np.asarray(coords).dtype)
 
     def apply_polygons(self, polygons: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Cut polygons at the window's edges; one that is left outside disappears."""
+        """Cut polygons at the window's edges.
+
+        One that falls apart becomes several, one that is left outside disappears.
+        """
         window = (self.x0, self.y0, self.x0 + self.w, self.y0 + self.h)
-        clipped = (clip_polygon(np.asarray(p, dtype=np.float64), window) for p in polygons)
-        return [self.apply_coords(polygon) for polygon in clipped if len(polygon)]
+        return [
+            self.apply_coords(part)
+            for polygon in polygons
+            for part in clip_polygon(np.asarray(polygon, dtype=np.float64), window)
+        ]
 
     def inverse(self) -> "PadTransform":
         """To pad back to the size before; the pixels cut off become zero."""

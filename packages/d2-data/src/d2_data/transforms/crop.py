@@ -6,7 +6,7 @@ import numpy as np
 
 from d2_data.transforms.augmentation import Augmentation
 from d2_data.transforms.transform import Transform, TransformList
-from d2_data.transforms.window_transforms import CropTransform, PadTransform
+from d2_data.transforms.windows import CropTransform, PadTransform
 
 __all__ = ["FixedSizeCrop", "RandomCrop", "RandomCrop_CategoryAreaConstraint"]
 
@@ -49,7 +49,7 @@ class RandomCrop(Augmentation):
         crop_h, crop_w = self.get_crop_size((h, w))
         top = int(np.random.randint(h - crop_h + 1))
         left = int(np.random.randint(w - crop_w + 1))
-        return CropTransform(left, top, crop_w, crop_h)
+        return CropTransform(left, top, crop_w, crop_h, orig_w=w, orig_h=h)
 
     def get_crop_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Height and width of a window, in pixels, for an image of (height, width)."""
@@ -64,7 +64,7 @@ class RandomCrop(Augmentation):
         factors: np.ndarray = np.asarray(self.crop_size, dtype=np.float32)
         if self.crop_type == "relative_range":
             factors = factors + np.random.rand(2) * (1 - factors)
-        return int(h * factors[0] + 0.5), int(w * factors[1] + 0.5)
+        return max(int(h * factors[0] + 0.5), 1), max(int(w * factors[1] + 0.5), 1)
 
 
 class RandomCrop_CategoryAreaConstraint(Augmentation):

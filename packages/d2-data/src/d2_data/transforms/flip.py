@@ -2,9 +2,11 @@
 
 import numpy as np
 
-from d2_data.transforms.transform import Transform
+from d2_data.transforms.augmentation import Augmentation
+from d2_data.transforms.random_application import check_probability
+from d2_data.transforms.transform import NoOpTransform, Transform
 
-__all__ = ["HFlipTransform", "VFlipTransform"]
+__all__ = ["HFlipTransform", "RandomFlip", "VFlipTransform"]
 
 
 class HFlipTransform(Transform):
@@ -69,3 +71,33 @@ class VFlipTransform(Transform):
     def inverse(self) -> "VFlipTransform":
         """To mirror again."""
         return self
+
+
+class RandomFlip(Augmentation):
+    """Mirror the image with a given probability. Draws one uniform number.
+
+    Args:
+        prob: in [0, 1].
+        horizontal: mirror left and right.
+        vertical: mirror top and bottom; exactly one of the two must be chosen.
+    """
+
+    def __init__(
+        self, prob: float = 0.5, *, horizontal: bool = True, vertical: bool = False
+    ) -> None:
+        check_probability("RandomFlip", prob)
+        if horizontal == vertical:
+            raise ValueError(
+                "RandomFlip flips in one direction, got "
+                f"horizontal={horizontal}, vertical={vertical}; use two RandomFlips for both"
+            )
+        self.prob = prob
+        self.horizontal = horizontal
+        self.vertical = vertical
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """A flip, or a transform that does nothing."""
+        h, w = image.shape[:2]
+        if self._rand_range() >= self.prob:
+            return NoOpTransform()
+        return HFlipTransform(w) if self.horizontal else VFlipTransform(h)
