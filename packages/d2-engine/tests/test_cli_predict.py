@@ -20,7 +20,7 @@ PANOPTIC = [
     "MODEL.SEM_SEG_HEAD.CONVS_DIM=32",
     "MODEL.SEM_SEG_HEAD.NUM_CLASSES=54",
     "MODEL.ROI_HEADS.NUM_CLASSES=80",
-    "DATASETS.TRAIN=['coco_2017_train_panoptic_separated']",
+    "DATASETS.TEST=['coco_2017_val_panoptic_separated']",
     "MODEL.PANOPTIC_FPN.COMBINE.INSTANCES_CONFIDENCE_THRESH=0.0",
     "MODEL.PANOPTIC_FPN.COMBINE.STUFF_AREA_LIMIT=1",
 ]
@@ -90,7 +90,7 @@ def test_the_documented_form_is_taken(tiny_yacs, picture, tmp_path):
 
 
 def test_a_model_of_a_built_in_dataset_has_its_names_and_category_ids(tiny_yacs, picture, tmp_path):
-    coco = ["DATASETS.TRAIN=['coco_2017_train']", "MODEL.ROI_HEADS.NUM_CLASSES=80"]
+    coco = ["DATASETS.TEST=['coco_2017_val']", "MODEL.ROI_HEADS.NUM_CLASSES=80"]
     sure = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST=0.0"]
     weights = weights_of(tiny_yacs.plan(tmp_path, *coco), tmp_path / "model.pth")
     model = ["--config", tiny_yacs.config, "--weights", weights, *coco, *sure]

@@ -134,11 +134,21 @@ def test_weights_of_a_part_of_the_model_are_refused(plan, tmp_path):
         DefaultPredictor(plan.settings.with_(weights=str(tmp_path / "backbone.pth")).cfg)
 
 
-def test_the_metadata_is_that_of_the_training_data_named(plan):
-    named = plan.settings.with_(train_names=["coco_2017_train"])
-    predictor = DefaultPredictor(named.cfg)
-    assert predictor.metadata.name == "coco_2017_train"
+def test_the_metadata_is_that_of_the_test_data_named(plan, tiny):
+    names = ["coco_2017_val"] if tiny.config.suffix == ".yaml" else "coco_2017_val"
+    predictor = DefaultPredictor(plan.settings.with_(test_names=names).cfg)
+    assert predictor.metadata.name == "coco_2017_val"
     assert predictor.metadata.thing_classes[:2] == ["person", "bicycle"]
+
+
+def test_without_test_data_the_metadata_is_that_of_the_training_data(plan):
+    trained = attrs.evolve(plan, test_sets=())
+    assert DefaultPredictor.of_plan(trained).metadata is plan.train_data.metadata
+
+
+def test_a_run_has_the_metadata_that_it_learned(plan):
+    learned = Metadata(name="learned")
+    assert DefaultPredictor.of_plan(attrs.evolve(plan, learned=learned)).metadata is learned
 
 
 def test_a_model_that_is_there_keeps_its_mode_and_weights(plan, image):

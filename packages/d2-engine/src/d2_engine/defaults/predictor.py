@@ -35,7 +35,8 @@ class DefaultPredictor:
             ``train.init_checkpoint``. It is not changed.
 
     Attributes:
-        metadata (Metadata): of the data that the model is for; empty where the config names none.
+        metadata (Metadata): of the data that a run has learned from, else of the first test set,
+            else of the training data; empty where the config names none.
         model: the model, in evaluation mode.
         aug: makes the model's input from an image.
         input_format: the order of the model's channels, ``"BGR"`` or ``"RGB"``.
@@ -103,7 +104,7 @@ class DefaultPredictor:
             )
         model = build_model(plan).eval()
         DetectionCheckpointer(model).load(plan.weights, strict=True, prefer_ema=True)
-        self._set_up(model, plan.preprocessing, plan.metadata)
+        self._set_up(model, plan.preprocessing, _metadata_of(plan))
 
     def _set_up(
         self, model: nn.Module, preprocessing: "Preprocessing", metadata: Metadata | None
@@ -141,6 +142,13 @@ class DefaultPredictor:
         with torch.inference_mode(), mode:
             outputs: dict[str, Any] = self.model([inputs])[0]
         return outputs
+
+
+def _metadata_of(plan: "RunPlan") -> Metadata:
+    """Scripts for prediction name their data as test data, whatever a base config trains on."""
+    if plan.learned is None and plan.test_sets and plan.test_sets[0].datasets:
+        return plan.test_sets[0].metadata
+    return plan.metadata
 
 
 def _checked(image: Any) -> npt.NDArray[np.uint8]:
