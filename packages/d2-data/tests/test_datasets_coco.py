@@ -156,10 +156,8 @@ def test_boxes_of_five_numbers_are_rotated(load):
 
 
 def test_text_ids_are_kept_and_sorted_behind_numbers(load):
-    images = [
-        {"id": name, "file_name": f"{name}.jpg", "height": 40, "width": 60}
-        for name in ("b", 7, "a")
-    ]
+    sizes = {"height": 40, "width": 60}
+    images = [{"id": name, "file_name": f"{name}.jpg", **sizes} for name in ("b", 7, "a")]
     dicts = load(coco(images=images, annotations=[annotation(image_id="b", id="x1")]))
     assert [d["image_id"] for d in dicts] == [7, "a", "b"]
     assert [len(d["annotations"]) for d in dicts] == [0, 0, 1]

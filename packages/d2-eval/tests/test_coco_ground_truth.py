@@ -3,7 +3,7 @@ import json
 import pytest
 
 from d2_data import DatasetCatalog, Metadata
-from d2_eval import CocoGroundTruth
+from d2_eval import CocoGroundTruth, evaluate_coco_results
 from d2_structures import BoxMode
 
 
@@ -153,9 +153,93 @@ def test_a_dataset_that_is_generated_when_read_is_found(tmp_path, coco_content, 
     assert len(CocoGroundTruth.load("truth_late").coco.anns) == 3
 
 
-def test_an_annotation_whose_id_is_0_is_warned_about(tmp_path, coco_content, caplog):
-    coco_content["annotations"][1]["id"] = 0
-    path = tmp_path / "zero.json"
+@pytest.fixture
+def load(tmp_path, coco_content):
+    """Changes annotations, by their place, and reads the file."""
+
+    def write_and_load(changes=None, **content):
+        for place, fields in (changes or {}).items():
+            coco_content["annotations"][place] |= fields
+        path = tmp_path / "changed.json"
+        path.write_text(json.dumps({**coco_content, **content}))
+        return CocoGroundTruth.load(path)
+
+    return write_and_load
+
+
+def test_an_annotation_whose_id_is_0_is_numbered_anew_with_a_warning(load, caplog):
+    assert sorted(load({1: {"id": 0}}).coco.anns) == [1, 2, 3]
+    assert "changed.json has an annotation with the id 0" in caplog.text
+
+
+def test_annotations_with_the_same_id_are_all_kept_with_a_warning(load, caplog):
+    truth = load({1: {"id": 3}})
+    assert [a["category_id"] for a in truth.coco.anns.values()] == [3, 7, 3]
+    assert "changed.json has annotations with the same id" in caplog.text
+
+
+@pytest.mark.parametrize("ids", [("a", "b", "c"), (None, None, None), (1, "1", 2), (1.5, 2, 3)])
+def test_ids_that_are_no_numbers_are_replaced_in_silence(load, caplog, ids):
+    truth = load({place: {"id": identity} for place, identity in enumerate(ids)})
+    assert sorted(truth.coco.anns) == [1, 2, 3]
+    assert not caplog.records
+
+
+def test_ids_that_serve_stay(load):
+    assert sorted(load({1: {"id": 77}}).coco.anns) == [1, 3, 77]
+
+
+def test_missing_area_is_that_of_the_mask(load):
+    triangle = [10, 10, 30, 10, 30, 30]
+    truth = load({0: {"area": None, "segmentation": [triangle]}})
+    assert truth.coco.anns[1]["area"] == pytest.approx(200, abs=20)
+    assert truth.coco.anns[1]["bbox"] == [10, 10, 20, 20]
+
+
+def test_missing_area_without_a_mask_is_that_of_the_box(load):
+    truth = load({0: {"area": None, "segmentation": None}, 1: {"area": None, "segmentation": []}})
+    assert [truth.coco.anns[i]["area"] for i in (1, 2)] == [400, 1600]
+
+
+def test_missing_boxes_are_those_of_the_outlines(load):
+    assert load({0: {"bbox": None}}).coco.anns[1]["bbox"] == [10, 10, 20, 20]
+
+
+def test_null_crowd_flags_are_0(load):
+    assert load({0: {"iscrowd": None}}).coco.anns[1]["iscrowd"] == 0
+
+
+def test_categories_that_share_a_name_are_told_apart(load):
+    categories = [{"id": 0, "name": "cat"}, {"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}]
+    assert load(categories=categories).class_names == ("cat (id 0)", "cat (id 3)", "dog")
+
+
+def test_an_annotation_that_cannot_be_understood_is_named(load):
+    with pytest.raises(ValueError, match=r"changed\.json.*: annotation id 2 of image 1 has 'bbox'"):
+        load({1: {"bbox": ["1", "2", "3", "4"]}})
+
+
+@pytest.mark.parametrize("kind", ["text", "mixed"])
+@pytest.mark.parametrize("fast", [True, False])
+def test_ids_of_any_kind_evaluate_alike(tmp_path, coco_content, kind, fast):
+    names = {"text": {1: "one", 2: "two"}, "mixed": {1: "one", 2: 2}}[kind]
+    categories = {"text": {3: "c", 7: "d"}, "mixed": {3: "c", 7: 7}}[kind]
+    for image in coco_content["images"]:
+        image["id"] = names[image["id"]]
+    for category in coco_content["categories"]:
+        category["id"] = categories[category["id"]]
+    for annotation in coco_content["annotations"]:
+        annotation["image_id"] = names[annotation["image_id"]]
+        annotation["category_id"] = categories[annotation["category_id"]]
+        annotation["id"] = f"annotation {annotation['id']}"
+    path = tmp_path / "text.json"
     path.write_text(json.dumps(coco_content))
-    CocoGroundTruth.load(path)
-    assert "zero.json has an annotation with the id 0" in caplog.text
+    kept = ("image_id", "category_id", "bbox")
+    found = [
+        {"score": 0.5, **{key: annotation[key] for key in kept}}
+        for annotation in coco_content["annotations"][:2]
+    ]
+    curves = evaluate_coco_results(path, found, "bbox", use_fast_impl=fast)
+    assert {name: round(ap) for name, ap in curves.per_class().items()} == {"cat": 50, "dog": 100}
+    one = evaluate_coco_results(path, found, "bbox", use_fast_impl=fast, image_ids=[names[1]])
+    assert one.metrics()["AP"] == pytest.approx(100)

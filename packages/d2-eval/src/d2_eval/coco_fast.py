@@ -31,7 +31,7 @@ def fast_precision_recall(
             and sigmas.
     """
     task = parameters.iouType
-    images = {image: index for index, image in enumerate(np.unique(parameters.imgIds).tolist())}
+    images = {image: index for index, image in enumerate(sorted_ids(parameters.imgIds))}
     categories = {category: index for index, category in enumerate(truth.category_ids)}
     annotations = (
         truth.coco.anns[annotation["id"]]  # pycocotools knows an annotation by its id, too
@@ -67,6 +67,11 @@ def fast_precision_recall(
         max_detections=parameters.maxDets,
         keypoint_sigmas=parameters.kpt_oks_sigmas if task == "keypoints" else (),
     )
+
+
+def sorted_ids(ids: Iterable[Any]) -> list[Any]:
+    """Ids in the order of pycocotools, each once; numbers before text."""
+    return sorted(set(ids), key=lambda identity: (isinstance(identity, str), identity))
 
 
 def _column(entries: Iterable[Mapping[str, Any]], key: str) -> list[Any]:

@@ -7,7 +7,8 @@ import io
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,16 @@ from pycocotools.coco import COCO
 
 from d2_config.atomic_file import write_atomically
 from d2_data import DatasetCatalog, Metadata, MetadataCatalog
-from d2_data.formats import read_json
+from d2_data.annotations import (
+    CocoContent,
+    image_size_of,
+    in_order_of_ids,
+    normalized_coco,
+    read_coco,
+    segmentation_area,
+)
 from d2_data.datasets import convert_to_coco_dict
+from d2_data.formats import read_json
 
 _logger = logging.getLogger(__name__)
 
@@ -27,17 +36,22 @@ _logger = logging.getLogger(__name__)
 class CocoGroundTruth:
     """COCO annotations and how the model's class ids map to theirs.
 
+    They are read through the pass of :mod:`d2_data.annotations`, as for training. Annotations get
+    the area of their mask, or box, where the file has none. They are numbered anew where ids are
+    missing, repeated, 0 or text: COCO's metrics know an annotation by its id, and count 0 as none.
+
     Attributes:
         name: the dataset's name or file, for messages.
         coco: pycocotools' index of the annotations.
         category_ids: the dataset's category id of each contiguous class id.
-        class_names: of each contiguous class id.
+        class_names: of each contiguous class id, all different: where categories share a name, it
+            is followed by the category's id.
         has_annotations: False for a test set that comes without.
     """
 
     name: str
     coco: COCO
-    category_ids: tuple[int, ...]
+    category_ids: tuple[Any, ...]
     class_names: tuple[str, ...]
     has_annotations: bool
 
@@ -66,33 +80,66 @@ class CocoGroundTruth:
         """
         metadata, json_file = _find(dataset)
         if json_file is not None:
-            content = read_json(json_file, expected_keys=("images", "categories"))
-            return cls._from_content(content, metadata, metadata.name, str(json_file))
-        content = _converted(metadata, cache_dir, allow_cached)
-        return cls._from_content(content, metadata, metadata.name, f"dataset {metadata.name!r}")
+            content = read_coco(
+                json_file,
+                image_root=metadata.get("image_root"),
+                expected_keys=("images", "categories"),
+            )
+            return cls._from_content(content, metadata, str(json_file))
+        where = f"dataset {metadata.name!r}"
+        converted = _converted(metadata, cache_dir, allow_cached)
+        return cls._from_content(normalized_coco(converted, where), metadata, where)
 
     @classmethod
-    def _from_content(
-        cls, content: dict[str, Any], metadata: Metadata, name: str, where: str
-    ) -> CocoGroundTruth:
+    def _from_content(cls, content: CocoContent, metadata: Metadata, where: str) -> CocoGroundTruth:
         category_ids, class_names = _classes(content, metadata, where)
-        has_annotations = "annotations" in content
-        for annotation in content.get("annotations", ()):
+        images = {image["id"]: image for image in content.images}
+        for annotation in content.annotations:
             annotation.setdefault("iscrowd", 0)
             if "area" not in annotation:
-                _, _, width, height = annotation["bbox"]
-                annotation["area"] = width * height
-            if annotation["id"] == 0:
-                _logger.warning(
-                    "%s has an annotation with the id 0. COCO's metrics take a detection of it "
-                    "for a wrong one; number annotations from 1.",
-                    where,
-                )
+                annotation["area"] = _area(annotation, images[annotation["image_id"]])
+        _number(content.annotations, where)
         coco = COCO()
-        coco.dataset = content
+        coco.dataset = {
+            "images": content.images,
+            "annotations": content.annotations,
+            "categories": content.categories,
+        }
         with contextlib.redirect_stdout(io.StringIO()):
             coco.createIndex()
-        return cls(name, coco, category_ids, class_names, has_annotations)
+        return cls(metadata.name, coco, category_ids, class_names, content.has_annotations)
+
+
+def _area(annotation: Mapping[str, Any], image: Mapping[str, Any]) -> float:
+    """Of the mask in pixels, or of the box where there is none."""
+    if "segmentation" in annotation:
+        area = segmentation_area(annotation["segmentation"], image_size_of(image))
+        if area is not None:
+            return area
+    width, height = annotation["bbox"][2:4]
+    return float(width * height)
+
+
+def _number(annotations: Sequence[dict[str, Any]], label: str) -> None:
+    """Give annotations ids of their own unless theirs are positive integers, all different."""
+    ids = [annotation.get("id") for annotation in annotations]
+    numbers = [number for number in ids if type(number) is int]
+    if len(numbers) == len(ids) == len({*ids}) and min(ids, default=1) > 0:
+        return
+    for number, annotation in enumerate(annotations, start=1):
+        annotation["id"] = number
+    if 0 in numbers:
+        _logger.warning(
+            "%s has an annotation with the id 0. Annotations are numbered anew from 1 here; "
+            "other tools that use COCO's metrics take a detection of it for a wrong one.",
+            label,
+        )
+    elif len(numbers) > len({*numbers}):
+        _logger.warning(
+            "%s has annotations with the same id. Annotations are numbered anew from 1 here; "
+            "other tools that use COCO's metrics take one for the other.",
+            label,
+        )
 
 
 def _find(dataset: str | os.PathLike[str] | Metadata) -> tuple[Metadata, Path | None]:
@@ -148,23 +195,23 @@ def _converted(
 
 
 def _classes(
-    content: dict[str, Any], metadata: Metadata, where: str
-) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    names = {category["id"]: category["name"] for category in content["categories"]}
-    mapping: Mapping[int, int] | None = metadata.get("thing_dataset_id_to_contiguous_id")
+    content: CocoContent, metadata: Metadata, where: str
+) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+    names = {category["id"]: category["name"] for category in in_order_of_ids(content.categories)}
+    mapping: Mapping[Any, int] | None = metadata.get("thing_dataset_id_to_contiguous_id")
     if mapping is None:
-        category_ids = tuple(sorted(names))
+        category_ids = tuple(names)
     else:
         if sorted(mapping.values()) != list(range(len(mapping))):
             raise ValueError(
                 f"thing_dataset_id_to_contiguous_id of {metadata.name!r} must map to "
                 f"0..{len(mapping) - 1}, each once, got {sorted(mapping.values())}"
             )
-        undeclared = sorted(set(mapping) - set(names))
+        undeclared = [category for category in mapping if category not in names]
         if undeclared:
             raise ValueError(
                 f"{where} does not declare the categories {undeclared} that the metadata of "
-                f"{metadata.name!r} maps; it declares {sorted(names)}"
+                f"{metadata.name!r} maps; it declares {list(names)}"
             )
         category_ids = tuple(sorted(mapping, key=mapping.__getitem__))
     class_names = metadata.get("thing_classes") or [names[number] for number in category_ids]
@@ -173,4 +220,13 @@ def _classes(
             f"{metadata.name!r} has {len(class_names)} thing_classes but {where} gives "
             f"{len(category_ids)} categories"
         )
-    return category_ids, tuple(class_names)
+    return category_ids, _distinct(class_names, category_ids)
+
+
+def _distinct(names: Sequence[str], category_ids: Sequence[Any]) -> tuple[str, ...]:
+    """Names under which results are kept: with the category's id where a name repeats."""
+    counts = Counter(names)
+    return tuple(
+        name if counts[name] == 1 else f"{name} (id {identity})"
+        for name, identity in zip(names, category_ids, strict=True)
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import attrs
@@ -19,12 +19,12 @@ from d2_data.formats import read_json
 from d2_eval.coco_fast import fast_precision_recall
 from d2_eval.coco_ground_truth import CocoGroundTruth
 from d2_eval.coco_official import official_precision_recall
+from d2_eval.coco_result_checks import check_results
+from d2_eval.coco_targets import complete_keypoints, complete_masks
 
 Task = Literal["bbox", "segm", "keypoints"]
 
 TASKS: tuple[Task, ...] = ("bbox", "segm", "keypoints")
-
-_RESULT_FIELD = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
 
 _AREA_METRICS = {"APs": "small", "APm": "medium", "APl": "large"}
 
@@ -195,11 +195,13 @@ def evaluate_coco_results(
     entries: Sequence[dict[str, Any]] = (
         read_json(results) if isinstance(results, str | os.PathLike) else results
     )
-    _check_results(truth, entries, task)
+    check_results(truth, entries, task)
     parameters = _parameters(truth, task, max_detections, image_ids)
     if task == "keypoints":
         parameters.kpt_oks_sigmas = _sigmas(truth, entries, kpt_oks_sigmas, parameters)
-        _complete_keypoints(truth, len(parameters.kpt_oks_sigmas))
+        complete_keypoints(truth, len(parameters.kpt_oks_sigmas))
+    if task == "segm":
+        complete_masks(truth)
     evaluate = fast_precision_recall if use_fast_impl else official_precision_recall
     return CocoCurves(
         task,
@@ -220,67 +222,16 @@ def _parameters(
 ) -> Params:
     """pycocotools' settings for a task."""
     parameters = Params(task)
-    parameters.imgIds = sorted(truth.coco.imgs) if image_ids is None else list(image_ids)
+    parameters.imgIds = list(truth.coco.imgs if image_ids is None else image_ids)
     if max_detections is not None:
         limits = (max_detections,) if task == "keypoints" else (1, 10, max_detections)
         parameters.maxDets = sorted({min(limit, max_detections) for limit in limits})
     return parameters
 
 
-def _complete_keypoints(truth: CocoGroundTruth, count: int) -> None:
-    """Give objects without keypoints the unlabelled ones that pycocotools expects."""
-    for annotation in truth.coco.anns.values():
-        points = annotation.setdefault("keypoints", [0] * (3 * count))
-        annotation.setdefault("num_keypoints", sum(v > 0 for v in points[2::3]))
-
-
 def _mean_percent(values: np.ndarray) -> float:
     present = values[values > -1]
     return float(present.mean()) * 100 if present.size else math.nan
-
-
-def _check_results(truth: CocoGroundTruth, results: Sequence[dict[str, Any]], task: Task) -> None:
-    field = _RESULT_FIELD[task]
-    categories = set(truth.coco.cats)
-    for index, result in enumerate(results):
-        for key in ("image_id", "category_id", "score", field):
-            if key not in result:
-                raise ValueError(
-                    f"result {index} has no {key!r}, which {task} evaluation needs; it has "
-                    f"{sorted(result)}"
-                )
-        if result["image_id"] not in truth.coco.imgs:
-            raise ValueError(
-                f"result {index} has image_id {result['image_id']!r}, which {truth.name!r} does "
-                f"not list (it has {len(truth.coco.imgs)} images, e.g. "
-                f"{list(truth.coco.imgs)[:3]}); predictions and annotations are of different "
-                "datasets"
-            )
-        if result["category_id"] not in categories:
-            raise ValueError(
-                f"result {index} has category_id {result['category_id']!r}, which {truth.name!r} "
-                f"does not declare (declared: {sorted(categories)[:12]}…)"
-            )
-        if not math.isfinite(result["score"]):
-            raise ValueError(f"result {index} has the score {result['score']}, must be finite")
-        if task == "segm":
-            _check_mask_size(index, result, truth.coco.imgs[result["image_id"]])
-
-
-def _check_mask_size(index: int, result: Mapping[str, Any], image: Mapping[str, Any]) -> None:
-    segmentation = result["segmentation"]
-    if not isinstance(segmentation, Mapping):
-        raise ValueError(
-            f"result {index} has a segmentation of type {type(segmentation).__name__}; results "
-            'hold masks as run lengths: {"size": [height, width], "counts": …}'
-        )
-    size = list(segmentation["size"])
-    wanted = [image.get("height", size[0]), image.get("width", size[1])]
-    if size != wanted:
-        raise ValueError(
-            f"result {index} has a mask of {size[0]} x {size[1]} pixels, but image "
-            f"{result['image_id']!r} has {wanted[0]} x {wanted[1]}"
-        )
 
 
 def _sigmas(

@@ -1,0 +1,102 @@
+"""Do predictions in COCO's result format fit the annotations?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from d2_eval.coco_ground_truth import CocoGroundTruth
+
+_FIELD = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
+
+
+def check_results(truth: CocoGroundTruth, results: Sequence[dict[str, Any]], task: str) -> None:
+    """Look at every result before any is compared.
+
+    Args:
+        truth: the annotations.
+        results: entries of COCO's result format.
+        task: ``"bbox"``, ``"segm"`` or ``"keypoints"``.
+
+    Raises:
+        ValueError: if one belongs to an unknown image or category, or a field is missing or no
+            box, mask, keypoints or score; the message names it by its place.
+    """
+    field = _FIELD[task]
+    categories = set(truth.coco.cats)
+    for index, result in enumerate(results):
+        for key in ("image_id", "category_id", "score", field):
+            if key not in result:
+                raise ValueError(
+                    f"result {index} has no {key!r}, which {task} evaluation needs; it has "
+                    f"{sorted(result)}"
+                )
+        if result["image_id"] not in truth.coco.imgs:
+            raise ValueError(
+                f"result {index} has image_id {result['image_id']!r}, which {truth.name!r} does "
+                f"not list (it has {len(truth.coco.imgs)} images, e.g. "
+                f"{list(truth.coco.imgs)[:3]}); predictions and annotations are of different "
+                "datasets"
+            )
+        if result["category_id"] not in categories:
+            raise ValueError(
+                f"result {index} has category_id {result['category_id']!r}, which {truth.name!r} "
+                f"does not declare (declared: {list(truth.coco.cats)[:12]}…)"
+            )
+        if not _is_finite(result["score"]):
+            raise ValueError(
+                f"result {index} has the score {result['score']!r}, wanted a finite number"
+            )
+        if task == "segm":
+            _check_mask_size(index, result, truth.coco.imgs[result["image_id"]])
+        else:
+            _check_numbers(index, field, result[field])
+            if task == "keypoints" and len(result[field]) != len(results[0][field]):
+                raise ValueError(
+                    f"result {index} has {len(result[field]) // 3} keypoints, result 0 has "
+                    f"{len(results[0][field]) // 3}"
+                )
+
+
+def _is_finite(score: Any) -> bool:
+    try:
+        return math.isfinite(score)
+    except TypeError:
+        return False
+
+
+def _check_numbers(index: int, field: str, values: Any) -> None:
+    """Refuse what is no box, or no triples of keypoints."""
+    try:
+        total = sum(values)
+        fits = len(values) == 4 if field == "bbox" else len(values) % 3 == 0
+        if fits and total - total == 0:
+            return
+    except TypeError:
+        pass
+    wanted = "[x, y, width, height]" if field == "bbox" else "[x1, y1, score1, x2, …]"
+    raise ValueError(
+        f"result {index} has the {field} {values!r:.200}; wanted {wanted}, finite numbers"
+    )
+
+
+def _check_mask_size(index: int, result: Mapping[str, Any], image: Mapping[str, Any]) -> None:
+    segmentation = result["segmentation"]
+    if not isinstance(segmentation, Mapping) or not {"size", "counts"} <= segmentation.keys():
+        got = (
+            f"with {sorted(segmentation)}"
+            if isinstance(segmentation, Mapping)
+            else f"of type {type(segmentation).__name__}"
+        )
+        raise ValueError(
+            f"result {index} has a segmentation {got}; results hold masks as run lengths: "
+            '{"size": [height, width], "counts": …}'
+        )
+    size = list(segmentation["size"])
+    wanted = [image.get("height", size[0]), image.get("width", size[1])]
+    if size != wanted:
+        raise ValueError(
+            f"result {index} has a mask of {size[0]} x {size[1]} pixels, but image "
+            f"{result['image_id']!r} has {wanted[0]} x {wanted[1]}"
+        )
