@@ -124,7 +124,7 @@ def _number(annotations: Sequence[dict[str, Any]], label: str) -> None:
     """Give annotations ids of their own unless theirs are positive integers, all different."""
     ids = [annotation.get("id") for annotation in annotations]
     numbers = [number for number in ids if type(number) is int]
-    if len(numbers) == len(ids) == len({*ids}) and min(ids, default=1) > 0:
+    if len(numbers) == len(ids) == len({*ids}) and min(numbers, default=1) > 0:
         return
     for number, annotation in enumerate(annotations, start=1):
         annotation["id"] = number
