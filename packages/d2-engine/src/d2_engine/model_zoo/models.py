@@ -27,16 +27,17 @@ def get(config_path: str, trained: bool = False, device: str | None = None) -> n
     Example:
         >>> model = get("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml", trained=True)
     """
-    import attrs
     import torch
 
     from d2_engine.checkpoint import DetectionCheckpointer
-    from d2_engine.run.configs import from_config
+    from d2_engine.run import from_config
     from d2_engine.run.model import build_model
+    from d2_engine.run.settings import settings_of
 
-    plan = from_config(get_config(config_path, trained))
+    settings = settings_of(get_config(config_path, trained))
     if device is None and not torch.cuda.is_available():
         device = "cpu"
-    model = build_model(attrs.evolve(plan, device=device or plan.device))
+    plan = from_config(settings if device is None else settings.with_(device=device))
+    model = build_model(plan)
     DetectionCheckpointer(model).load(plan.weights)
     return model.train()
