@@ -18,7 +18,6 @@ def test_public_names_of_the_package():
         "SemSegEvaluator",
         "convert_to_coco_dict",
         "convert_to_coco_json",
-        "encode_panoptic_png",
         "evaluate_coco_files",
         "evaluate_coco_results",
         "flatten_results",

@@ -1,7 +1,6 @@
 """Detection, segmentation and keypoint metrics, and their reports."""
 
 from d2_data.datasets import convert_to_coco_dict, convert_to_coco_json
-from d2_data.formats import encode_panoptic_png
 from d2_eval.coco_evaluation import COCOEvaluator
 from d2_eval.coco_files import evaluate_coco_files
 from d2_eval.coco_ground_truth import CocoGroundTruth
@@ -26,7 +25,6 @@ __all__ = [
     "SemSegEvaluator",
     "convert_to_coco_dict",
     "convert_to_coco_json",
-    "encode_panoptic_png",
     "evaluate_coco_files",
     "evaluate_coco_results",
     "flatten_results",

@@ -13,7 +13,8 @@ from PIL import Image
 
 from d2_config.atomic_file import write_atomically
 from d2_data import Metadata
-from d2_eval import encode_panoptic_png, instances_to_coco_json
+from d2_data.formats import encode_panoptic_png
+from d2_eval import instances_to_coco_json
 from d2_structures import Instances
 
 INSTANCES = "predictions.json"
