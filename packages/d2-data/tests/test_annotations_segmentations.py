@@ -79,7 +79,8 @@ def test_parts_that_are_no_areas_are_left_out_and_counted():
         ([TRIANGLE, None], "'segmentation' with None in it"),
         ([{"size": [2, 2], "counts": "04"}], "'segmentation' with .*size.* in it"),
         ([[[[[[[TRIANGLE]]]]]]], "'segmentation' with"),
-        (np.zeros((4, 4), bool), "mask array: encode it by d2_ops"),
+        (np.eye(4, dtype=bool), "that is a mask, got ndarray; encode a mask array by d2_ops"),
+        (torch.eye(4), "that is a mask, got Tensor; encode"),
     ],
 )
 def test_what_cannot_be_understood_is_refused(value, message):

@@ -1,5 +1,6 @@
 import logging
 
+import numpy as np
 import pytest
 
 from d2_data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
@@ -81,3 +82,57 @@ def test_nothing_to_load_says_why(dataset):
         get_detection_dataset_dicts(dataset([image()]))
     with pytest.raises(ValueError, match="got 2 proposal files for 1 datasets"):
         get_detection_dataset_dicts(dataset([image(0)]), proposal_files=["a", "b"])
+
+
+def test_set_of_crowds_alone_says_that_crowds_are_the_reason(dataset):
+    name = dataset([image(0, crowd=1), image(1, 1, crowd=True)])
+    with pytest.raises(ValueError, match="all 3 annotations have 'iscrowd': 1, and regions of cr"):
+        get_detection_dataset_dicts(name)
+
+
+def test_images_with_crowds_only_are_counted_apart(dataset, caplog):
+    caplog.set_level(logging.INFO)
+    get_detection_dataset_dicts(dataset([image(0), image(), image(1, crowd=1)]))
+    assert "Removed 2 images with no usable annotations (1 of them with annotations" in caplog.text
+
+
+@pytest.mark.parametrize("nothing", ["missing", None, []])
+def test_objects_that_lack_what_others_have_are_counted_and_named(dataset, caplog, nothing):
+    lacking = image(1, 0)
+    lacking["file_name"] = "b.jpg"
+    if nothing != "missing":
+        for annotation in lacking["annotations"]:
+            annotation["segmentation"] = nothing
+    outline = [[1, 2, 3, 4, 5, 6]]
+    get_detection_dataset_dicts(dataset([image(0, segmentation=outline), lacking]))
+    assert "2 of 3 objects, in 1 images, e.g. image 'b.jpg', have no 'segmentation'" in caplog.text
+    assert "keypoints" not in caplog.text
+
+
+def test_field_that_no_object_has_is_not_missed(dataset, caplog):
+    get_detection_dataset_dicts(dataset([image(0), image(1)]))
+    assert "have no" not in caplog.text
+
+
+def test_records_know_their_dataset(dataset):
+    names = [dataset([image(0), image(), image(1)]), dataset([image(1)])]
+    records = get_detection_dataset_dicts(names)
+    assert [records.sources.name_of(i) for i in range(3)] == [names[0], names[0], names[1]]
+
+
+def test_keypoints_of_arrays_and_null_are_counted(dataset):
+    many = image(0, keypoints=np.array([[1, 1, 2], [5, 5, 1]]))
+    name = dataset([many, image(0, keypoints=None)])
+    assert get_detection_dataset_dicts(name, min_keypoints=2) == [many]
+
+
+@pytest.mark.parametrize("category", ["1", -1])
+def test_category_that_is_no_class_is_named(category):
+    with pytest.raises(ValueError, match=f"has category_id {category!r}, but the dataset has"):
+        print_instances_class_histogram([image(category)], ["cat", "dog"])
+
+
+def test_categories_of_numpy_are_counted(caplog):
+    caplog.set_level(logging.INFO)
+    print_instances_class_histogram([image(np.int64(1))], ["cat", "dog"])
+    assert "| cat   0 | dog   1 |" in caplog.text

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from d2_data import DatasetMapper
+from d2_data import DatasetMapper, MapDataset
 from d2_data import transforms as T
 from d2_data.detection_utils import SizeMismatchError
 from d2_structures import BoxMode
@@ -123,9 +123,126 @@ def test_image_of_another_size_is_refused(record):
         mapper()(record)
 
 
+@pytest.mark.parametrize("mask_format", ["polygon", "bitmask"])
+@pytest.mark.parametrize("nothing", ["missing", None, [], [[1, 2, 3, 4]]])
+def test_objects_without_a_mask_are_left_out_of_masks_and_named(
+    record, caplog, mask_format, nothing
+):
+    lacking = {**record["annotations"][0], "segmentation": nothing, "category_id": 2}
+    if nothing == "missing":
+        del lacking["segmentation"]
+    record["annotations"].insert(0, lacking)
+    with_masks = mapper(use_instance_mask=True, instance_mask_format=mask_format)
+    for _ in range(2):
+        instances = with_masks(record)["instances"]
+        assert instances.gt_classes.tolist() == [1]
+        assert len(instances.gt_masks) == 1
+    (message,) = [r.getMessage() for r in caplog.records]
+    assert "image.png' (image_id 5): 1 of 2 annotations have no segmentation" in message
+    assert "MODEL.MASK_ON = False" in message
+    assert mapper()(record)["instances"].gt_classes.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize("mask_format", ["polygon", "bitmask"])
+def test_picture_without_any_mask_has_an_empty_field_of_masks(record, mask_format):
+    settings = {"use_instance_mask": True, "instance_mask_format": mask_format}
+    for annotations in ([], [{**record["annotations"][0], "segmentation": []}]):
+        record["annotations"] = annotations
+        instances = mapper(recompute_boxes=True, **settings)(record)["instances"]
+        assert len(instances) == len(instances.gt_masks) == 0
+
+
+def test_objects_without_keypoints_have_unlabelled_ones(record):
+    record["annotations"].append({**record["annotations"][0], "keypoints": None})
+    keypoints = mapper(use_keypoint=True)(record)["instances"].gt_keypoints.tensor
+    assert keypoints.shape == (2, 2, 3)
+    assert keypoints[1].tolist() == [[0, 0, 0]] * 2
+    for annotation in record["annotations"]:
+        annotation["keypoints"] = None
+    indexed = mapper(use_keypoint=True, keypoint_hflip_indices=[1, 0])(record)
+    assert indexed["instances"].gt_keypoints.tensor.tolist() == [[[0, 0, 0]] * 2] * 2
+
+
+def test_object_with_another_number_of_keypoints_is_named(record):
+    record["annotations"].append({**record["annotations"][0], "keypoints": [1.0, 1, 2] * 5})
+    pattern = r"image\.png' \(image_id 5\): annotation 2 of 3 has 5 keypoints, .* have 2"
+    with pytest.raises(ValueError, match=pattern):
+        mapper(use_keypoint=True, keypoint_hflip_indices=[1, 0])(record)
+
+
+def test_values_of_numpy_and_torch_are_read(record):
+    (plain, crowd), size = record["annotations"], (record["height"], record["width"])
+    expected = mapper(use_instance_mask=True, use_keypoint=True)(record)["instances"]
+    record["annotations"] = [
+        {
+            "bbox": torch.tensor(plain["bbox"]),
+            "bbox_mode": np.int64(1),
+            "category_id": np.int32(1),
+            "segmentation": [np.array(plain["segmentation"][0])],
+            "keypoints": np.reshape(plain["keypoints"], (2, 3)),
+            "iscrowd": np.int8(0),
+        },
+        {**crowd, "iscrowd": True},
+    ]
+    record["height"], record["width"] = np.int64(size[0]), torch.tensor(size[1])
+    record["image_id"] = np.int64(5)
+    mapped = mapper(use_instance_mask=True, use_keypoint=True)(record)
+    assert type(mapped["height"]) is type(mapped["width"]) is type(mapped["image_id"]) is int
+    instances = mapped["instances"]
+    assert instances.gt_boxes.tensor.tolist() == expected.gt_boxes.tensor.tolist()
+    assert instances.gt_keypoints.tensor.tolist() == expected.gt_keypoints.tensor.tolist()
+    np.testing.assert_array_equal(instances.gt_masks.polygons, expected.gt_masks.polygons)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bbox": [1, 2, float("nan"), 4]}, "annotation 0 of 2 has 'bbox' .*NaN"),
+        ({"bbox": ["1", "2", "3", "4"]}, "annotation 0 of 2 has 'bbox' .*text"),
+        ({"bbox_mode": None}, "annotation 0 of 2 lacks 'bbox_mode'"),
+        ({"segmentation": {"size": [3, 3], "counts": "9"}}, "annotation 0 of 2 has a mask of 3x3"),
+        ({"segmentation": {"size": [H, W], "counts": "zz"}}, "annotation 0 of 2: .*counts"),
+    ],
+)
+def test_errors_name_picture_and_annotation(record, change, message):
+    record["annotations"][0].update(change)
+    with pytest.raises(ValueError, match=rf"image\.png' \(image_id 5\): {message}"):
+        mapper(use_instance_mask=True, instance_mask_format="bitmask")(record)
+
+
+def test_errors_of_augmentations_name_the_picture(record):
+    class Broken(T.Augmentation):
+        def get_transform(self, image):
+            raise RuntimeError("out of luck")
+
+    with pytest.raises(RuntimeError, match=r"image\.png' \(image_id 5\): out of luck"):
+        mapper(augmentations=[Broken()])(record)
+
+
+def test_annotations_are_not_looked_at_in_inference(record):
+    record["annotations"] = [{"bbox": "nonsense"}]
+    assert "image" in mapper(is_train=False)(record)
+
+
+def test_what_is_skipped_comes_back_as_none_and_is_listed(record, caplog):
+    skipping = mapper(on_error="skip")
+    broken = {**record, "file_name": "gone.png"}
+    assert skipping(broken) is None
+    assert skipping(record) is not None
+    (entry,) = skipping.skipped
+    assert entry.record == "image 'gone.png' (image_id 5)"
+    assert "FileNotFoundError" in entry.error
+    assert "Skipped image 'gone.png'" in caplog.text
+    dataset = MapDataset([broken, record], skipping)
+    assert dataset[0]["image_id"] == 5
+    assert len(dataset.skipped) >= 2
+
+
 def test_settings_that_contradict_are_refused():
     with pytest.raises(ValueError, match="recompute_boxes=True needs use_instance_mask=True"):
         mapper(recompute_boxes=True)
+    with pytest.raises(ValueError, match="DatasetMapper: on_error is 'raise' or 'skip'"):
+        mapper(on_error="ignore")
     with pytest.raises(ValueError, match="'polygon' or 'bitmask', got 'rle'"):
         mapper(instance_mask_format="rle")
 

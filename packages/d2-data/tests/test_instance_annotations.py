@@ -74,6 +74,42 @@ def test_segmentation_of_another_kind_is_refused_with_the_remedy():
         transform_instance_annotations(record, T.NoOpTransform(), (H, W))
 
 
+def test_raw_annotation_is_brought_into_form_first():
+    raw = {
+        "bbox": None,
+        "segmentation": [[[2, 3], [12, 3], [12, 13]]],
+        "keypoints": None,
+        "iscrowd": None,
+        "custom": "kept",
+    }
+    moved = transform_instance_annotations(raw, T.NoOpTransform(), (H, W))
+    assert moved is raw
+    assert sorted(moved) == ["bbox", "bbox_mode", "custom", "segmentation"]
+    np.testing.assert_allclose(moved["bbox"], [2, 3, 12, 13])
+    with pytest.raises(ValueError, match="has 'bbox' "):
+        transform_instance_annotations({**raw, "bbox": ["1"] * 4}, T.NoOpTransform(), (H, W))
+
+
+@pytest.mark.parametrize("field", ["segmentation", "keypoints"])
+@pytest.mark.parametrize("nothing", ["missing", None])
+def test_field_that_only_some_annotations_have_is_refused(field, nothing):
+    complete = annotation(keypoints=[1.0, 2, 2])
+    lacking = {**complete, field: nothing}
+    if nothing == "missing":
+        del lacking[field]
+    with pytest.raises(ValueError, match=f"annotation 1 of 2 has no '{field}', and others"):
+        annotations_to_instances([complete, lacking], (H, W))
+    assert not annotations_to_instances([lacking], (H, W)).has(
+        {"segmentation": "gt_masks", "keypoints": "gt_keypoints"}[field]
+    )
+
+
+def test_other_numbers_of_keypoints_in_one_image_are_refused():
+    annos = [annotation(keypoints=np.zeros((n, 3))) for n in (2, 3)]
+    with pytest.raises(ValueError, match=r"have \[2, 3\] keypoints; a model learns one set"):
+        annotations_to_instances(annos, (H, W))
+
+
 KEYPOINTS = [1.0, 2.0, 2, 10.0, 2.0, 1, 29.0, 19.0, 2, 5.0, 5.0, 0]
 
 

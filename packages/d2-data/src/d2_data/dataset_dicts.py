@@ -2,13 +2,16 @@
 
 import logging
 import os
-from collections.abc import Sequence
-from typing import Any
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from d2_data.annotations import count_lacking, is_crowd
 from d2_data.catalog import DatasetCatalog, MetadataCatalog
 from d2_data.detection_utils import check_metadata_consistency
+from d2_data.located_errors import picture
 from d2_data.proposal_file import load_proposals_into_dataset
 
 __all__ = [
@@ -38,7 +41,7 @@ def get_detection_dataset_dicts(
         proposal_files: one file of precomputed proposals for each dataset.
 
     Returns:
-        Dicts in the standard dataset format.
+        Dicts in the standard dataset format. The list knows the dataset of each.
 
     Raises:
         KeyError: if a name is unknown.
@@ -59,33 +62,103 @@ def get_detection_dataset_dicts(
         for dicts, file in zip(per_dataset, proposal_files, strict=True):
             load_proposals_into_dataset(dicts, file)
 
-    dataset_dicts = [record for dicts in per_dataset for record in dicts]
-    has_instances = "annotations" in dataset_dicts[0]
+    has_instances = "annotations" in per_dataset[0][0]
+    kept = per_dataset
     if filter_empty and has_instances:
-        dataset_dicts = filter_images_with_only_crowd_annotations(dataset_dicts)
+        kept = [filter_images_with_only_crowd_annotations(dicts) for dicts in kept]
     if min_keypoints > 0 and has_instances:
-        dataset_dicts = filter_images_with_few_keypoints(dataset_dicts, min_keypoints)
-    if not dataset_dicts:
-        raise ValueError(
-            f"no image of {', '.join(names)} is left after filtering; pass filter_empty=False or "
-            "a smaller min_keypoints to keep images without annotations"
-        )
+        kept = [filter_images_with_few_keypoints(dicts, min_keypoints) for dicts in kept]
+    if not any(kept):
+        raise ValueError(_why_nothing_is_left(names, per_dataset))
+    dataset_dicts = DatasetDicts(names, kept)
+    if has_instances and filter_empty:
+        _report_lacking(dataset_dicts)
     if has_instances and hasattr(MetadataCatalog.get(names[0]), "thing_classes"):
         check_metadata_consistency("thing_classes", names)
         print_instances_class_histogram(dataset_dicts, MetadataCatalog.get(names[0]).thing_classes)
     return dataset_dicts
 
 
+class Sources(NamedTuple):
+    """Which dataset the records of a list come from.
+
+    Attributes:
+        names: of the datasets, in order.
+        ends: where the records of each end.
+    """
+
+    names: tuple[str, ...]
+    ends: tuple[int, ...]
+
+    def name_of(self, index: int) -> str:
+        """The dataset of the record at a place in the list."""
+        return self.names[min(bisect_right(self.ends, index), len(self.names) - 1)]
+
+
+class DatasetDicts(list[dict[str, Any]]):
+    """The records of datasets, one after the other.
+
+    Attributes:
+        sources: tells the dataset of each.
+    """
+
+    def __init__(self, names: Sequence[str], per_dataset: Iterable[list[dict[str, Any]]]) -> None:
+        super().__init__()
+        ends = []
+        for dicts in per_dataset:
+            self.extend(dicts)
+            ends.append(len(self))
+        self.sources = Sources(tuple(names), tuple(ends))
+
+
+def _why_nothing_is_left(names: Sequence[str], per_dataset: list[list[dict[str, Any]]]) -> str:
+    annotations = [a for dicts in per_dataset for r in dicts for a in r.get("annotations") or ()]
+    crowds = sum(map(is_crowd, annotations))
+    reason = f"no image of {', '.join(names)} is left after filtering"
+    if crowds and crowds == len(annotations):
+        return (
+            f"{reason}: all {crowds} annotations have 'iscrowd': 1, and regions of crowds are left "
+            "out of training. Some mask tools write 1 for every mask: set 'iscrowd' to 0 where an "
+            "annotation is one object"
+        )
+    return (
+        f"{reason}; pass filter_empty=False or a smaller min_keypoints to keep images without "
+        f"annotations (there are {len(annotations)}, {crowds} of them with 'iscrowd': 1)"
+    )
+
+
+def _report_lacking(records: Sequence[dict[str, Any]]) -> None:
+    """Say once for all pictures which objects a model of masks or keypoints cannot learn from."""
+    for field, consequence in (
+        ("segmentation", "training with masks leaves them out"),
+        ("keypoints", "training with keypoints takes theirs as not labelled"),
+    ):
+        count = count_lacking(records, field)
+        if count.example is not None and count.lacking < count.objects:
+            _logger.warning(
+                "%d of %d objects, in %d images, e.g. %s, have no %r: %s",
+                count.lacking,
+                count.objects,
+                count.pictures,
+                picture(count.example),
+                field,
+                consequence,
+            )
+
+
 def filter_images_with_only_crowd_annotations(
     dataset_dicts: Sequence[dict[str, Any]],
 ) -> list[dict[str, Any]]:
     """The images with at least one annotation that is not a crowd."""
-    kept = [
-        record
-        for record in dataset_dicts
-        if any(annotation.get("iscrowd", 0) == 0 for annotation in record["annotations"])
-    ]
-    _log_removal("no usable annotations", len(dataset_dicts), len(kept))
+    kept, crowds_only = [], 0
+    for record in dataset_dicts:
+        if not all(map(is_crowd, record.get("annotations") or ())):
+            kept.append(record)
+        else:
+            crowds_only += bool(record.get("annotations"))
+    crowds = f" ({crowds_only} of them with annotations that all have 'iscrowd': 1)"
+    reason = "no usable annotations" + (crowds if crowds_only else "")
+    _log_removal(reason, len(dataset_dicts), len(kept))
     return kept
 
 
@@ -97,9 +170,9 @@ def filter_images_with_few_keypoints(
         record
         for record in dataset_dicts
         if sum(
-            int((np.asarray(annotation["keypoints"])[2::3] > 0).sum())
-            for annotation in record["annotations"]
-            if "keypoints" in annotation
+            int((np.asarray(annotation["keypoints"], dtype=float).reshape(-1)[2::3] > 0).sum())
+            for annotation in record.get("annotations") or ()
+            if annotation.get("keypoints") is not None
         )
         >= min_keypoints_per_image
     ]
@@ -121,13 +194,13 @@ def print_instances_class_histogram(
     """
     counts = np.zeros(len(class_names), dtype=np.int64)
     for record in dataset_dicts:
-        for annotation in record["annotations"]:
-            if annotation.get("iscrowd", 0):
+        for annotation in record.get("annotations") or ():
+            if is_crowd(annotation):
                 continue
             category = annotation["category_id"]
-            if not 0 <= category < len(class_names):
+            if isinstance(category, str) or not 0 <= category < len(class_names):
                 raise ValueError(
-                    f"image {record.get('file_name')!r} has category_id {category}, but the "
+                    f"image {record.get('file_name')!r} has category_id {category!r}, but the "
                     f"dataset has the classes 0..{len(class_names) - 1}; ids must be contiguous"
                 )
             counts[category] += 1

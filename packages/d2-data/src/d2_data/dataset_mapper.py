@@ -10,7 +10,15 @@ import torch
 
 from d2_config import CfgNode, configurable
 from d2_data import detection_utils as utils
+from d2_data.annotations import (
+    annotation_place,
+    is_crowd,
+    normalized_record,
+    with_keypoints,
+)
 from d2_data.formats import read_label_map
+from d2_data.located_errors import locate, located, picture
+from d2_data.skipped_records import OnError, SkippedRecords, checked_on_error
 from d2_data.transforms import (
     AugInput,
     Augmentation,
@@ -18,6 +26,7 @@ from d2_data.transforms import (
     RandomCrop,
     Transform,
 )
+from d2_structures import BitMasks, PolygonMasks
 
 __all__ = ["DatasetMapper"]
 
@@ -43,6 +52,16 @@ class DatasetMapper:
             many kept for each image.
         recompute_boxes: whether boxes become the tight boxes of the masks; needs
             ``use_instance_mask``.
+        on_error: ``"raise"`` errors, or ``"skip"`` what cannot be mapped: then it is logged and
+            listed in ``skipped``, and None comes back, which loaders replace.
+
+    Annotations are brought into one form first, see :mod:`d2_data.annotations`. With
+    ``use_instance_mask`` objects without a segmentation are left out, and with ``use_keypoint``
+    those without keypoints get unlabelled ones; the first such picture is named in the log. An
+    error names the picture and, where it is about one, the annotation.
+
+    Attributes:
+        skipped: the records that were left out with ``on_error="skip"``, in all loading processes.
 
     It can also be called with a yacs-style config, ``DatasetMapper(cfg, is_train=True)``, and
     arguments beside it win: see :meth:`from_config`.
@@ -69,6 +88,7 @@ class DatasetMapper:
         keypoint_hflip_indices: np.ndarray | Sequence[int] | None = None,
         precomputed_proposal_topk: int | None = None,
         recompute_boxes: bool = False,
+        on_error: OnError = "raise",
     ) -> None:
         if recompute_boxes and not use_instance_mask:
             raise ValueError("DatasetMapper: recompute_boxes=True needs use_instance_mask=True")
@@ -86,10 +106,13 @@ class DatasetMapper:
         self.keypoint_hflip_indices = keypoint_hflip_indices
         self.proposal_topk = precomputed_proposal_topk
         self.recompute_boxes = recompute_boxes
+        skips = checked_on_error(on_error, "DatasetMapper") == "skip"
+        self.skipped = SkippedRecords() if skips else None
+        self._has_named_lacking_masks = False
         mode = "training" if is_train else "inference"
         _logger.info("Augmentations in %s: %s", mode, self.augmentations)
 
-    def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any] | None:
         """Map one dict.
 
         Args:
@@ -98,13 +121,27 @@ class DatasetMapper:
         Returns:
             The fields of ``dataset_dict`` without annotations, and ``image`` (C, H, W);
             in training ``instances`` and ``sem_seg`` (H, W) int64, where annotated;
-            ``proposals`` where wanted.
+            ``proposals`` where wanted. None for what is skipped.
 
         Raises:
             OSError: if a file cannot be read.
             SizeMismatchError: if the image is not of the recorded size.
+            ValueError: if an annotation cannot be understood.
         """
+        try:
+            return self._map(dataset_dict)
+        except Exception as error:
+            locate(error, picture(dataset_dict))
+            if self.skipped is None:
+                raise
+            self.skipped.add(dataset_dict, error)
+            return None
+
+    def _map(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
         dataset_dict = copy.copy(dataset_dict)
+        if not self.is_train:
+            dataset_dict.pop("annotations", None)
+        dataset_dict = {**normalized_record(dataset_dict)}
         annotations = dataset_dict.pop("annotations", None)
         sem_seg_file = dataset_dict.pop("sem_seg_file_name", None)
         image = utils.read_image(dataset_dict["file_name"], format=self.image_format)
@@ -124,35 +161,74 @@ class DatasetMapper:
             utils.transform_proposals(
                 dataset_dict, image_size, transforms, proposal_topk=self.proposal_topk
             )
-        if self.is_train and annotations is not None:
-            dataset_dict["instances"] = self._instances(annotations, transforms, image_size)
+        if annotations is not None:
+            wanted, places = self._wanted(annotations, dataset_dict)
+            dataset_dict["instances"] = self._instances(wanted, places, transforms, image_size)
         return dataset_dict
+
+    def _wanted(
+        self, annotations: Sequence[dict[str, Any]], record: dict[str, Any]
+    ) -> tuple[list[dict[str, Any]], list[str]]:
+        """The annotations that are learned from, and what to call each in messages."""
+        objects = [(i, a) for i, a in enumerate(annotations) if not is_crowd(a)]
+        if self.use_instance_mask:
+            found = len(objects)
+            objects = [(i, a) for i, a in objects if "segmentation" in a]
+            if len(objects) < found:
+                self._name_lacking_masks(record, found - len(objects), found)
+        unused = {"segmentation"} if not self.use_instance_mask else set()
+        if not self.use_keypoint:
+            unused.add("keypoints")
+        wanted = [{key: a[key] for key in a if key not in unused} for _, a in objects]
+        places = [annotation_place(i, a, len(annotations)) for i, a in objects]
+        if self.use_keypoint:
+            indices = self.keypoint_hflip_indices
+            wanted = with_keypoints(wanted, None if indices is None else len(indices), places)
+        return wanted, places
+
+    def _name_lacking_masks(self, record: dict[str, Any], lacking: int, found: int) -> None:
+        if self._has_named_lacking_masks:
+            return
+        self._has_named_lacking_masks = True
+        _logger.warning(
+            "%s: %d of %d annotations have no segmentation and are left out, as there is no mask "
+            "to learn from; so it goes, unsaid, in other images. To train on boxes alone, turn "
+            "masks off: MODEL.MASK_ON = False, or use_instance_mask=False and no mask head",
+            picture(record),
+            lacking,
+            found,
+        )
 
     def _instances(
         self,
         annotations: Sequence[dict[str, Any]],
+        places: Sequence[str],
         transforms: Transform,
         image_size: tuple[int, int],
     ) -> Any:
-        """Targets of the annotations that are not crowds and are left in the image."""
-        unused = {"segmentation"} if not self.use_instance_mask else set()
-        if not self.use_keypoint:
-            unused.add("keypoints")
-        moved = [
-            utils.transform_instance_annotations(
-                {key: value for key, value in annotation.items() if key not in unused},
-                transforms,
-                image_size,
-                keypoint_hflip_indices=self.keypoint_hflip_indices,
-            )
-            for annotation in annotations
-            if annotation.get("iscrowd", 0) == 0
-        ]
+        """Targets of the annotations that are left in the image."""
+        moved = []
+        for annotation, place in zip(annotations, places, strict=True):
+            with located(place):
+                moved.append(
+                    utils.transform_instance_annotations(
+                        annotation,
+                        transforms,
+                        image_size,
+                        keypoint_hflip_indices=self.keypoint_hflip_indices,
+                    )
+                )
         instances = utils.annotations_to_instances(
             moved, image_size, mask_format=self.instance_mask_format
         )
+        if self.use_instance_mask and not instances.has("gt_masks"):
+            instances.gt_masks = (
+                PolygonMasks([])
+                if self.instance_mask_format == "polygon"
+                else BitMasks(torch.zeros(0, *image_size, dtype=torch.bool))
+            )
         # A crop leaves a part of an object: its mask, unlike its box, knows the part's extent.
-        if self.recompute_boxes and instances.has("gt_masks"):
+        if self.recompute_boxes:
             instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
         return utils.filter_empty_instances(instances)
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from d2_data.annotations import normalized_annotation
 from d2_data.transforms import HFlipTransform, Transform, TransformList
 from d2_ops.host import rle_decode
 from d2_structures import (
@@ -44,7 +45,8 @@ def transform_instance_annotations(
     keypoints through ``apply_coords``.
 
     Args:
-        annotation: one instance in the standard dataset format; modified in place.
+        annotation: one instance in the standard dataset format, brought into its one form first
+            (see :mod:`d2_data.annotations`); modified in place.
         transforms: what was applied to the image.
         image_size: (height, width) of the transformed image.
         keypoint_hflip_indices: see :func:`~d2_data.detection_utils.create_keypoint_hflip_indices`.
@@ -54,11 +56,15 @@ def transform_instance_annotations(
         run lengths as an (H, W) uint8 mask, keypoints as (K, 3) float64.
 
     Raises:
-        ValueError: if a mask is not of the image's size before, or keypoints would be
-            flipped without ``keypoint_hflip_indices``.
+        ValueError: if a field cannot be understood, a mask is not of the image's size before, or
+            keypoints would be flipped without ``keypoint_hflip_indices``.
     """
     if not isinstance(transforms, Transform):
         transforms = TransformList(list(transforms))
+    normal = normalized_annotation(annotation, needs_category=False)
+    if normal is not annotation:
+        annotation.clear()
+        annotation.update(normal)
     height, width = image_size
     box = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS)
     moved = transforms.apply_box(np.asarray([box], dtype=np.float64))[0]
@@ -76,23 +82,18 @@ def transform_instance_annotations(
 
 
 def _transform_segmentation(
-    segmentation: Any, transforms: Transform, image_size: ImageSize
+    segmentation: list[Any] | dict[str, Any], transforms: Transform, image_size: ImageSize
 ) -> list[np.ndarray] | np.ndarray:
     if isinstance(segmentation, list):
         polygons = [np.asarray(points, dtype=np.float64).reshape(-1, 2) for points in segmentation]
         return [polygon.reshape(-1) for polygon in transforms.apply_polygons(polygons)]
-    if isinstance(segmentation, dict):
-        mask = transforms.apply_segmentation(rle_decode(segmentation).astype(np.uint8))
-        if mask.shape[:2] != tuple(image_size):
-            raise ValueError(
-                f"a mask of size {tuple(segmentation['size'])} becomes {mask.shape[:2]} while its "
-                f"image becomes {tuple(image_size)}; the annotation belongs to another image size"
-            )
-        return mask
-    raise ValueError(
-        "'segmentation' must be a list of polygons or a dict of compressed run lengths, got "
-        f"{type(segmentation).__name__}; encode a mask array by d2_ops.host.rle_encode(mask)"
-    )
+    mask = transforms.apply_segmentation(rle_decode(segmentation).astype(np.uint8))
+    if mask.shape[:2] != tuple(image_size):
+        raise ValueError(
+            f"a mask of size {tuple(segmentation['size'])} becomes {mask.shape[:2]} while its "
+            f"image becomes {tuple(image_size)}; the annotation belongs to another image size"
+        )
+    return mask
 
 
 def transform_keypoint_annotations(
@@ -154,19 +155,40 @@ def annotations_to_instances(
         annotations have segmentations, ``gt_keypoints`` where they have keypoints.
 
     Raises:
-        ValueError: if ``mask_format`` cannot hold the segmentations.
+        ValueError: if ``mask_format`` cannot hold the segmentations, only some annotations have
+            one, or keypoints, or the numbers of keypoints differ.
     """
     target = Instances(image_size)
     boxes = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annos]
     target.gt_boxes = Boxes(np.asarray(boxes, dtype=np.float32).reshape(-1, 4))
     target.gt_classes = _classes(annos)
-    if annos and "segmentation" in annos[0]:
-        segmentations = [a["segmentation"] for a in annos]
+    segmentations = _of_all(annos, "segmentation")
+    if segmentations:
         target.gt_masks = _masks(segmentations, image_size, mask_format)
-    if annos and "keypoints" in annos[0]:
-        keypoints = np.stack([np.asarray(a["keypoints"]).reshape(-1, 3) for a in annos])
-        target.gt_keypoints = Keypoints(keypoints)
+    keypoints = [np.asarray(points).reshape(-1, 3) for points in _of_all(annos, "keypoints")]
+    if keypoints:
+        numbers = [len(points) for points in keypoints]
+        if len({*numbers}) > 1:
+            raise ValueError(
+                f"the objects of one image have {numbers} keypoints; a model learns one set of "
+                "keypoints: leave out objects that have others"
+            )
+        target.gt_keypoints = Keypoints(np.stack(keypoints))
     return target
+
+
+def _of_all(annos: Sequence[dict[str, Any]], field: str) -> list[Any]:
+    """A field of each annotation; empty where none has it."""
+    lacking = [index for index, a in enumerate(annos) if a.get(field) is None]
+    if len(lacking) == len(annos):
+        return []
+    if lacking:
+        raise ValueError(
+            f"annotation {lacking[0]} of {len(annos)} has no {field!r}, and others of the same "
+            f"image have; leave out such annotations ({lacking}), or remove the field from all. "
+            "DatasetMapper does so by itself"
+        )
+    return [a[field] for a in annos]
 
 
 def annotations_to_instances_rotated(

@@ -26,6 +26,9 @@ class DatasetFromList(Dataset[Any]):
         copy: whether an element may be changed without changing the list; serialised
             elements always may.
         serialize: whether to hold the elements serialised.
+
+    Attributes:
+        sources: which dataset each element is of, where the list knows it.
     """
 
     def __init__(self, lst: Sequence[Any], copy: bool = True, serialize: bool = True) -> None:
@@ -33,6 +36,7 @@ class DatasetFromList(Dataset[Any]):
         self._serialized = _SerializedElements(lst) if serialize else None
         self._elements = None if serialize else lst
         self._length = len(lst)
+        self.sources = getattr(lst, "sources", None)
 
     def __len__(self) -> int:
         return self._length

@@ -11,6 +11,11 @@ from d2_data.annotations.coco_content import (
     normalized_coco,
     read_coco,
 )
+from d2_data.annotations.completeness import (
+    count_lacking,
+    is_crowd,
+    with_keypoints,
+)
 from d2_data.annotations.instance import normalized_annotation
 from d2_data.annotations.records import (
     annotation_place,
@@ -28,8 +33,10 @@ from d2_data.annotations.segmentations import (
 __all__ = [
     "CocoContent",
     "annotation_place",
+    "count_lacking",
     "image_size_of",
     "in_order_of_ids",
+    "is_crowd",
     "name_of_file",
     "normalized_annotation",
     "normalized_annotations",
@@ -40,4 +47,5 @@ __all__ = [
     "read_coco",
     "segmentation_area",
     "segmentation_box",
+    "with_keypoints",
 ]

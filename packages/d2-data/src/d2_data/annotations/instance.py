@@ -38,7 +38,10 @@ class Geometry(NamedTuple):
 
 
 def normalized_annotation(
-    annotation: dict[str, Any], image_size: ImageSize | None = None
+    annotation: dict[str, Any],
+    image_size: ImageSize | None = None,
+    *,
+    needs_category: bool = True,
 ) -> dict[str, Any]:
     """Bring an annotation in the standard dataset format into its one form.
 
@@ -50,6 +53,7 @@ def normalized_annotation(
     Args:
         annotation: stays as it is.
         image_size: (height, width) of the image, where known: run lengths must fit it.
+        needs_category: whether to refuse one without ``category_id``.
 
     Returns:
         ``annotation`` itself if nothing has to be changed, otherwise a new dict.
@@ -69,10 +73,11 @@ def normalized_annotation(
         mode = _box_mode(annotation, len(changes.get("bbox") or annotation["bbox"]))
         if mode is not annotation.get("bbox_mode"):
             changes["bbox_mode"] = mode
-    if is_absent(annotation.get("category_id")):
-        raise ValueError(f"lacks 'category_id'; it has {sorted(map(str, annotation))[:12]}")
-    category = annotation["category_id"]
-    if type(category) is not int:
+    category = annotation.get("category_id")
+    if is_absent(category):
+        if needs_category:
+            raise ValueError(f"lacks 'category_id'; it has {sorted(map(str, annotation))[:12]}")
+    elif type(category) is not int:
         changes["category_id"] = whole_number("category_id", category, "the class's number from 0")
     return changed(annotation, changes)
 

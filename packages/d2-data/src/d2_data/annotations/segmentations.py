@@ -92,9 +92,10 @@ def _array_to_list(value: Any) -> list[Any]:
             f"has a 'segmentation' of type {type(value).__name__}; wanted {_POLYGON}, or run "
             'lengths {"size": [height, width], "counts": …}'
         )
-    if len(value.shape) > 1 and str(value.dtype).rpartition(".")[2] in ("bool", "uint8"):
+    if len(value.shape) > 1 and all(number in (0, 1) for row in nested for number in row):
         raise ValueError(
-            "has a 'segmentation' that is a mask array: encode it by d2_ops.host.rle_encode(mask)"
+            f"has a 'segmentation' that is a mask, got {type(value).__name__}; encode a mask array "
+            "by d2_ops.host.rle_encode(mask)"
         )
     return nested
 
