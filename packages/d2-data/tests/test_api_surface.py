@@ -8,24 +8,30 @@ import pytest
 import d2_data
 import d2_data.datasets
 import d2_data.formats
+import d2_data.preparation
 import d2_data.samplers
 import d2_data.transforms
 
 PUBLIC = {
     d2_data: """
-        AspectRatioGroupedDataset DatasetCatalog DatasetFromList DatasetMapper MapDataset
-        Metadata MetadataCatalog build_detection_test_loader build_detection_train_loader
+        AspectRatioGroupedDataset DatasetCatalog DatasetFromList DatasetMapper DetectionLoader MapDataset
+        Metadata MetadataCatalog SharedStream build_detection_test_loader build_detection_train_loader
         get_detection_dataset_dicts load_proposals_into_dataset print_instances_class_histogram
     """,
     d2_data.datasets: """
-        coco_folder convert_to_coco_dict convert_to_coco_json load_coco_json
-        register_coco_instances
+        coco_folder convert_to_coco_dict convert_to_coco_json get_lvis_instances_meta
+        load_cityscapes_instances load_cityscapes_panoptic load_cityscapes_semantic load_coco_json
+        load_coco_panoptic_json load_lvis_json load_sem_seg load_voc_instances
+        register_coco_instances register_coco_panoptic register_coco_panoptic_separated
+        register_lvis_instances register_pascal_voc
     """,
     d2_data.formats: """
         CocoFile coco_annotation decode_panoptic_png encode_panoptic_png mask_polygons
         panoptic_colors read_json read_label_map
     """,
-    d2_data.samplers: "InferenceSampler RepeatFactorTrainingSampler TrainingSampler",
+    d2_data.samplers: """
+        InferenceSampler RandomSubsetTrainingSampler RepeatFactorTrainingSampler TrainingSampler
+    """,
     d2_data.transforms: """
         AugInput Augmentation AugmentationList BlendTransform ColorTransform CropTransform
         ExtentTransform FixedSizeCrop GridSampleTransform HFlipTransform LargeScaleJitter

@@ -1,0 +1,79 @@
+"""LVIS' annotations of the categories that COCO has too, with COCO's ids."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from d2_config.atomic_file import write_atomically
+from d2_data.formats import read_json
+
+__all__ = ["prepare_cocofied_lvis"]
+
+_SYNSETS = Path(__file__).parent / "coco_synsets.json"
+"""WordNet's synset of each of COCO's categories, which LVIS' categories have too."""
+
+_CATEGORY_LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
+
+
+def prepare_cocofied_lvis(
+    lvis_json: str | os.PathLike[str], output_file: str | os.PathLike[str]
+) -> int:
+    """Write a file with which models of COCO's classes can be evaluated on LVIS.
+
+    Categories are matched by their synset, which does not change between LVIS' versions.
+    Annotations, and the lists of categories of each image, keep what COCO has; annotations are
+    numbered anew, and categories that occur nowhere are left out.
+
+    Args:
+        lvis_json: an LVIS annotation file.
+        output_file: e.g. ``lvis_v0.5_val_cocofied.json``; folders are made.
+
+    Returns:
+        How many annotations were kept.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if its categories have no ``synset``.
+    """
+    content = read_json(lvis_json, expected_keys=("images", "annotations", "categories"))
+    where = f"annotation file {os.fspath(lvis_json)!r}"
+    ids = _coco_ids(content["categories"], where)
+    annotations = [
+        annotation | {"id": number, "category_id": ids[annotation["category_id"]]}
+        for number, annotation in enumerate(
+            (a for a in content["annotations"] if a["category_id"] in ids), start=1
+        )
+    ]
+    images = [_with_coco_ids(image, ids) for image in content["images"]]
+    used = {annotation["category_id"] for annotation in annotations}
+    used |= {category for image in images for key in _CATEGORY_LISTS for category in image[key]}
+    categories = [
+        category | {"id": ids[category["id"]]}
+        for category in content["categories"]
+        if ids.get(category["id"]) in used
+    ]
+    parts = {"images": images, "annotations": annotations, "categories": categories}
+    write_atomically(output_file, json.dumps(content | parts))
+    return len(annotations)
+
+
+def _coco_ids(categories: list[dict[str, Any]], where: str) -> dict[int, int]:
+    """COCO's id of each of LVIS' categories that COCO has."""
+    of_synset = {synset: int(i) for i, synset in json.loads(_SYNSETS.read_bytes()).items()}
+    for category in categories:
+        if "synset" not in category:
+            raise ValueError(
+                f"{where}: category {category.get('id')!r} has no 'synset'; is it an LVIS file?"
+            )
+    return {
+        category["id"]: of_synset[category["synset"]]
+        for category in categories
+        if category["synset"] in of_synset
+    }
+
+
+def _with_coco_ids(image: Mapping[str, Any], ids: Mapping[int, int]) -> dict[str, Any]:
+    lists = {key: [ids[i] for i in image.get(key, ()) if i in ids] for key in _CATEGORY_LISTS}
+    return {**image, **lists}
