@@ -52,6 +52,8 @@ BUILD_TOOLS = [
 # Peers of benchmarks that are left out where they cannot be installed.
 OPTIONAL_PEERS = ["hotcoco", "ultrafast-pycocotools", "faster-coco-eval"]
 TEST_TOOLS = ["hypothesis>=6.100", "pytest>=8"]
+# What the extras `plots` and `video` bring: tests of pictures and videos skip without them.
+EXTRAS = ["matplotlib>=3.8", "opencv-python-headless>=4.8"]
 # Optional peers of d2-structures that are imported by name only: large, one of them tied to its
 # own build of torch. Tests skip without them; the newest torch of the matrix runs with them.
 CONVERSION_PEERS = ["supervision>=0.25", "torchvision>=0.21"]
@@ -261,7 +263,7 @@ def wheels(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Each package's tests against its built wheel (``nox -s tests -- d2-ops -k nms``)."""
     packages, rest = _selected(session)
-    _install(session, PACKAGES, *TEST_TOOLS, "matplotlib>=3.8")
+    _install(session, PACKAGES, *TEST_TOOLS, *EXTRAS)
     for package in packages:
         _pytest(session, f"tests-{package}", f"packages/d2-{package}/tests", *rest)
 
@@ -347,7 +349,7 @@ def matrix(session: nox.Session) -> None:
 @nox.session
 def integration(session: nox.Session) -> None:
     """What needs more than one wheel, or a compiler: layers, READMEs, vendoring, photographs."""
-    _install(session, PACKAGES, *TEST_TOOLS, *BUILD_TOOLS, "matplotlib>=3.8")
+    _install(session, PACKAGES, *TEST_TOOLS, *BUILD_TOOLS, *EXTRAS)
     _pytest(session, "integration", "integration", *session.posargs)
 
 
