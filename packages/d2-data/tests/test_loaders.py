@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import IterableDataset
+from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, get_worker_info
 
 from d2_data import (
     DatasetMapper,
@@ -149,9 +149,94 @@ def test_batch_must_divide_among_the_processes(bad, monkeypatch):
 
 
 def test_grouping_needs_sizes():
-    loader = build_detection_train_loader([{"id": 1}], mapper=None, total_batch_size=1)
     with pytest.raises(KeyError, match="aspect_ratio_grouping=False"):
-        next(iter(loader))
+        build_detection_train_loader([{"id": 1}], mapper=None, total_batch_size=1)
+
+
+class Pictures(Dataset):
+    """Elements that only reading tells anything of; notes where they were read."""
+
+    def __init__(self, reads=None):
+        self.reads = [] if reads is None else reads
+
+    def __len__(self):
+        return len(RECORDS)
+
+    def __getitem__(self, index):
+        self.reads.append((index, get_worker_info() is None))
+        return dict(RECORDS[index])
+
+
+class KnownSizes(Pictures):
+    def get_height_and_width(self, index):
+        return RECORDS[index]["height"], RECORDS[index]["width"]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_unread_elements_are_grouped_once_the_workers_have_read_them(num_workers):
+    dataset = Pictures()
+    loader = build_detection_train_loader(
+        dataset,
+        mapper=lambda record: {"id": record.pop("id"), "wide": record.pop("width") > 2},
+        total_batch_size=3,
+        num_workers=num_workers,
+        seed=4,
+    )
+    batches = take(loader, 12)
+    assert all(len({element["wide"] for element in batch}) == 1 for batch in batches)
+    listed = build_detection_train_loader(RECORDS, mapper=None, total_batch_size=3, seed=4)
+    expected = [[record["id"] for record in batch] for batch in take(listed, 12)]
+    assert [[element["id"] for element in batch] for batch in batches] == expected
+    if num_workers:
+        assert dataset.reads == []
+
+
+@pytest.mark.parametrize("wrap", ["dataset", "subset", "concatenated"])
+def test_datasets_that_know_sizes_are_grouped_before_anything_is_read(wrap):
+    dataset = KnownSizes()
+    whole = {
+        "dataset": lambda: dataset,
+        "subset": lambda: Subset(dataset, range(12)),
+        "concatenated": lambda: ConcatDataset(
+            [Subset(dataset, range(5)), Subset(dataset, range(5, 12))]
+        ),
+    }[wrap]()
+    loader = build_detection_train_loader(whole, mapper=None, total_batch_size=3, seed=4)
+    (batch,) = take(loader, 1)
+    assert len(dataset.reads) == 3
+    listed = build_detection_train_loader(RECORDS, mapper=None, total_batch_size=3, seed=4)
+    assert batch == take(listed, 1)[0]
+
+
+def test_settings_of_worker_processes_reach_them():
+    for build in (
+        lambda **k: build_detection_train_loader(RECORDS, mapper=None, total_batch_size=2, **k),
+        lambda **k: build_detection_test_loader(RECORDS, mapper=None, **k),
+    ):
+        loader = build(num_workers=1, persistent_workers=True, prefetch_factor=3)
+        assert (loader.persistent_workers, loader.prefetch_factor) == (True, 3)
+        assert build(pin_memory=True).pin_memory
+        with pytest.raises(ValueError, match="about worker processes, but num_workers is 0"):
+            build(prefetch_factor=3)
+        with pytest.raises(ValueError, match="persistent_workers=True"):
+            build(persistent_workers=True)
+
+
+def test_persistent_workers_give_the_same_batches_each_time():
+    loader = build_detection_train_loader(
+        RECORDS,
+        mapper=with_draws,
+        total_batch_size=2,
+        num_workers=2,
+        persistent_workers=True,
+        seed=5,
+    )
+    assert take(loader, 6) == take(loader, 6)
+
+
+def test_negative_seed_is_refused():
+    with pytest.raises(ValueError, match="seed must not be negative, got -1"):
+        build_detection_train_loader(RECORDS, mapper=None, total_batch_size=2, seed=-1)
 
 
 class Stream(IterableDataset):

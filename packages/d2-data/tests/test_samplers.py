@@ -7,7 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2_data.samplers import InferenceSampler, RepeatFactorTrainingSampler, TrainingSampler
+from d2_data.samplers import (
+    InferenceSampler,
+    RandomSubsetTrainingSampler,
+    RepeatFactorTrainingSampler,
+    TrainingSampler,
+)
 
 SHARED = pathlib.Path(
     os.environ.get("D2_SHARED", pathlib.Path(__file__).resolve().parents[3].parent / "shared")
@@ -68,6 +73,7 @@ def test_sampler_can_be_iterated_again():
     [
         lambda: TrainingSampler(10, seed=3),
         lambda: RepeatFactorTrainingSampler(torch.full((10,), 1.5), seed=3),
+        lambda: RandomSubsetTrainingSampler(25, 0.4, seed_shuffle=3, seed_subset=4),
     ],
 )
 def test_processes_share_the_stream_out(process, make):
@@ -112,6 +118,36 @@ def test_repeat_factor_is_that_of_the_rarest_category():
     torch.testing.assert_close(factors, torch.tensor(expected))
 
 
+@MODEST
+@given(st.integers(1, 40), st.floats(0.01, 1), st.integers(0, 999))
+def test_subset_is_drawn_once_and_comes_whole_in_each_round(size, ratio, seed):
+    sampler = RandomSubsetTrainingSampler(size, ratio, seed_shuffle=seed, seed_subset=5)
+    count = max(int(size * ratio), 1)
+    rounds = [take(sampler, 3 * count)[start : start + count] for start in (0, count, 2 * count)]
+    assert len(set(rounds[0])) == count
+    assert {frozenset(indices) for indices in rounds} == {frozenset(rounds[0])}
+    again = RandomSubsetTrainingSampler(size, ratio, False, seed_shuffle=seed + 1, seed_subset=5)
+    assert frozenset(take(again, count)) == frozenset(rounds[0])
+
+
+def test_seed_of_the_subset_and_of_the_shuffles_are_two():
+    def first(seed_shuffle, seed_subset):
+        sampler = RandomSubsetTrainingSampler(
+            100, 0.2, seed_shuffle=seed_shuffle, seed_subset=seed_subset
+        )
+        return take(sampler, 20)
+
+    assert sorted(first(1, 3)) == sorted(first(2, 3))
+    assert first(1, 3) != first(2, 3)
+    assert sorted(first(1, 3)) != sorted(first(1, 4))
+
+
+def test_a_drawn_seed_can_be_read_and_set():
+    first, second = TrainingSampler(50), TrainingSampler(50, seed=1)
+    second.seed = first.seed
+    assert take(first, 100) == take(second, 100)
+
+
 @pytest.mark.parametrize("size", [0, -3])
 def test_empty_dataset_is_refused(size):
     with pytest.raises(ValueError, match="the dataset is empty"):
@@ -121,6 +157,9 @@ def test_empty_dataset_is_refused(size):
 def test_bad_arguments_are_refused():
     with pytest.raises(TypeError, match=r"size must be an int, got 2\.5"):
         TrainingSampler(2.5)
+    for bad_ratio in (0, 1.5, -0.1):
+        with pytest.raises(ValueError, match=r"subset_ratio lies in \(0, 1\]"):
+            RandomSubsetTrainingSampler(10, bad_ratio)
     with pytest.raises(ValueError, match="must not be negative"):
         InferenceSampler(-1)
     for bad in (torch.ones(2, 2), torch.ones(0), torch.tensor([-1.0])):

@@ -1,22 +1,19 @@
 """Loaders: from a dataset to batches, in worker processes."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import count
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
+from torch.utils.data import Dataset, IterableDataset, Sampler
 
 from d2_config import configurable
-from d2_data.aspect_ratio_grouping import (
-    AspectRatioGroupedDataset,
-    group_by_orientation,
-    is_wide,
-)
+from d2_data.aspect_ratio_grouping import is_wide, orientations
+from d2_data.detection_loader import DetectionLoader, RunSeed
+from d2_data.indexed_batches import GroupedWhenLoaded, IndexedBatches, SeededDataset
 from d2_data.list_dataset import DatasetFromList
 from d2_data.loader_config import arguments_for_testing, arguments_for_training
 from d2_data.mapped_dataset import MapDataset
-from d2_data.sample_seeding import seeded_sample
+from d2_data.record_stream import StreamBatches, StreamFeed
 from d2_data.samplers import InferenceSampler, TrainingSampler
 from d2_structures import comm
 
@@ -37,61 +34,87 @@ def build_detection_train_loader(
     num_workers: int = 0,
     collate_fn: Collate | None = None,
     seed: int | None = None,
-) -> DataLoader[Any]:
+    pin_memory: bool = False,
+    persistent_workers: bool = False,
+    prefetch_factor: int | None = None,
+) -> DetectionLoader:
     """Build an endless loader for training.
 
     It can also be called with a yacs-style config, ``build_detection_train_loader(cfg)``, and
     arguments beside it win: see :func:`~d2_data.loader_config.arguments_for_training`.
 
     Each sample is mapped with generators seeded by the run's seed and the sample's place
-    in the stream, so that the batches do not depend on ``num_workers``.
+    in the stream, so that the batches do not depend on ``num_workers``. The loader's
+    ``state_dict`` and ``load_state_dict`` let a run go on with the batches it would have had: see
+    :class:`~d2_data.DetectionLoader`.
 
     Args:
         dataset: list of dicts, or a torch dataset. An iterable dataset shares itself out
-            among processes and workers and is taken as it comes.
+            among processes and workers (:class:`~d2_data.SharedStream` makes one that does) and is
+            taken as it comes; the batches then depend on the number of workers.
         mapper: takes an element, returns what the model takes; None leaves elements as
             they are.
         sampler: of this process' indices; :class:`TrainingSampler` when None. Must be
             None for an iterable dataset.
         total_batch_size: over all processes; must be divisible by their number.
         aspect_ratio_grouping: whether each batch has only wide or only tall images; needs
-            elements with "width" and "height".
+            elements with "width" and "height". No image is read to learn them: elements of a
+            dataset that is no list, and has no ``get_height_and_width(index)``, are grouped once
+            the workers have loaded them.
         num_workers: loading processes; 0 loads in this one.
         collate_fn: makes a batch of a list of mapped elements; the list itself when None.
         seed: of the samples' draws and of the default sampler. When None, the processes
             agree on a random one.
+        pin_memory: whether tensors are copied into page-locked memory, from which they reach a GPU
+            faster.
+        persistent_workers: whether worker processes stay for the next iteration over the loader.
+        prefetch_factor: batches that each worker prepares in advance; 2 when None.
 
     Returns:
         Each batch has ``total_batch_size / number of processes`` elements.
 
     Raises:
-        ValueError: if the batch size cannot be shared out.
+        ValueError: if the batch size cannot be shared out, or the seed is negative.
+        KeyError: if a dict in a list lacks "width" or "height" and is to be grouped by them.
         OSError: while iterating, from the mapper, if an image cannot be read.
     """
     batch_size = _batch_size_per_process(total_batch_size)
+    seed = comm.shared_random_seed() if seed is None else int(seed)
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, got {seed}; None draws one")
+    run_seed = RunSeed(seed)
+    workers = _worker_options(num_workers, pin_memory, persistent_workers, prefetch_factor)
+    # Without one of its own it would draw from the generator that models draw from.
+    workers["generator"] = torch.Generator().manual_seed(seed % 2**63)
     collate = _as_list if collate_fn is None else collate_fn
     if isinstance(dataset, IterableDataset):
-        if sampler is not None:
-            raise ValueError("an iterable dataset has an order of its own: sampler must be None")
-        return _iterable_train_loader(
-            dataset, mapper, batch_size, aspect_ratio_grouping, num_workers, collate
+        _refuse_sampler(sampler)
+        stream = StreamBatches(
+            *(dataset, mapper, batch_size, collate),
+            grouped=aspect_ratio_grouping,
+            keep_rest=False,
+            run_seed=run_seed,
         )
+        return _stream_loader(stream, workers)
+    wide = orientations(dataset) if aspect_ratio_grouping else None
     if isinstance(dataset, list):
         dataset = DatasetFromList(dataset, copy=False)
-    seed = comm.shared_random_seed() if seed is None else seed
     if sampler is None:
         sampler = TrainingSampler(len(dataset), seed=seed)  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
+    if aspect_ratio_grouping and wide is None:
+        with_orientation = MapDataset(dataset, _WithOrientation(mapper))
+        grouped = GroupedWhenLoaded(run_seed, sampler, batch_size, collate)
+        return DetectionLoader(
+            grouped,
+            dataset=SeededDataset(with_orientation, run_seed),
+            batch_size=None,
+            sampler=grouped,
+            collate_fn=_as_it_is,
+            **workers,
+        )
     mapped = dataset if mapper is None else MapDataset(dataset, mapper)
-    return DataLoader(
-        _SeededDataset(mapped, seed),
-        batch_sampler=_PositionedBatches(
-            sampler, batch_size, dataset if aspect_ratio_grouping else None
-        ),
-        num_workers=num_workers,
-        collate_fn=collate,
-        # Without one of its own it would draw from the generator that models draw from.
-        generator=torch.Generator().manual_seed(seed % 2**63),
-    )
+    batches = IndexedBatches(run_seed, sampler, batch_size, wide, keep_rest=False)
+    return _indexed_loader(mapped, batches, collate, workers)
 
 
 @configurable(from_config=arguments_for_testing)
@@ -103,7 +126,10 @@ def build_detection_test_loader(
     batch_size: int = 1,
     num_workers: int = 0,
     collate_fn: Collate | None = None,
-) -> DataLoader[Any]:
+    pin_memory: bool = False,
+    persistent_workers: bool = False,
+    prefetch_factor: int | None = None,
+) -> DetectionLoader:
     """Build a loader that gives each sample once.
 
     It can also be called with a yacs-style config,
@@ -111,7 +137,8 @@ def build_detection_test_loader(
     :func:`~d2_data.loader_config.arguments_for_testing`.
 
     Args:
-        dataset: list of dicts, or a torch dataset.
+        dataset: list of dicts, or a torch dataset; an iterable one shares itself out among
+            processes and workers, as :class:`~d2_data.SharedStream` does.
         mapper: takes an element, returns what the model takes; None leaves elements as
             they are.
         sampler: of this process' indices; :class:`InferenceSampler` when None, which
@@ -119,26 +146,27 @@ def build_detection_test_loader(
         batch_size: of this process; the last batch may be smaller.
         num_workers: loading processes; 0 loads in this one.
         collate_fn: makes a batch of a list of mapped elements; the list itself when None.
+        pin_memory, persistent_workers, prefetch_factor: see :func:`build_detection_train_loader`.
     """
+    workers = _worker_options(num_workers, pin_memory, persistent_workers, prefetch_factor)
+    collate = _as_list if collate_fn is None else collate_fn
+    unseeded = RunSeed(None)
+    if isinstance(dataset, IterableDataset):
+        _refuse_sampler(sampler)
+        stream = StreamBatches(
+            *(dataset, mapper, batch_size, collate),
+            grouped=False,
+            keep_rest=True,
+            run_seed=unseeded,
+        )
+        return _stream_loader(stream, workers)
     if isinstance(dataset, list):
         dataset = DatasetFromList(dataset, copy=False)
-    if isinstance(dataset, IterableDataset):
-        if sampler is not None:
-            raise ValueError("an iterable dataset has an order of its own: sampler must be None")
-        if mapper is not None:
-            dataset = _MappedStream(dataset, mapper)
-    else:
-        if mapper is not None:
-            dataset = MapDataset(dataset, mapper)
-        if sampler is None:
-            sampler = InferenceSampler(len(dataset))  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
-    return DataLoader(
-        dataset,  # type: ignore[arg-type]  # sequences are datasets in all but name
-        batch_size=batch_size,
-        sampler=sampler,
-        num_workers=num_workers,
-        collate_fn=_as_list if collate_fn is None else collate_fn,
-    )
+    mapped = dataset if mapper is None else MapDataset(dataset, mapper)
+    if sampler is None:
+        sampler = InferenceSampler(len(dataset))  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
+    batches = IndexedBatches(unseeded, sampler, batch_size, None, keep_rest=True)
+    return _indexed_loader(mapped, batches, collate, workers)
 
 
 def _batch_size_per_process(total_batch_size: int) -> int:
@@ -151,78 +179,65 @@ def _batch_size_per_process(total_batch_size: int) -> int:
     return total_batch_size // world_size
 
 
+def _worker_options(
+    num_workers: int, pin_memory: bool, persistent_workers: bool, prefetch_factor: int | None
+) -> dict[str, Any]:
+    """What a ``DataLoader`` is to know about its worker processes."""
+    if num_workers == 0 and (persistent_workers or prefetch_factor is not None):
+        raise ValueError(
+            f"persistent_workers={persistent_workers} and prefetch_factor={prefetch_factor} are "
+            "about worker processes, but num_workers is 0; set num_workers, or leave them out"
+        )
+    return {
+        "num_workers": num_workers,
+        "pin_memory": pin_memory,
+        "persistent_workers": persistent_workers,
+        "prefetch_factor": prefetch_factor,
+    }
+
+
+def _refuse_sampler(sampler: Any) -> None:
+    if sampler is not None:
+        raise ValueError("an iterable dataset has an order of its own: sampler must be None")
+
+
+def _indexed_loader(
+    mapped: Any, batches: IndexedBatches, collate: Collate, workers: dict[str, Any]
+) -> DetectionLoader:
+    return DetectionLoader(
+        batches,
+        dataset=SeededDataset(mapped, batches.run_seed),
+        batch_sampler=batches,
+        collate_fn=collate,
+        **workers,
+    )
+
+
+def _stream_loader(stream: StreamBatches, workers: dict[str, Any]) -> DetectionLoader:
+    return DetectionLoader(
+        StreamFeed(stream, workers["num_workers"]),
+        dataset=stream,
+        batch_size=None,
+        collate_fn=_as_it_is,
+        **workers,
+    )
+
+
 def _as_list(batch: list[Any]) -> list[Any]:
     return batch
 
 
-class _PositionedBatches(Sampler[list[tuple[int, int]]]):
-    """Batches of (index, position in the stream of all processes).
-
-    Args:
-        sampler: of this process' indices.
-        batch_size: of this process.
-        sizes: dataset whose elements have "width" and "height", to group by them.
-    """
-
-    def __init__(self, sampler: Iterable[int], batch_size: int, sizes: Any | None) -> None:
-        self._sampler = sampler
-        self._batch_size = batch_size
-        self._sizes = sizes
-        self._rank = comm.get_rank()
-        self._world_size = comm.get_world_size()
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        positions = count(self._rank, self._world_size)
-        return group_by_orientation(
-            zip(self._sampler, positions, strict=False), self._batch_size, self._is_wide
-        )
-
-    def _is_wide(self, item: tuple[int, int]) -> bool:
-        return self._sizes is not None and is_wide(self._sizes[item[0]])
+def _as_it_is(item: Any) -> Any:
+    return item
 
 
-class _SeededDataset(Dataset[Any]):
-    """Maps each sample with the generators seeded for its place in the stream."""
+class _WithOrientation:
+    """A mapper that also tells whether the element, as it was, is wide."""
 
-    def __init__(self, dataset: Any, seed: int) -> None:
-        self._dataset = dataset
-        self._seed = seed
+    def __init__(self, mapper: Mapper | None) -> None:
+        self._mapper = mapper
 
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __getitem__(self, item: tuple[int, int]) -> Any:
-        index, position = item
-        with seeded_sample(self._seed, position):
-            return self._dataset[index]
-
-
-class _MappedStream(IterableDataset[Any]):
-    """The elements of an iterable dataset after a function; None drops an element."""
-
-    def __init__(self, dataset: Iterable[Any], map_func: Mapper) -> None:
-        self._dataset = dataset
-        self._map_func = map_func
-
-    def __iter__(self) -> Iterator[Any]:
-        return filter(lambda element: element is not None, map(self._map_func, self._dataset))
-
-
-def _iterable_train_loader(
-    dataset: IterableDataset[Any],
-    mapper: Mapper | None,
-    batch_size: int,
-    aspect_ratio_grouping: bool,
-    num_workers: int,
-    collate: Collate,
-) -> DataLoader[Any]:
-    stream = dataset if mapper is None else _MappedStream(dataset, mapper)
-    if aspect_ratio_grouping:
-        stream = AspectRatioGroupedDataset(stream, batch_size)
-    return DataLoader(
-        stream,
-        batch_size=None if aspect_ratio_grouping else batch_size,
-        num_workers=num_workers,
-        collate_fn=collate,
-        drop_last=not aspect_ratio_grouping,
-    )
+    def __call__(self, element: Any) -> tuple[bool, Any] | None:
+        wide = is_wide(element)
+        mapped = element if self._mapper is None else self._mapper(element)
+        return None if mapped is None else (wide, mapped)

@@ -10,10 +10,33 @@ from torch.utils.data import Sampler
 
 from d2_structures import comm
 
-__all__ = ["RepeatFactorTrainingSampler", "TrainingSampler"]
+__all__ = ["RandomSubsetTrainingSampler", "RepeatFactorTrainingSampler", "TrainingSampler"]
 
 
-class TrainingSampler(Sampler[int]):
+class _SharedStream(Sampler[int]):
+    """A stream on which all processes agree, shared out: process r of n gets every n-th index.
+
+    Attributes:
+        seed (int): of the draws. A loader that is resumed sets it, so that a stream whose seed
+            was drawn goes on as well.
+    """
+
+    def __init__(self, seed: int | None) -> None:
+        self.seed = comm.shared_random_seed() if seed is None else int(seed)
+        self._rank = comm.get_rank()
+        self._world_size = comm.get_world_size()
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed)
+        rounds = itertools.chain.from_iterable(self._rounds(generator))
+        return itertools.islice(rounds, self._rank, None, self._world_size)
+
+    def _rounds(self, generator: torch.Generator) -> Iterator[Sequence[int]]:
+        """The indices of each round, without end."""
+        raise NotImplementedError
+
+
+class TrainingSampler(_SharedStream):
     """An endless stream of indices, shared out among the processes.
 
     All processes agree on the stream shuffle(range(size)) + shuffle(range(size)) + …, or
@@ -28,29 +51,67 @@ class TrainingSampler(Sampler[int]):
     """
 
     def __init__(self, size: int, shuffle: bool = True, seed: int | None = None) -> None:
-        if not isinstance(size, int):
-            raise TypeError(f"TrainingSampler: size must be an int, got {size!r}")
-        if size <= 0:
-            raise ValueError(f"TrainingSampler: the dataset is empty (size {size})")
+        _check_size(type(self).__name__, size)
+        super().__init__(seed)
         self._size = size
         self._shuffle = shuffle
-        self._seed = comm.shared_random_seed() if seed is None else int(seed)
-        self._rank = comm.get_rank()
-        self._world_size = comm.get_world_size()
 
-    def __iter__(self) -> Iterator[int]:
-        yield from itertools.islice(self._stream(), self._rank, None, self._world_size)
-
-    def _stream(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self._seed)
+    def _rounds(self, generator: torch.Generator) -> Iterator[Sequence[int]]:
         while True:
             if self._shuffle:
-                yield from torch.randperm(self._size, generator=generator).tolist()
+                yield torch.randperm(self._size, generator=generator).tolist()
             else:
-                yield from range(self._size)
+                yield range(self._size)
 
 
-class RepeatFactorTrainingSampler(Sampler[int]):
+class RandomSubsetTrainingSampler(_SharedStream):
+    """As :class:`TrainingSampler`, over a subset of the dataset that is drawn once.
+
+    Args:
+        size: length of the dataset.
+        subset_ratio: share of the dataset that is used, in (0, 1]; at least one sample.
+        shuffle: whether to shuffle each round.
+        seed_shuffle: of the shuffles; must be the same in all processes. When None, the
+            processes agree on a random one.
+        seed_subset: of the subset, likewise.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        subset_ratio: float,
+        shuffle: bool = True,
+        seed_shuffle: int | None = None,
+        seed_subset: int | None = None,
+    ) -> None:
+        _check_size(type(self).__name__, size)
+        if not 0 < subset_ratio <= 1:
+            raise ValueError(
+                f"RandomSubsetTrainingSampler: subset_ratio lies in (0, 1], got {subset_ratio!r}"
+            )
+        super().__init__(seed_shuffle)
+        self._shuffle = shuffle
+        self.seed_subset = comm.shared_random_seed() if seed_subset is None else int(seed_subset)
+        generator = torch.Generator().manual_seed(self.seed_subset)
+        count = max(int(size * subset_ratio), 1)
+        self._subset = torch.randperm(size, generator=generator)[:count]
+
+    def _rounds(self, generator: torch.Generator) -> Iterator[Sequence[int]]:
+        while True:
+            subset = self._subset
+            if self._shuffle:
+                subset = subset[torch.randperm(len(subset), generator=generator)]
+            yield subset.tolist()
+
+
+def _check_size(sampler: str, size: int) -> None:
+    if not isinstance(size, int):
+        raise TypeError(f"{sampler}: size must be an int, got {size!r}")
+    if size <= 0:
+        raise ValueError(f"{sampler}: the dataset is empty (size {size})")
+
+
+class RepeatFactorTrainingSampler(_SharedStream):
     """As :class:`TrainingSampler`, but samples appear more often by their repeat factor.
 
     In each round a sample of factor 2.3 appears twice, and a third time with a
@@ -73,12 +134,10 @@ class RepeatFactorTrainingSampler(Sampler[int]):
                 "RepeatFactorTrainingSampler wants a non-empty vector of factors >= 0, got shape "
                 f"{tuple(factors.shape)}"
             )
+        super().__init__(seed)
         self._whole = factors.trunc()
         self._fraction = factors - self._whole
         self._shuffle = shuffle
-        self._seed = comm.shared_random_seed() if seed is None else int(seed)
-        self._rank = comm.get_rank()
-        self._world_size = comm.get_world_size()
 
     @staticmethod
     def repeat_factors_from_category_frequency(
@@ -117,15 +176,11 @@ class RepeatFactorTrainingSampler(Sampler[int]):
             dtype=torch.float32,
         )
 
-    def __iter__(self) -> Iterator[int]:
-        yield from itertools.islice(self._stream(), self._rank, None, self._world_size)
-
-    def _stream(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self._seed)
+    def _rounds(self, generator: torch.Generator) -> Iterator[Sequence[int]]:
         while True:
             drawn = torch.rand(len(self._fraction), generator=generator) < self._fraction
             repeats = (self._whole + drawn).long()
             indices = torch.arange(len(repeats)).repeat_interleave(repeats)
             if self._shuffle:
                 indices = indices[torch.randperm(len(indices), generator=generator)]
-            yield from indices.tolist()
+            yield indices.tolist()
