@@ -170,6 +170,22 @@ def test_object_with_another_number_of_keypoints_is_named(record):
         mapper(use_keypoint=True, keypoint_hflip_indices=[1, 0])(record)
 
 
+def test_dataset_without_what_is_wanted_is_refused_before_training(record):
+    full = record["annotations"][0]
+    boxes_only = {key: full[key] for key in ("bbox", "bbox_mode", "category_id")}
+    lacking = {**record, "annotations": [boxes_only, {**full, "iscrowd": 1}]}
+    masks, keypoints = mapper(use_instance_mask=True), mapper(use_keypoint=True)
+    with pytest.raises(ValueError, match=r"none of the 2 objects .* 'segmentation'.*MASK_ON = Fal"):
+        masks.check_records([lacking, lacking])
+    with pytest.raises(ValueError, match="none of the 1 objects .* 'keypoints'.*KEYPOINT_ON = Fal"):
+        keypoints.check_records([lacking])
+    for one in (masks, keypoints, mapper()):
+        one.check_records([lacking, record])
+        one.check_records([{**record, "annotations": []}])
+    mapper().check_records([lacking])
+    mapper(is_train=False, use_instance_mask=True).check_records([lacking])
+
+
 def test_values_of_numpy_and_torch_are_read(record):
     (plain, crowd), size = record["annotations"], (record["height"], record["width"])
     expected = mapper(use_instance_mask=True, use_keypoint=True)(record)["instances"]

@@ -73,6 +73,13 @@ def test_regions_without_a_visible_keypoint_inside_are_left_out() -> None:
     assert storage.latest()["keypoint_head/num_fg_samples"][0] == 0.5
 
 
+def test_annotations_without_keypoints_are_an_error_that_names_the_setting() -> None:
+    image = region([[2.0, 0.0]])
+    image.remove("gt_keypoints")
+    with pytest.raises(ValueError, match=r"image give no keypoints.*MODEL\.KEYPOINT_ON"):
+        select_proposals_with_visible_keypoints([image])
+
+
 def test_the_head_quadruples_the_size() -> None:
     head = KRCNNConvDeconvUpsampleHead(SHAPE, num_keypoints=2, conv_dims=[8, 8])
     assert head.layers(torch.randn(3, 4, 7, 7)).shape == (3, 2, 28, 28)

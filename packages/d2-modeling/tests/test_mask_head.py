@@ -63,6 +63,13 @@ def test_masks_have_to_be_square() -> None:
         mask_rcnn_loss(torch.zeros(2, 3, 8, 9), regions())
 
 
+def test_annotations_without_masks_are_an_error_that_names_the_setting() -> None:
+    image = regions()[0]
+    image.remove("gt_masks")
+    with pytest.raises(ValueError, match="annotations of an image give no masks.*MODEL.MASK_ON"):
+        mask_rcnn_loss(torch.zeros(2, 3, 8, 8), [image])
+
+
 def test_accuracies_and_pictures_reach_the_storage() -> None:
     logits = torch.full((2, 1, 8, 8), -1.0)
     logits[0, 0, :, :4] = 1.0

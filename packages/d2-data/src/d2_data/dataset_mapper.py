@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from d2_data.annotations import (
     annotation_place,
     is_crowd,
     normalized_record,
+    require_in_some,
     with_keypoints,
 )
 from d2_data.formats import read_label_map
@@ -31,6 +32,15 @@ from d2_structures import BitMasks, PolygonMasks
 __all__ = ["DatasetMapper"]
 
 _logger = logging.getLogger(__name__)
+
+_WITHOUT_MASKS = (
+    "turn masks off (MODEL.MASK_ON = False, or use_instance_mask=False and a model without mask "
+    "head, mask_in_features=None)"
+)
+_WITHOUT_KEYPOINTS = (
+    "turn keypoints off (MODEL.KEYPOINT_ON = False, or use_keypoint=False and a model without "
+    "keypoint head, keypoint_in_features=None)"
+)
 
 
 class DatasetMapper:
@@ -137,6 +147,20 @@ class DatasetMapper:
             self.skipped.add(dataset_dict, error)
             return None
 
+    def check_records(self, records: Iterable[dict[str, Any]]) -> None:
+        """Refuse a dataset from which nothing can be learned of what the mapper is to give.
+
+        Args:
+            records: of the whole dataset, in the standard dataset format.
+
+        Raises:
+            ValueError: if masks, or keypoints, are wanted and no object has any.
+        """
+        if self.is_train and self.use_instance_mask:
+            require_in_some(records, "segmentation", _WITHOUT_MASKS)
+        if self.is_train and self.use_keypoint:
+            require_in_some(records, "keypoints", _WITHOUT_KEYPOINTS)
+
     def _map(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
         dataset_dict = copy.copy(dataset_dict)
         if not self.is_train:
@@ -192,11 +216,11 @@ class DatasetMapper:
         self._has_named_lacking_masks = True
         _logger.warning(
             "%s: %d of %d annotations have no segmentation and are left out, as there is no mask "
-            "to learn from; so it goes, unsaid, in other images. To train on boxes alone, turn "
-            "masks off: MODEL.MASK_ON = False, or use_instance_mask=False and no mask head",
+            "to learn from; so it goes, unsaid, in other images. To train on boxes alone, %s",
             picture(record),
             lacking,
             found,
+            _WITHOUT_MASKS,
         )
 
     def _instances(

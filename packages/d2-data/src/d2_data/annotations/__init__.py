@@ -14,6 +14,7 @@ from d2_data.annotations.coco_content import (
 from d2_data.annotations.completeness import (
     count_lacking,
     is_crowd,
+    require_in_some,
     with_keypoints,
 )
 from d2_data.annotations.instance import normalized_annotation
@@ -45,6 +46,7 @@ __all__ = [
     "normalized_segmentation",
     "plain_id",
     "read_coco",
+    "require_in_some",
     "segmentation_area",
     "segmentation_box",
     "with_keypoints",

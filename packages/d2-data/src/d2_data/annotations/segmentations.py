@@ -18,8 +18,8 @@ def normalized_segmentation(
     """Bring a segmentation into the form of the standard dataset format.
 
     Understood are polygons ``[[x1, y1, …], …]``, a single one that is not nested, lists of points
-    ``[[x, y], …]`` or ``[{"x": …, "y": …}, …]`` in place of a polygon, further levels of
-    brackets, arrays and tensors in place of lists, and COCO's run lengths, compressed or not.
+    ``[[x, y], …]`` in place of a polygon, further levels of brackets, arrays and tensors in place
+    of lists, and COCO's run lengths, compressed or not.
 
     Args:
         value: the field, not null.
@@ -103,28 +103,27 @@ def _array_to_list(value: Any) -> list[Any]:
 def _polygons(value: Any, levels: int) -> list[list[float]]:
     """All polygons in nested lists, in their order."""
     entries = plain(value)
-    if isinstance(entries, Mapping) or not isinstance(entries, list | tuple) or levels == 0:
-        raise ValueError(f"has a 'segmentation' with {shortened(value)} in it; wanted {_POLYGON}")
+    if not isinstance(entries, list | tuple) or levels == 0:
+        hint = "; points are written as their numbers" if isinstance(entries, Mapping) else ""
+        raise ValueError(
+            f"has a 'segmentation' with {shortened(value)} in it; wanted {_POLYGON}{hint}"
+        )
     entries = [plain(entry) for entry in entries]
-    if not entries:
-        return []
-    if all(not isinstance(entry, list | tuple | Mapping) for entry in entries):
-        return [finite_numbers("segmentation", entries, _POLYGON)]
-    points = [_point(entry) for entry in entries]
-    if all(point is not None for point in points):
-        numbers = [number for point in points for number in point or ()]
+    if not any(isinstance(entry, list | tuple | Mapping) for entry in entries):
+        return [finite_numbers("segmentation", entries, _POLYGON)] if entries else []
+    if all(map(_is_point, entries)):
+        numbers = [number for point in entries for number in point]
         return [finite_numbers("segmentation", numbers, _POLYGON)]
     return [polygon for entry in entries for polygon in _polygons(entry, levels - 1)]
 
 
-def _point(entry: Any) -> list[Any] | None:
-    """x and y of what is written as one point."""
-    if isinstance(entry, Mapping):
-        return [plain(entry["x"]), plain(entry["y"])] if {"x", "y"} <= entry.keys() else None
-    if isinstance(entry, list | tuple) and len(entry) == 2:
-        pair = [plain(number) for number in entry]
-        return None if any(isinstance(number, list | tuple | Mapping) for number in pair) else pair
-    return None
+def _is_point(entry: Any) -> bool:
+    """Whether a list is x and y of one point: a polygon cannot be so short."""
+    return (
+        isinstance(entry, list | tuple)
+        and len(entry) == 2
+        and not any(isinstance(plain(number), list | tuple | Mapping) for number in entry)
+    )
 
 
 def _run_lengths(value: Mapping[str, Any], image_size: ImageSize | None) -> dict[str, Any]:

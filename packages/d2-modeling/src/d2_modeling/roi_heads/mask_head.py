@@ -38,7 +38,7 @@ def mask_rcnn_loss(
         Scalar, 0 if there is no instance.
 
     Raises:
-        ValueError: if the masks are not square.
+        ValueError: if the masks are not square, or an image has no ``gt_masks``.
 
     Source: He et al., "Mask R-CNN", 2017.
     """
@@ -48,6 +48,13 @@ def mask_rcnn_loss(
     with_masks = [image for image in instances if len(image) > 0]
     if not with_masks:
         return pred_mask_logits.sum() * 0
+    if not all(image.has("gt_masks") for image in with_masks):
+        raise ValueError(
+            "training a mask head needs 'gt_masks', but the annotations of an image give no masks: "
+            "they have no segmentation, or the mapper leaves it out (use_instance_mask). Turn the "
+            "head off (MODEL.MASK_ON = False, or mask_in_features=None), or give annotations with "
+            "masks"
+        )
     gt_masks = torch.cat(
         [
             image.gt_masks.crop_and_resize(image.proposal_boxes.tensor, height)

@@ -34,12 +34,22 @@ def select_proposals_with_visible_keypoints(proposals: Sequence[Instances]) -> l
 
     Args:
         proposals: for each image with ``proposal_boxes`` and (N, K, 3) ``gt_keypoints``.
+
+    Raises:
+        ValueError: if an image has no ``gt_keypoints``.
     """
     selected = []
     for image in proposals:
         if len(image) == 0:
             selected.append(image)
             continue
+        if not image.has("gt_keypoints"):
+            raise ValueError(
+                "training a keypoint head needs 'gt_keypoints', but the annotations of an image "
+                "give no keypoints: they have none, or the mapper leaves them out (use_keypoint). "
+                "Turn the head off (MODEL.KEYPOINT_ON = False, or keypoint_in_features=None), or "
+                "give annotations with keypoints"
+            )
         keypoints = image.gt_keypoints.tensor
         x, y, visibility = keypoints.unbind(dim=2)
         x1, y1, x2, y2 = image.proposal_boxes.tensor[:, :, None].unbind(dim=1)
