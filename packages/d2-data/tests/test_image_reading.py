@@ -1,9 +1,16 @@
+import unicodedata
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from d2_data.image_reading import convert_image_to_rgb, image_to_tensor, read_image
+from d2_data.image_reading import (
+    convert_image_to_rgb,
+    image_to_tensor,
+    read_image,
+    read_image_size,
+)
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 
@@ -71,6 +78,124 @@ def test_exif_orientation_is_applied(tmp_path, orientation):
     path = tmp_path / "turned.png"
     undo(upright).save(path, exif=exif)
     np.testing.assert_array_equal(read_image(path, "RGB"), PIXELS)
+
+
+COLOURS = ["RGB", "BGR", "L", "YUV-BT.601"]
+
+
+def as_eight_bits(array):
+    return np.round(array.astype(float) * 255 / 65535)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tiff", "a.pgm"])
+@pytest.mark.parametrize("format", COLOURS)
+def test_sixteen_bits_of_grey_are_scaled_and_not_cut(tmp_path, name, format):
+    ramp = np.arange(0, 65536, 257, dtype=np.uint16)[None].repeat(4, axis=0)
+    Image.fromarray(ramp).save(tmp_path / name)
+    image = read_image(tmp_path / name, format)
+    if format == "YUV-BT.601":
+        np.testing.assert_allclose(image[..., 0] * 255, as_eight_bits(ramp), atol=0.01)
+        return
+    assert image.dtype == np.uint8
+    for channel in range(image.shape[2]):
+        np.testing.assert_array_equal(image[..., channel], as_eight_bits(ramp))
+
+
+def test_scaling_does_not_depend_on_the_brightest_pixel(tmp_path):
+    Image.fromarray(np.array([[0, 257, 514]], np.uint16)).save(tmp_path / "dark.png")
+    assert read_image(tmp_path / "dark.png", "L")[..., 0].tolist() == [[0, 1, 2]]
+
+
+def test_sixteen_bits_stay_where_no_format_is_asked_for(tmp_path):
+    values = np.array([[0, 300, 65535]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), values)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", "I"), values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.array([[0, 70000]], np.int32), "whole numbers from 0 to 70000"),
+        (np.array([[-5, 3]], np.int32), "whole numbers from -5 to 3"),
+        (np.array([[0.5, 300.0]], np.float32), "fractions outside 0"),
+        (np.array([[0.5, np.nan]], np.float32), "fractions outside 0"),
+    ],
+)
+def test_numbers_of_unknown_brightness_are_refused_by_name(tmp_path, values, message):
+    Image.fromarray(values).save(tmp_path / "deep.tiff")
+    with pytest.raises(ValueError, match=rf"deep\.tiff' holds {message}.*8 or 16 bits"):
+        read_image(tmp_path / "deep.tiff", "RGB")
+
+
+def test_fractions_within_a_byte_are_read(tmp_path):
+    Image.fromarray(np.array([[0, 99, 255]], np.float32)).save(tmp_path / "a.tiff")
+    assert read_image(tmp_path / "a.tiff", "L")[..., 0].tolist() == [[0, 99, 255]]
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "PA"])
+@pytest.mark.parametrize("format", ["RGB", "BGR", "L"])
+def test_alpha_is_left_out(tmp_path, mode, format):
+    grey = np.arange(54, dtype=np.uint8).reshape(6, 9)
+    picture = Image.fromarray(grey).convert(mode)
+    picture.putalpha(Image.fromarray(255 - grey * 4))
+    picture.save(tmp_path / "a.tiff" if mode == "PA" else tmp_path / "a.png")
+    image = read_image(next(tmp_path.iterdir()), format)
+    for channel in range(image.shape[2]):
+        np.testing.assert_array_equal(image[..., channel], grey)
+
+
+def test_palette_gives_its_colours(tmp_path):
+    picture = Image.fromarray(np.array([[0, 1, 2]], np.uint8), mode="P")
+    picture.putpalette([10, 20, 30, 200, 100, 50, 0, 0, 255])
+    picture.save(tmp_path / "a.png", transparency=1)
+    colours = [[10, 20, 30], [200, 100, 50], [0, 0, 255]]
+    assert read_image(tmp_path / "a.png", "RGB").tolist() == [colours]
+    assert read_image(tmp_path / "a.png", "BGR").tolist() == [[c[::-1] for c in colours]]
+
+
+def test_one_bit_is_black_and_white(tmp_path):
+    Image.fromarray(np.array([[True, False]])).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png", "L")[..., 0].tolist() == [[255, 0]]
+
+
+def test_cmyk_is_converted_without_inverting(tmp_path):
+    smooth = np.kron(PIXELS[:2, :2], np.ones((16, 16, 1), np.uint8))
+    Image.fromarray(smooth).convert("CMYK").save(tmp_path / "a.jpg", quality=100, subsampling=0)
+    with Image.open(tmp_path / "a.jpg") as picture:
+        assert picture.mode == "CMYK"
+    difference = read_image(tmp_path / "a.jpg", "RGB").astype(int) - smooth
+    assert np.abs(difference).max() <= 4
+
+
+@pytest.mark.parametrize(("limit", "kind"), [(25, "exceeds limit"), (30, "exceeds limit")])
+def test_image_beyond_the_limit_is_named_with_the_remedy(picture, monkeypatch, limit, kind):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)  # 54 pixels: error, and warning
+    with pytest.raises(OSError, match=rf"picture\.png' is not decoded.*{kind}.*MAX_IMAGE_PIXELS"):
+        read_image(picture, "RGB")
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_accents_of_names_may_be_written_either_way(tmp_path, form):
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    stored, asked = (unicodedata.normalize(f, "Zürich.png") for f in (form, other))
+    Image.fromarray(PIXELS).save(tmp_path / stored)
+    np.testing.assert_array_equal(read_image(tmp_path / asked, "RGB"), PIXELS)
+    assert read_image_size(tmp_path / asked) == (6, 9)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_size_from_the_head_is_that_of_the_upright_image(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(PIXELS).save(tmp_path / "a.jpg", exif=exif)
+    assert read_image_size(tmp_path / "a.jpg") == read_image(tmp_path / "a.jpg", "RGB").shape[:2]
+
+
+def test_size_of_what_is_no_image_is_an_error_that_names_it(tmp_path):
+    (tmp_path / "a.jpg").write_text("hello")
+    with pytest.raises(OSError, match=r"a\.jpg' is not an image"):
+        read_image_size(tmp_path / "a.jpg")
 
 
 def test_unknown_format_is_refused(picture):

@@ -1,12 +1,15 @@
 """Image files to arrays, and the colour formats that models ask for."""
 
 import os
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
+
+from d2_data.located_errors import locate
 
 __all__ = ["convert_PIL_to_numpy", "convert_image_to_rgb", "read_image"]
 
@@ -18,6 +21,9 @@ _RGB_TO_YUV = np.array(
     [[0.299, 0.587, 0.114], [-0.14713, -0.28886, 0.436], [0.615, -0.51499, -0.10001]]
 )
 _YUV_TO_RGB = np.array([[1.0, 0.0, 1.13983], [1.0, -0.39465, -0.58060], [1.0, 2.03211, 0.0]])
+
+_DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+_WHITE_OF_16_BITS = 65535
 
 _EXIF_ORIENTATION = 0x0112
 _TRANSPOSITIONS = {
@@ -43,15 +49,25 @@ def read_image(file_name: str | os.PathLike[str], format: str | None = None) -> 
         (H, W, C) uint8 in [0, 255], C == 1 for "L"; float64 for YUV; (H, W) for
         single-channel Pillow modes and None. Contiguous and writable.
 
+        In all formats of 8 bits a file means the same, wherever it is read: of 16 bits of grey
+        65535 is 255, whatever the image's own brightest value is; alpha is left out, what is
+        transparent keeps its colour; a palette gives its colours; CMYK is converted without a
+        profile.
+
     Raises:
         FileNotFoundError: if there is no such file.
-        OSError: if it is not an image, or cut short; the message names it.
-        ValueError: if ``format`` is unknown.
+        OSError: if it is not an image, cut short, or larger than Pillow's limit; the message names
+            it.
+        ValueError: if ``format`` is unknown, or the file's numbers have no known brightness.
     """
     name = os.fspath(file_name)
-    with _naming_unreadable(name), Image.open(name) as picture:
+    with _naming_unreadable(name), _open(name) as picture:
         picture.load()
-        return convert_PIL_to_numpy(_upright(picture), format)
+        try:
+            return convert_PIL_to_numpy(_upright(picture), format)
+        except ValueError as error:
+            locate(error, f"image file {name!r}")
+            raise
 
 
 def read_image_size(file_name: str | os.PathLike[str]) -> tuple[int, int]:
@@ -61,15 +77,40 @@ def read_image_size(file_name: str | os.PathLike[str]) -> tuple[int, int]:
         OSError: as :func:`read_image`.
     """
     name = os.fspath(file_name)
-    with _naming_unreadable(name), Image.open(name) as picture:
+    with _naming_unreadable(name), _open(name) as picture:
         height, width = picture.height, picture.width
         return (width, height) if _orientation(picture) >= 5 else (height, width)
+
+
+def _open(name: str) -> Image.Image:
+    try:
+        return Image.open(name)
+    except FileNotFoundError:
+        other = _other_spelling(name)
+        if other is None:
+            raise
+        return Image.open(other)
+
+
+def _other_spelling(name: str) -> str | None:
+    """The same name as another system writes it: accents as one character or two."""
+    for form in ("NFC", "NFD"):
+        spelling = unicodedata.normalize(form, name)
+        if spelling != name and os.path.exists(spelling):
+            return spelling
+    return None
 
 
 @contextmanager
 def _naming_unreadable(name: str) -> Iterator[None]:
     try:
         yield
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise OSError(
+            f"image file {name!r} is not decoded, as it could exhaust the memory ({error}). If it "
+            "is meant to be so large, raise PIL.Image.MAX_IMAGE_PIXELS before loading; otherwise "
+            "remove it from the dataset"
+        ) from error
     except FileNotFoundError:
         raise FileNotFoundError(
             f"image file {name!r} does not exist; check the image folder of the dataset"
@@ -78,6 +119,10 @@ def _naming_unreadable(name: str) -> Iterator[None]:
         raise OSError(
             f"{name!r} is not an image that Pillow can read; replace the file or remove it "
             "from the dataset"
+        ) from error
+    except PermissionError as error:
+        raise PermissionError(
+            f"image file {name!r} may not be read by this user; change its permissions"
         ) from error
     except (OSError, SyntaxError, EOFError) as error:
         raise OSError(
@@ -106,6 +151,8 @@ def convert_PIL_to_numpy(image: Image.Image, format: str | None) -> np.ndarray:
     if format not in _FORMATS and format not in Image.MODES:
         raise ValueError(f"unknown image format {format!r}; known: {', '.join(_FORMATS)}")
     mode = "RGB" if format in ("BGR", _YUV) else format
+    if mode not in _DEEP_MODES:
+        image = _eight_bits(image)
     image = image if image.mode == mode else image.convert(mode)
     if format == "BGR":
         packed = bytearray(image.tobytes("raw", "BGR"))
@@ -116,6 +163,26 @@ def convert_PIL_to_numpy(image: Image.Image, format: str | None) -> np.ndarray:
     if format == _YUV:
         return np.dot(array / 255.0, _RGB_TO_YUV.T)
     return array
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of more than 8 bits as 8, where Pillow's own conversion makes white of all over 255."""
+    if image.mode not in _DEEP_MODES:
+        return image
+    array = np.asarray(image)
+    if image.mode == "F":
+        if not (array.size and array.min() >= 0 and array.max() <= 255):
+            raise ValueError(
+                "holds fractions outside 0 … 255, of which it is not known what is white; save it "
+                "with 8 or 16 bits"
+            )
+        return image
+    if array.size and (array.min() < 0 or array.max() > _WHITE_OF_16_BITS):
+        raise ValueError(
+            f"holds whole numbers from {array.min()} to {array.max()}, of which it is not known "
+            "what is white; save it with 8 or 16 bits"
+        )
+    return Image.fromarray(((array.astype(np.uint32) + 128) // 257).astype(np.uint8))
 
 
 def convert_image_to_rgb(image: np.ndarray | torch.Tensor, format: str) -> np.ndarray:

@@ -28,7 +28,7 @@ def locate(error: Exception, place: str) -> None:
     text = error.args[0] if len(error.args) == 1 else None
     if isinstance(text, str) and str(error) in (text, repr(text)):
         if not text.startswith(place):
-            separator = " " if text.startswith(("has ", "lacks ", "is ")) else ": "
+            separator = " " if text.startswith(("has ", "holds ", "is ", "lacks ")) else ": "
             error.args = (f"{place}{separator}{_with_type(error, text)}",)
     elif place not in getattr(error, "__notes__", ()):
         error.add_note(place)

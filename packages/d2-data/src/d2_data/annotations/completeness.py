@@ -76,8 +76,8 @@ def require_in_some(records: Iterable[Mapping[str, Any]], field: str, remedy: st
             objects += 1
     if objects:
         raise ValueError(
-            f"none of the {objects} objects of the training data has a {field!r} to learn that part "
-            f"of the model from: {remedy}, or give annotations that have it"
+            f"none of the {objects} objects of the training data has a {field!r} to learn from: "
+            f"{remedy}, or give annotations that have it"
         )
 
 
