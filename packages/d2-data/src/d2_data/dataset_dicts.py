@@ -4,12 +4,15 @@ import logging
 import os
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from torch.utils.data import Dataset
 
 from d2_data.annotations import count_lacking, is_crowd
 from d2_data.catalog import DatasetCatalog, MetadataCatalog
+from d2_data.dataset_streams import chained_datasets
 from d2_data.detection_utils import check_metadata_consistency
 from d2_data.located_errors import picture
 from d2_data.proposal_file import load_proposals_into_dataset
@@ -29,7 +32,7 @@ def get_detection_dataset_dicts(
     filter_empty: bool = True,
     min_keypoints: int = 0,
     proposal_files: Sequence[str | os.PathLike[str]] | None = None,
-) -> list[dict[str, Any]]:
+) -> Any:
     """Load datasets by name and prepare them.
 
     The number of instances of each class is logged.
@@ -41,16 +44,28 @@ def get_detection_dataset_dicts(
         proposal_files: one file of precomputed proposals for each dataset.
 
     Returns:
-        Dicts in the standard dataset format. The list knows the dataset of each.
+        Dicts in the standard dataset format. The list knows the dataset of each. If a dataset is
+        registered as a torch dataset, iterable or map-style, the whole is one, too: it is read as
+        it is used, filtered as it comes if it is iterable, and not counted.
 
     Raises:
         KeyError: if a name is unknown.
-        ValueError: if a dataset is empty, or nothing is left after filtering.
+        ValueError: if a dataset is empty, or nothing is left after filtering; if there are
+            proposals for a dataset that is no list.
     """
     names = [names] if isinstance(names, str) else list(names)
     if not names:
         raise ValueError("get_detection_dataset_dicts wants at least one dataset name, got none")
-    per_dataset = [DatasetCatalog.get(name) for name in names]
+    per_dataset: list[Any] = [DatasetCatalog.get(name) for name in names]
+    if any(isinstance(dicts, Dataset) for dicts in per_dataset):
+        if proposal_files is not None:
+            raise ValueError(
+                f"proposals can be added to lists of dicts only, but one of {', '.join(names)} is "
+                "registered as a torch dataset; let it give the proposals itself"
+            )
+        filtered = filter_empty or min_keypoints > 0
+        keep = partial(_is_usable, filter_empty, min_keypoints) if filtered else None
+        return chained_datasets(names, per_dataset, keep)
     for name, dicts in zip(names, per_dataset, strict=True):
         if not len(dicts):
             raise ValueError(f"dataset {name!r} is empty; check its annotation file")
@@ -167,17 +182,27 @@ def filter_images_with_few_keypoints(
 ) -> list[dict[str, Any]]:
     """The images with enough visible keypoints over all their annotations."""
     kept = [
-        record
-        for record in dataset_dicts
-        if sum(
-            int((np.asarray(annotation["keypoints"], dtype=float).reshape(-1)[2::3] > 0).sum())
-            for annotation in record.get("annotations") or ()
-            if annotation.get("keypoints") is not None
-        )
-        >= min_keypoints_per_image
+        record for record in dataset_dicts if _visible_keypoints(record) >= min_keypoints_per_image
     ]
     _log_removal(f"fewer than {min_keypoints_per_image} keypoints", len(dataset_dicts), len(kept))
     return kept
+
+
+def _visible_keypoints(record: dict[str, Any]) -> int:
+    return sum(
+        int((np.asarray(annotation["keypoints"], dtype=float).reshape(-1)[2::3] > 0).sum())
+        for annotation in record.get("annotations") or ()
+        if annotation.get("keypoints") is not None
+    )
+
+
+def _is_usable(filter_empty: bool, min_keypoints: int, record: Any) -> bool:
+    """Whether an element of a stream is used; one without annotations in it tells nothing."""
+    if not isinstance(record, dict) or "annotations" not in record:
+        return True
+    if filter_empty and all(map(is_crowd, record["annotations"] or ())):
+        return False
+    return min_keypoints == 0 or _visible_keypoints(record) >= min_keypoints
 
 
 def _log_removal(reason: str, before: int, after: int) -> None:

@@ -8,7 +8,11 @@ from torch.utils.data import IterableDataset
 from d2_config import CfgNode
 from d2_data.dataset_dicts import get_detection_dataset_dicts
 from d2_data.dataset_mapper import DatasetMapper
-from d2_data.samplers import RepeatFactorTrainingSampler, TrainingSampler
+from d2_data.samplers import (
+    RandomSubsetTrainingSampler,
+    RepeatFactorTrainingSampler,
+    TrainingSampler,
+)
 
 
 def arguments_for_training(
@@ -18,13 +22,14 @@ def arguments_for_training(
 
     Args:
         cfg: read are ``DATASETS``, ``DATALOADER``, ``SOLVER.IMS_PER_BATCH`` and ``SEED``, and
-            what the model makes use of.
+            what the model makes use of. ``DATALOADER.RANDOM_SUBSET_RATIO``, where a config has it,
+            is the share of the dataset that a RandomSubsetTrainingSampler uses.
         mapper: by default ``DatasetMapper(cfg, is_train=True)``.
         dataset: by default the datasets ``DATASETS.TRAIN``.
         sampler: by default the one that ``DATALOADER.SAMPLER_TRAIN`` names.
 
     Raises:
-        ValueError: if the sampler is unknown, or a dataset is empty.
+        ValueError: if the sampler is unknown or cannot order the dataset, or a dataset is empty.
     """
     if dataset is None:
         keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE
@@ -35,7 +40,7 @@ def arguments_for_training(
             proposal_files=cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None,
         )
     seed = cfg.SEED if cfg.SEED >= 0 else None
-    if sampler is None and not isinstance(dataset, IterableDataset):
+    if sampler is None:
         sampler = _train_sampler(cfg, dataset, seed)
     return {
         "dataset": dataset,
@@ -75,6 +80,13 @@ def arguments_for_testing(
 
 def _train_sampler(cfg: CfgNode, dataset: Any, seed: int | None) -> Any:
     name = cfg.DATALOADER.SAMPLER_TRAIN
+    if isinstance(dataset, IterableDataset):
+        if name != "TrainingSampler":
+            raise ValueError(
+                f"DATALOADER.SAMPLER_TRAIN is {name!r}, but an iterable dataset has an order of "
+                "its own; leave the sampler at TrainingSampler, or register a list"
+            )
+        return None
     if name == "TrainingSampler":
         return TrainingSampler(len(dataset), seed=seed)
     if name == "RepeatFactorTrainingSampler":
@@ -82,9 +94,12 @@ def _train_sampler(cfg: CfgNode, dataset: Any, seed: int | None) -> Any:
             dataset, cfg.DATALOADER.REPEAT_THRESHOLD, sqrt=cfg.DATALOADER.REPEAT_SQRT
         )
         return RepeatFactorTrainingSampler(factors, seed=seed)
+    if name == "RandomSubsetTrainingSampler":
+        ratio = cfg.DATALOADER.get("RANDOM_SUBSET_RATIO", 1.0)
+        return RandomSubsetTrainingSampler(len(dataset), ratio, seed_shuffle=seed, seed_subset=seed)
     raise ValueError(
-        f"DATALOADER.SAMPLER_TRAIN is {name!r}; known are TrainingSampler and "
-        "RepeatFactorTrainingSampler. Pass another as sampler="
+        f"DATALOADER.SAMPLER_TRAIN is {name!r}; known are TrainingSampler, "
+        "RepeatFactorTrainingSampler and RandomSubsetTrainingSampler. Pass another as sampler="
     )
 
 

@@ -33,6 +33,8 @@ class SharedStream(IterableDataset[Any]):
         elements: anything that can be iterated again and again, in the same order.
     """
 
+    shares_itself_out = True
+
     def __init__(self, elements: Iterable[Any]) -> None:
         self.elements = elements
         self._rank, self._world_size = comm.get_rank(), comm.get_world_size()
@@ -141,7 +143,7 @@ class StreamFeed(Feed):
         self._batches = batches
         self._workers = max(num_workers, 1)
         processes = self._workers * comm.get_world_size()
-        if processes > 1 and not isinstance(batches.dataset, SharedStream):
+        if processes > 1 and not getattr(batches.dataset, "shares_itself_out", False):
             _logger.info(
                 "%s is iterated in each of %d loading processes: it has to share itself out among "
                 "them, or be wrapped in d2_data.SharedStream",
