@@ -179,6 +179,22 @@ def test_image_mode_colours_every_instance_differently():
     assert len(set(colors)) == 4
 
 
+def test_metadata_may_be_a_dict():
+    instances = Instances((80, 200))
+    instances.pred_boxes = Boxes(torch.tensor([[40.0, 40, 150, 75]]))
+    instances.scores = torch.tensor([0.9])
+    instances.pred_classes = torch.tensor([0])
+    named = {"thing_classes": ["cup"]}
+    by_dict, by_object, without = (
+        Visualizer(np.zeros((80, 200, 3), np.uint8), metadata)
+        .draw_instance_predictions(instances)
+        .get_image()
+        for metadata in (named, SimpleNamespace(**named), None)
+    )
+    np.testing.assert_array_equal(by_dict, by_object)
+    assert (by_dict != without).any()
+
+
 def test_classes_without_a_name_show_their_number():
     def drawn(metadata, label):
         instances = two_instances()

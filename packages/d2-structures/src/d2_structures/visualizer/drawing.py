@@ -43,7 +43,7 @@ class Visualizer(PrimitiveDrawing):
         """
         Args:
             img_rgb: (H, W, 3) image in RGB order, range 0..255. It is not written to.
-            metadata: any object with the attributes ``thing_classes``, ``thing_colors``,
+            metadata: any object, or dict, with ``thing_classes``, ``thing_colors``,
                 ``stuff_classes``, ``stuff_colors``, ``keypoint_names``,
                 ``keypoint_connection_rules``, ``ignore_label``, ``label_divisor``; each is
                 optional, and so is the object.

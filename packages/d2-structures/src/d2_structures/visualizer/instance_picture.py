@@ -25,7 +25,7 @@ def draw_instances(instances: Any, image_rgb: Any, metadata: Any) -> VisImage:
     if any(name.startswith("pred_") for name in fields):
         return visualizer.draw_instance_predictions(instances)
     classes = fields.get("gt_classes")
-    names = getattr(metadata, "thing_classes", None)
+    names = getattr(visualizer.metadata, "thing_classes", None)
     return visualizer.overlay_instances(
         boxes=fields.get("gt_boxes", fields.get("proposal_boxes")),
         masks=fields.get("gt_masks"),

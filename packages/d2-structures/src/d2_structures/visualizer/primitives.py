@@ -1,6 +1,7 @@
 """`PrimitiveDrawing`: text, lines, boxes, circles, polygons and masks, one at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ class PrimitiveDrawing:
     def __init__(self, img_rgb: Any, metadata: Any = None, scale: float = 1.0) -> None:
         self.output = VisImage(img_rgb, scale)
         self.img = self.output.img
-        self.metadata = metadata
+        self.metadata = SimpleNamespace(**metadata) if isinstance(metadata, Mapping) else metadata
         self._image_size: tuple[int, int] = self.img.shape[:2]
         self._canvas = self.output.canvas
         self._style = style_for(self.output.height, self.output.width)

@@ -1,4 +1,4 @@
-"""Text as cached coverage bitmaps in Pillow's own scalable font."""
+"""Text as cached coverage bitmaps."""
 
 import functools
 import math
@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .canvas import Patch
 from .colors import Color
+from .fonts import font_for
 
 __all__ = ["Tag", "make_tag", "tag_patches"]
 
@@ -59,7 +60,7 @@ def tag_patches(
 
 @functools.lru_cache(maxsize=4096)
 def _upright_tag(text: str, font_size: int) -> Tag:
-    font = _font(font_size)
+    font, text = font_for(text, font_size)
     ruler = ImageDraw.Draw(Image.new("L", (1, 1)))
     left, _, right, bottom = ruler.textbbox((0, 0), text, font=font)
     line_height = sum(font.getmetrics()) if isinstance(font, ImageFont.FreeTypeFont) else 0
@@ -90,8 +91,3 @@ def _rounded_corner(radius: int) -> NDArray[np.uint8]:
     offsets = np.arange(radius) + 0.5 - radius
     distance = np.hypot(offsets[:, None], offsets)
     return np.rint((radius + 0.5 - distance).clip(0, 1) * 255).astype(np.uint8)
-
-
-@functools.lru_cache(maxsize=32)
-def _font(font_size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(font_size)
