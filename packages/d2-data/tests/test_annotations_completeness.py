@@ -1,6 +1,6 @@
 import pytest
 
-from d2_data.annotations import count_lacking, is_crowd, with_keypoints
+from d2_data.annotations import count_lacking, has_any, is_crowd, with_keypoints
 
 
 @pytest.mark.parametrize("flag", [1, True, 1.0])
@@ -28,6 +28,13 @@ def test_nothing_lacking_has_no_example():
     assert (
         count_lacking([{"annotations": [{"segmentation": [[1]]}]}], "segmentation").example is None
     )
+
+
+def test_one_object_with_a_field_is_enough():
+    lacking = {"annotations": [{}, {"segmentation": []}, {"iscrowd": 1, "segmentation": [[1]]}]}
+    assert not has_any([lacking], "segmentation")
+    assert has_any([lacking, {"annotations": [{"segmentation": [[1]]}]}], "segmentation")
+    assert has_any([{"annotations": []}, {}], "segmentation")
 
 
 PLACES = ["annotation 0", "annotation 1", "annotation 2"]

@@ -14,9 +14,10 @@ import d2_data.transforms
 
 PUBLIC = {
     d2_data: """
-        AspectRatioGroupedDataset DatasetCatalog DatasetFromList DatasetMapper DetectionLoader MapDataset
-        Metadata MetadataCatalog SharedStream build_detection_test_loader build_detection_train_loader
-        get_detection_dataset_dicts load_proposals_into_dataset print_instances_class_histogram
+        AspectRatioGroupedDataset DatasetCatalog DatasetFromList DatasetMapper DetectionLoader
+        MapDataset Metadata MetadataCatalog SharedStream build_detection_test_loader
+        build_detection_train_loader get_detection_dataset_dicts load_proposals_into_dataset
+        naming_lost_workers print_instances_class_histogram
     """,
     d2_data.datasets: """
         coco_folder convert_to_coco_dict convert_to_coco_json get_lvis_instances_meta

@@ -170,20 +170,29 @@ def test_object_with_another_number_of_keypoints_is_named(record):
         mapper(use_keypoint=True, keypoint_hflip_indices=[1, 0])(record)
 
 
-def test_dataset_without_what_is_wanted_is_refused_before_training(record):
+def test_dataset_without_any_mask_trains_on_boxes(record, caplog):
     full = record["annotations"][0]
     boxes_only = {key: full[key] for key in ("bbox", "bbox_mode", "category_id")}
     lacking = {**record, "annotations": [boxes_only, {**full, "iscrowd": 1}]}
-    masks, keypoints = mapper(use_instance_mask=True), mapper(use_keypoint=True)
-    with pytest.raises(ValueError, match=r"none of the 2 objects .* 'segmentation'.*MASK_ON = Fal"):
-        masks.check_records([lacking, lacking])
-    with pytest.raises(ValueError, match="none of the 1 objects .* 'keypoints'.*KEYPOINT_ON = Fal"):
-        keypoints.check_records([lacking])
-    for one in (masks, keypoints, mapper()):
-        one.check_records([lacking, record])
-        one.check_records([{**record, "annotations": []}])
-    mapper().check_records([lacking])
-    mapper(is_train=False, use_instance_mask=True).check_records([lacking])
+    asked = mapper(use_instance_mask=True, use_keypoint=True, recompute_boxes=True)
+    instances = asked.suited_to([lacking, lacking])(lacking)["instances"]
+    assert len(instances) == 1
+    assert not instances.has("gt_masks")
+    assert not instances.has("gt_keypoints")
+    first, second = [r.getMessage() for r in caplog.records]
+    assert "No object of the training data has a 'segmentation': boxes are trained" in first
+    assert "MODEL.MASK_ON = False" in first
+    assert "'keypoints'" in second
+    assert asked.use_instance_mask
+    assert asked.use_keypoint
+
+
+def test_dataset_with_some_masks_keeps_the_mapper(record):
+    asked = mapper(use_instance_mask=True)
+    assert asked.suited_to([{**record, "annotations": []}, record]) is asked
+    assert asked.suited_to([{**record, "annotations": []}]) is asked
+    inference = mapper(is_train=False, use_instance_mask=True)
+    assert inference.suited_to([{**record, "annotations": [{"bbox": [1]}]}]) is inference
 
 
 def test_values_of_numpy_and_torch_are_read(record):

@@ -10,6 +10,7 @@ from d2_data.dataset_mapper import DatasetMapper
 from d2_data.detection_loader import DetectionLoader
 from d2_data.list_dataset import DatasetFromList
 from d2_data.loaders import build_detection_test_loader, build_detection_train_loader
+from d2_data.lost_workers import naming_lost_workers
 from d2_data.mapped_dataset import MapDataset
 from d2_data.proposal_file import load_proposals_into_dataset
 from d2_data.record_stream import SharedStream
@@ -28,5 +29,6 @@ __all__ = [
     "build_detection_train_loader",
     "get_detection_dataset_dicts",
     "load_proposals_into_dataset",
+    "naming_lost_workers",
     "print_instances_class_histogram",
 ]

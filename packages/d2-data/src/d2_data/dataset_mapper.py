@@ -12,9 +12,9 @@ from d2_config import CfgNode, configurable
 from d2_data import detection_utils as utils
 from d2_data.annotations import (
     annotation_place,
+    has_any,
     is_crowd,
     normalized_record,
-    require_in_some,
     with_keypoints,
 )
 from d2_data.formats import read_label_map
@@ -147,19 +147,35 @@ class DatasetMapper:
             self.skipped.add(dataset_dict, error)
             return None
 
-    def check_records(self, records: Iterable[dict[str, Any]]) -> None:
-        """Refuse a dataset from which nothing can be learned of what the mapper is to give.
+    def suited_to(self, records: Iterable[dict[str, Any]]) -> "DatasetMapper":
+        """The mapper for a dataset in which maybe no object has masks, or keypoints, at all.
+
+        Such a dataset trains on its boxes, which a model with a mask or keypoint head refuses. One
+        in which some objects lack a mask is trained without these.
 
         Args:
             records: of the whole dataset, in the standard dataset format.
 
-        Raises:
-            ValueError: if masks, or keypoints, are wanted and no object has any.
+        Returns:
+            The mapper itself, or a copy that does not ask for what is not there; the log says so.
         """
-        if self.is_train and self.use_instance_mask:
-            require_in_some(records, "segmentation", _WITHOUT_MASKS)
-        if self.is_train and self.use_keypoint:
-            require_in_some(records, "keypoints", _WITHOUT_KEYPOINTS)
+        suited = self
+        for setting, field, remedy in (
+            ("use_instance_mask", "segmentation", _WITHOUT_MASKS),
+            ("use_keypoint", "keypoints", _WITHOUT_KEYPOINTS),
+        ):
+            if not (self.is_train and getattr(self, setting)) or has_any(records, field):
+                continue
+            _logger.warning(
+                "No object of the training data has a %r: boxes are trained. If the model is to "
+                "do without, %s",
+                field,
+                remedy,
+            )
+            suited = copy.copy(suited)
+            setattr(suited, setting, False)
+        suited.recompute_boxes = suited.recompute_boxes and suited.use_instance_mask
+        return suited
 
     def _map(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
         dataset_dict = copy.copy(dataset_dict)

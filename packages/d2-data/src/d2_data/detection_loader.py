@@ -7,11 +7,15 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from d2_data.lost_workers import naming_lost_workers
+from d2_data.skipped_records import SkippedRecord
 from d2_structures import comm
 
 __all__ = ["DetectionLoader"]
 
 _logger = logging.getLogger(__name__)
+
+_END = object()
 
 State = dict[str, Any]
 
@@ -93,12 +97,28 @@ class DetectionLoader(DataLoader[Any]):
             self._iterator = None
         return self._follow(self._iteration, super().__iter__())
 
+    @property
+    def skipped(self) -> list[SkippedRecord]:
+        """What was left out so far because it could not be loaded, in all loading processes."""
+        return list(getattr(self.dataset, "skipped", ()))
+
     def _follow(self, iteration: Iteration, items: Iterator[Any]) -> Iterator[Any]:
-        for item in items:
+        while True:
+            with naming_lost_workers():
+                item = next(items, _END)
+            if item is _END:
+                break
             for batch in iteration.receive(item):
                 if iteration is self._iteration:
                     self._batches += 1
                 yield batch
+        if skipped := self.skipped:
+            _logger.warning(
+                "%d records could not be loaded and were left out, e.g. %s: %s. The loader's "
+                "'skipped' lists them",
+                len(skipped),
+                *skipped[0],
+            )
 
     def state_dict(self) -> State:
         """The place behind the batch that was given out last, in plain numbers and containers."""

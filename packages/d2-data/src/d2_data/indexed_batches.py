@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from d2_data.aspect_ratio_grouping import OrientationBuckets, group_by_orientation
 from d2_data.detection_loader import Feed, Iteration, RunSeed, State, is_of_this_process
 from d2_data.sample_seeding import seeded_sample
+from d2_data.skipped_records import SkippedRecord
 from d2_structures import comm
 
 _logger = logging.getLogger(__name__)
@@ -29,6 +30,11 @@ class SeededDataset(Dataset[Any]):
     def __init__(self, dataset: Any, run_seed: RunSeed) -> None:
         self._dataset = dataset
         self._run_seed = run_seed
+
+    @property
+    def skipped(self) -> list[SkippedRecord]:
+        """What the dataset left out because it could not be loaded."""
+        return list(getattr(self._dataset, "skipped", ()))
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -91,7 +97,8 @@ class IndexedBatches(Feed):
 
 class _AsSent(Iteration):
     def receive(self, item: Any) -> Iterator[Any]:
-        yield item
+        if item is not None:  # a batch of which nothing could be loaded
+            yield item
 
 
 class GroupedWhenLoaded(Feed):

@@ -8,13 +8,15 @@ from torch.utils.data import Dataset, IterableDataset, Sampler
 
 from d2_config import configurable
 from d2_data.aspect_ratio_grouping import is_wide, orientations
+from d2_data.dataset_mapper import DatasetMapper
 from d2_data.detection_loader import DetectionLoader, RunSeed
 from d2_data.indexed_batches import GroupedWhenLoaded, IndexedBatches, SeededDataset
 from d2_data.list_dataset import DatasetFromList
 from d2_data.loader_config import arguments_for_testing, arguments_for_training
-from d2_data.mapped_dataset import MapDataset
+from d2_data.mapped_dataset import GuardedMapper, MapDataset
 from d2_data.record_stream import StreamBatches, StreamFeed
 from d2_data.samplers import InferenceSampler, TrainingSampler
+from d2_data.skipped_records import OnError
 from d2_structures import comm
 
 __all__ = ["build_detection_test_loader", "build_detection_train_loader"]
@@ -34,6 +36,7 @@ def build_detection_train_loader(
     num_workers: int = 0,
     collate_fn: Collate | None = None,
     seed: int | None = None,
+    on_error: OnError = "raise",
     pin_memory: bool = False,
     persistent_workers: bool = False,
     prefetch_factor: int | None = None,
@@ -53,7 +56,8 @@ def build_detection_train_loader(
             among processes and workers (:class:`~d2_data.SharedStream` makes one that does) and is
             taken as it comes; the batches then depend on the number of workers.
         mapper: takes an element, returns what the model takes; None leaves elements as
-            they are.
+            they are. A :class:`DatasetMapper` gives no masks, or keypoints, where no object of a
+            list has any.
         sampler: of this process' indices; :class:`TrainingSampler` when None. Must be
             None for an iterable dataset.
         total_batch_size: over all processes; must be divisible by their number.
@@ -65,6 +69,8 @@ def build_detection_train_loader(
         collate_fn: makes a batch of a list of mapped elements; the list itself when None.
         seed: of the samples' draws and of the default sampler. When None, the processes
             agree on a random one.
+        on_error: ``"raise"`` what cannot be loaded, or ``"skip"`` it: another sample takes its
+            place. The loader's ``skipped`` lists such records.
         pin_memory: whether tensors are copied into page-locked memory, from which they reach a GPU
             faster.
         persistent_workers: whether worker processes stay for the next iteration over the loader.
@@ -76,7 +82,9 @@ def build_detection_train_loader(
     Raises:
         ValueError: if the batch size cannot be shared out, or the seed is negative.
         KeyError: if a dict in a list lacks "width" or "height" and is to be grouped by them.
-        OSError: while iterating, from the mapper, if an image cannot be read.
+        OSError: while iterating, from the mapper, if an image cannot be read. Errors name dataset
+            and picture.
+        ChildProcessError: while iterating, if a loading process dies; names what it loaded.
     """
     batch_size = _batch_size_per_process(total_batch_size)
     seed = comm.shared_random_seed() if seed is None else int(seed)
@@ -90,7 +98,7 @@ def build_detection_train_loader(
     if isinstance(dataset, IterableDataset):
         _refuse_sampler(sampler)
         stream = StreamBatches(
-            *(dataset, mapper, batch_size, collate),
+            *(dataset, _guarded(mapper, on_error), batch_size, collate),
             grouped=aspect_ratio_grouping,
             keep_rest=False,
             run_seed=run_seed,
@@ -98,11 +106,13 @@ def build_detection_train_loader(
         return _stream_loader(stream, workers)
     wide = orientations(dataset) if aspect_ratio_grouping else None
     if isinstance(dataset, list):
+        if isinstance(mapper, DatasetMapper):
+            mapper = mapper.suited_to(dataset)
         dataset = DatasetFromList(dataset, copy=False)
     if sampler is None:
         sampler = TrainingSampler(len(dataset), seed=seed)  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
     if aspect_ratio_grouping and wide is None:
-        with_orientation = MapDataset(dataset, _WithOrientation(mapper))
+        with_orientation = MapDataset(dataset, _WithOrientation(mapper), on_error)
         grouped = GroupedWhenLoaded(run_seed, sampler, batch_size, collate)
         return DetectionLoader(
             grouped,
@@ -112,7 +122,7 @@ def build_detection_train_loader(
             collate_fn=_as_it_is,
             **workers,
         )
-    mapped = dataset if mapper is None else MapDataset(dataset, mapper)
+    mapped = dataset if mapper is None else MapDataset(dataset, mapper, on_error)
     batches = IndexedBatches(run_seed, sampler, batch_size, wide, keep_rest=False)
     return _indexed_loader(mapped, batches, collate, workers)
 
@@ -126,6 +136,7 @@ def build_detection_test_loader(
     batch_size: int = 1,
     num_workers: int = 0,
     collate_fn: Collate | None = None,
+    on_error: OnError = "raise",
     pin_memory: bool = False,
     persistent_workers: bool = False,
     prefetch_factor: int | None = None,
@@ -146,6 +157,8 @@ def build_detection_test_loader(
         batch_size: of this process; the last batch may be smaller.
         num_workers: loading processes; 0 loads in this one.
         collate_fn: makes a batch of a list of mapped elements; the list itself when None.
+        on_error: ``"raise"`` what cannot be loaded, or ``"skip"`` it: batches are smaller then.
+            The loader's ``skipped`` lists such records.
         pin_memory, persistent_workers, prefetch_factor: see :func:`build_detection_train_loader`.
     """
     workers = _worker_options(num_workers, pin_memory, persistent_workers, prefetch_factor)
@@ -154,7 +167,7 @@ def build_detection_test_loader(
     if isinstance(dataset, IterableDataset):
         _refuse_sampler(sampler)
         stream = StreamBatches(
-            *(dataset, mapper, batch_size, collate),
+            *(dataset, _guarded(mapper, on_error), batch_size, collate),
             grouped=False,
             keep_rest=True,
             run_seed=unseeded,
@@ -162,10 +175,13 @@ def build_detection_test_loader(
         return _stream_loader(stream, workers)
     if isinstance(dataset, list):
         dataset = DatasetFromList(dataset, copy=False)
-    mapped = dataset if mapper is None else MapDataset(dataset, mapper)
+    mapped = dataset
+    if mapper is not None:
+        mapped = MapDataset(dataset, mapper, on_error, replace=on_error == "raise")
     if sampler is None:
         sampler = InferenceSampler(len(dataset))  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
     batches = IndexedBatches(unseeded, sampler, batch_size, None, keep_rest=True)
+    collate = collate if on_error == "raise" else _CollateWhatIsThere(collate)
     return _indexed_loader(mapped, batches, collate, workers)
 
 
@@ -231,11 +247,30 @@ def _as_it_is(item: Any) -> Any:
     return item
 
 
+def _guarded(mapper: Mapper | None, on_error: OnError) -> Mapper | None:
+    return None if mapper is None else GuardedMapper(mapper, on_error)
+
+
+class _CollateWhatIsThere:
+    """Makes a batch of the elements that are not None; None where there are none."""
+
+    def __init__(self, collate: Collate) -> None:
+        self._collate = collate
+
+    def __call__(self, batch: list[Any]) -> Any:
+        present = [element for element in batch if element is not None]
+        return self._collate(present) if present else None
+
+
 class _WithOrientation:
     """A mapper that also tells whether the element, as it was, is wide."""
 
     def __init__(self, mapper: Mapper | None) -> None:
         self._mapper = mapper
+
+    @property
+    def skipped(self) -> Any:
+        return getattr(self._mapper, "skipped", None)
 
     def __call__(self, element: Any) -> tuple[bool, Any] | None:
         wide = is_wide(element)

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, get_worker_info
 from d2_data.located_errors import locate, picture
 from d2_data.skipped_records import OnError, SkippedRecord, SkippedRecords, checked_on_error
 
-__all__ = ["MapDataset", "record_held_by"]
+__all__ = ["GuardedMapper", "MapDataset", "record_held_by"]
 
 _logger = logging.getLogger(__name__)
 
@@ -32,6 +32,8 @@ class MapDataset(Dataset[Any]):
         dataset: map-style.
         map_func: takes an element, returns the mapped one, or None.
         on_error: ``"raise"`` what the function raises, or ``"skip"`` the element.
+        replace: whether another element takes the place of one that is left out; otherwise None
+            does.
 
     Raises:
         RuntimeError: on access, if the function refuses ``max_tries`` elements in turn.
@@ -40,12 +42,18 @@ class MapDataset(Dataset[Any]):
     max_tries = 100
 
     def __init__(
-        self, dataset: Any, map_func: Callable[[Any], Any], on_error: OnError = "raise"
+        self,
+        dataset: Any,
+        map_func: Callable[[Any], Any],
+        on_error: OnError = "raise",
+        *,
+        replace: bool = True,
     ) -> None:
         if not callable(map_func):
             raise TypeError(f"MapDataset wants a function of an element, got {map_func!r}")
         self._dataset = dataset
         self._map_func = map_func
+        self._replace = replace
         skips = checked_on_error(on_error, "MapDataset") == "skip"
         self._skipped = SkippedRecords() if skips else None
         # (process, index) of what each worker maps, where this process sees it after its death
@@ -55,7 +63,7 @@ class MapDataset(Dataset[Any]):
     @property
     def skipped(self) -> list[SkippedRecord]:
         """What was left out so far by all loading processes, here or by the function itself."""
-        return [*(self._skipped or ()), *getattr(self._map_func, "skipped", ())]
+        return [*(self._skipped or ()), *(getattr(self._map_func, "skipped", None) or ())]
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -72,7 +80,7 @@ class MapDataset(Dataset[Any]):
                     raise
                 self._skipped.add(self._element(current), error)
                 mapped, failure = None, error
-            if mapped is not None:
+            if mapped is not None or not self._replace:
                 return mapped
             replacement = choose.randrange(len(self._dataset))
             if failure is None:
@@ -123,6 +131,35 @@ class MapDataset(Dataset[Any]):
         if slot != process:
             return None
         return f"{picture(self._element(index))}, element {index}"
+
+
+class GuardedMapper:
+    """A mapper whose errors name the picture, and are raised or listed.
+
+    Args:
+        mapper: takes an element, returns the mapped one, or None.
+        on_error: ``"raise"`` errors, or ``"skip"`` the element: return None.
+    """
+
+    def __init__(self, mapper: Callable[[Any], Any], on_error: OnError = "raise") -> None:
+        self._mapper = mapper
+        skips = checked_on_error(on_error, "GuardedMapper") == "skip"
+        self._skipped = SkippedRecords() if skips else None
+
+    @property
+    def skipped(self) -> list[SkippedRecord]:
+        """What was left out so far by all loading processes, here or by the mapper itself."""
+        return [*(self._skipped or ()), *(getattr(self._mapper, "skipped", None) or ())]
+
+    def __call__(self, element: Any) -> Any:
+        try:
+            return self._mapper(element)
+        except Exception as error:
+            locate(error, picture(element))
+            if self._skipped is None:
+                raise
+            self._skipped.add(element, error)
+            return None
 
 
 _mapped_datasets: "weakref.WeakSet[MapDataset]" = weakref.WeakSet()

@@ -11,6 +11,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from d2_data.aspect_ratio_grouping import OrientationBuckets, is_wide
 from d2_data.detection_loader import Feed, Iteration, RunSeed, State, is_of_this_process
 from d2_data.sample_seeding import seeded_sample
+from d2_data.skipped_records import SkippedRecord
 from d2_structures import comm
 
 __all__ = ["SharedStream"]
@@ -94,6 +95,11 @@ class StreamBatches(IterableDataset[_Sent]):
         self._first_state = self.state_of_dataset() if self.stateful else None
         self._mapper = mapper
         self._rank = comm.get_rank()
+
+    @property
+    def skipped(self) -> list[SkippedRecord]:
+        """What the mapper left out because it could not be loaded."""
+        return list(getattr(self._mapper, "skipped", None) or ())
 
     def state_of_dataset(self) -> Any:
         """What brings a dataset that has a state back to where it is."""

@@ -5,7 +5,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
-from d2_engine.loading_processes import naming_lost_processes
+from d2_data import naming_lost_workers
 from d2_modeling.events import EventStorage
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class TrainerBase:
         logger.info("Training from iteration %d to %d", start_iter, max_iter)
         self.iter = self.start_iter = start_iter
         self.max_iter = max_iter
-        with naming_lost_processes(), EventStorage(start_iter) as self.storage:
+        with naming_lost_workers(), EventStorage(start_iter) as self.storage:
             try:
                 self.before_train()
                 for iteration in range(start_iter, max_iter):

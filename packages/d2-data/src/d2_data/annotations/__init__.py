@@ -13,8 +13,8 @@ from d2_data.annotations.coco_content import (
 )
 from d2_data.annotations.completeness import (
     count_lacking,
+    has_any,
     is_crowd,
-    require_in_some,
     with_keypoints,
 )
 from d2_data.annotations.instance import normalized_annotation
@@ -35,6 +35,7 @@ __all__ = [
     "CocoContent",
     "annotation_place",
     "count_lacking",
+    "has_any",
     "image_size_of",
     "in_order_of_ids",
     "is_crowd",
@@ -46,7 +47,6 @@ __all__ = [
     "normalized_segmentation",
     "plain_id",
     "read_coco",
-    "require_in_some",
     "segmentation_area",
     "segmentation_box",
     "with_keypoints",

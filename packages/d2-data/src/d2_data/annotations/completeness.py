@@ -55,30 +55,21 @@ def count_lacking(records: Iterable[Mapping[str, Any]], field: str) -> Lacking:
     return Lacking(objects, lacking, pictures, example)
 
 
-def require_in_some(records: Iterable[Mapping[str, Any]], field: str, remedy: str) -> None:
-    """Refuse a dataset whose objects all lack a field; quick where the first ones have it.
+def has_any(records: Iterable[Mapping[str, Any]], field: str) -> bool:
+    """Whether an object of a dataset has a field, or there are no objects at all.
 
     Args:
-        records: of the whole dataset, in the standard dataset format.
+        records: of the whole dataset, in the standard dataset format; looked at until one has.
         field: of an annotation.
-        remedy: what to do, for the message.
-
-    Raises:
-        ValueError: if there are objects, and none has the field.
     """
     objects = 0
     for record in records:
         for annotation in record.get("annotations") or ():
-            if is_crowd(annotation):
-                continue
-            if not is_lacking(annotation, field):
-                return
-            objects += 1
-    if objects:
-        raise ValueError(
-            f"none of the {objects} objects of the training data has a {field!r} to learn from: "
-            f"{remedy}, or give annotations that have it"
-        )
+            if not is_crowd(annotation):
+                objects += 1
+                if not is_lacking(annotation, field):
+                    return True
+    return objects == 0
 
 
 def with_keypoints(

@@ -4,6 +4,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from d2_data.mapped_dataset import record_held_by
+
+__all__ = ["naming_lost_workers"]
+
 _LOST = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
 _SIGNAL = re.compile(r"killed by signal: ([^.]+)")
 
@@ -18,14 +22,17 @@ _OTHER_REMEDY = "with num_workers=0 the data is loaded in this process, which sh
 
 
 @contextmanager
-def naming_lost_processes() -> Iterator[None]:
+def naming_lost_workers() -> Iterator[None]:
     """Turn torch's error for a loading process that died into one that says what to do.
+
+    Loaders of this package do so while they are iterated; a training loop does so as a whole.
 
     It can come at any time, not only when a batch is fetched: torch raises it from the handler
     of the signal that tells of a child's end.
 
     Raises:
-        ChildProcessError: in place of the RuntimeError; names process, signal and remedy.
+        ChildProcessError: in place of the RuntimeError; names process, signal, remedy, and what
+            the process was loading.
     """
     try:
         yield
@@ -36,11 +43,22 @@ def naming_lost_processes() -> Iterator[None]:
         raise ChildProcessError(_explanation(lost.group(1), error)) from error
 
 
-def _explanation(pid: str, error: BaseException | None) -> str:
+def _explanation(processes: str, error: BaseException | None) -> str:
+    loading = _loading(processes)
     while error is not None:
         if named := _SIGNAL.search(str(error)):
             signal = named.group(1)
             remedy = _REMEDIES.get(signal, _OTHER_REMEDY)
-            return f"data-loading process {pid} was ended by a signal ({signal}); {remedy}"
+            return (
+                f"data-loading process {processes} was ended by a signal ({signal}){loading}; "
+                f"{remedy}"
+            )
         error = error.__cause__ or error.__context__
-    return f"data-loading process {pid} ended unexpectedly; {_OTHER_REMEDY}"
+    return f"data-loading process {processes} ended unexpectedly{loading}; {_OTHER_REMEDY}"
+
+
+def _loading(processes: str) -> str:
+    """What the processes were at, where it is known."""
+    held = [record_held_by(int(process)) for process in processes.split(",")]
+    known = [record for record in held if record is not None]
+    return f" while it loaded {' and '.join(known)}" if known else ""
