@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import d2_data
+import d2_data.conversion
 import d2_data.datasets
 import d2_data.formats
 import d2_data.preparation
@@ -19,12 +20,16 @@ PUBLIC = {
         build_detection_train_loader get_detection_dataset_dicts load_proposals_into_dataset
         naming_lost_workers print_instances_class_histogram
     """,
+    d2_data.conversion: """
+        PLACEMENTS SOURCE_FORMATS TARGET_FORMATS YOLO_TASKS ConvertedSplit Split convert
+        read_splits
+    """,
     d2_data.datasets: """
         coco_folder convert_to_coco_dict convert_to_coco_json get_lvis_instances_meta
         load_cityscapes_instances load_cityscapes_panoptic load_cityscapes_semantic load_coco_json
-        load_coco_panoptic_json load_lvis_json load_sem_seg load_voc_instances
+        load_coco_panoptic_json load_lvis_json load_sem_seg load_voc_instances load_yolo
         register_coco_instances register_coco_panoptic register_coco_panoptic_separated
-        register_lvis_instances register_pascal_voc
+        register_lvis_instances register_pascal_voc register_yolo
     """,
     d2_data.formats: """
         CocoFile coco_annotation decode_panoptic_png encode_panoptic_png mask_polygons

@@ -16,6 +16,7 @@ from d2_data.datasets.coco_panoptic import (
 from d2_data.datasets.lvis import get_lvis_instances_meta, load_lvis_json, register_lvis_instances
 from d2_data.datasets.pascal_voc import load_voc_instances, register_pascal_voc
 from d2_data.datasets.semantic_folder import load_sem_seg
+from d2_data.datasets.yolo import load_yolo, register_yolo
 
 __all__ = [
     "coco_folder",
@@ -30,9 +31,11 @@ __all__ = [
     "load_lvis_json",
     "load_sem_seg",
     "load_voc_instances",
+    "load_yolo",
     "register_coco_instances",
     "register_coco_panoptic",
     "register_coco_panoptic_separated",
     "register_lvis_instances",
     "register_pascal_voc",
+    "register_yolo",
 ]
