@@ -8,8 +8,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from d2_data import build_detection_train_loader
 from d2_engine import AMPTrainer, HookBase, SimpleTrainer
 from d2_engine.checkpoint import Checkpointer
+from d2_engine.data_position import starting_at
 from d2_engine.hooks import IterationSeed, LRScheduler
 from d2_engine.loss_readout import LossReadout, check_finite
 from d2_engine.solver import CosineParamScheduler, add_gradient_clipping
@@ -173,6 +175,33 @@ def test_batches_are_counted_so_that_a_resumed_run_knows_its_place_in_the_data()
     del state["batches_consumed"]  # as in files of earlier versions
     resumed.load_state_dict(state)
     assert resumed.batches_consumed == 4
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_resumed_trainer_sees_the_data_of_one_that_was_not_stopped(accumulate):
+    def make():
+        loader = build_detection_train_loader(
+            [{"x": float(i), "width": 1 + i % 3, "height": 2} for i in range(20)],
+            mapper=lambda record: record["x"],
+            total_batch_size=2,
+            seed=3,
+            collate_fn=lambda batch: seen.append(batch) or torch.tensor(batch).reshape(1, 2),
+        )
+        trainer = make_trainer(accumulate=accumulate)
+        trainer.data_loader = loader
+        return trainer
+
+    seen: list[list[float]] = []
+    make().train(0, 7)
+    whole, first = seen.copy(), make()
+    seen.clear()
+    first.train(0, 3)
+    second = make()
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    assert second.data_state["batches"] == second.batches_consumed == 3 * accumulate
+    second.data_loader = starting_at(second.data_loader, second.batches_consumed, second.data_state)
+    second.train(second.start_iter, 7)
+    assert seen == whole
 
 
 def test_an_infinite_loss_of_any_accumulated_batch_names_the_iteration():

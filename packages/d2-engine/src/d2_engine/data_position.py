@@ -2,26 +2,38 @@
 
 import itertools
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset, Sampler
 
+from d2_data import DetectionLoader
+
 logger = logging.getLogger(__name__)
 
 
-def starting_at(loader: Iterable[Any], batch: int) -> Iterable[Any]:
+def starting_at(
+    loader: Iterable[Any], batch: int, state: Mapping[str, Any] | None = None
+) -> Iterable[Any]:
     """Return the batches of a loader from number ``batch`` on.
 
-    With a DataLoader over a map-style dataset only indices are skipped, no image is read.
-    Other iterables are read and discarded up to there.
+    A loader that can be restored is handed its state. With another DataLoader over a map-style
+    dataset only indices are skipped, no image is read. Other iterables are read and discarded up to
+    there.
 
     Args:
         loader: gives the same batches each time it is iterated.
         batch: number of batches to leave out, e.g. :attr:`SimpleTrainer.batches_consumed` of a
             resumed trainer.
+        state: what the loader's ``state_dict`` said there, e.g. :attr:`SimpleTrainer.data_state`.
     """
     if batch == 0:
+        return loader
+    if isinstance(loader, DetectionLoader):
+        loader.load_state_dict(state or {"batches": batch})
+        return loader
+    if state and hasattr(loader, "load_state_dict"):
+        loader.load_state_dict(state)
         return loader
     if (
         not isinstance(loader, DataLoader)

@@ -27,8 +27,9 @@ class SimpleTrainer(TrainerBase):
     hooks. Anything fancier is better written as another ``run_step`` or as a loop of one's own.
 
     An iteration takes ``accumulate`` batches from the stream, so ``n`` iterations consume
-    ``n * accumulate`` of them; :attr:`batches_consumed` counts them and is kept in checkpoints.
-    Resuming, give :func:`~d2_engine.data_position.starting_at` that number.
+    ``n * accumulate`` of them; :attr:`batches_consumed` counts them and is kept in checkpoints, and
+    so is the state of a loader that has one. Resuming, give both to
+    :func:`~d2_engine.data_position.starting_at`.
 
     Args:
         model: called with one item of ``data_loader``; returns a dict of scalar losses
@@ -44,6 +45,7 @@ class SimpleTrainer(TrainerBase):
 
     Attributes:
         batches_consumed (int): how many batches were taken from the stream, in this process.
+        data_state (dict | None): the state of the loader in the checkpoint that was loaded.
 
     Raises:
         FloatingPointError: from :meth:`run_step`, before the update, if a loss is not finite.
@@ -71,6 +73,7 @@ class SimpleTrainer(TrainerBase):
         self.gather_metric_period = gather_metric_period
         self.zero_grad_before_forward = zero_grad_before_forward
         self.batches_consumed = 0
+        self.data_state: dict[str, Any] | None = None
         self._iterator: Iterator[Any] | None = None
 
     def run_step(self) -> None:
@@ -92,9 +95,11 @@ class SimpleTrainer(TrainerBase):
 
     def state_dict(self) -> dict[str, Any]:
         """Return iteration, hooks, position in the data and the state of the optimizer."""
+        of_data = getattr(self.data_loader, "state_dict", None)
         return {
             **super().state_dict(),
             "batches_consumed": self.batches_consumed,
+            **({} if of_data is None else {"data": of_data()}),
             "optimizer": optimizer_state(self.optimizer, self.model),
         }
 
@@ -110,6 +115,7 @@ class SimpleTrainer(TrainerBase):
         super().load_state_dict(state_dict)
         # Checkpoints that do not have it took one batch for each iteration and process.
         self.batches_consumed = state_dict.get("batches_consumed", self.start_iter)
+        self.data_state = state_dict.get("data")
         if "optimizer" in state_dict:
             load_optimizer_state(self.optimizer, self.model, state_dict["optimizer"])
         else:

@@ -81,7 +81,8 @@ def resume_or_load(
     start = int(trainer.start_iter)
     inner = getattr(trainer, "_trainer", trainer)
     consumed = getattr(inner, "batches_consumed", start)
-    inner.data_loader = starting_at(inner.data_loader, consumed)
+    state = getattr(inner, "data_state", None)
+    inner.data_loader = starting_at(inner.data_loader, consumed, state)
     return start
 
 
