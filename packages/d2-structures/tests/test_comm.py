@@ -57,6 +57,9 @@ def report_all(rank, world_size, folder):
         report["unknown_machine"] = str(error)
     report["all"] = [boxes.tensor.tolist() for boxes in comm.all_gather(Boxes([[0, 0, 1, rank]]))]
     report["first"] = comm.gather(rank)
+    mine = [torch.full((2,), float(rank)), torch.tensor(rank + 1)]
+    comm.broadcast_tensors(mine, src=world_size - 1)
+    report["broadcast"] = [value.tolist() for value in mine]
     report["last"] = comm.gather(rank, dst=world_size - 1)
     report["seed"] = comm.shared_random_seed()
     losses = {"b": torch.tensor(float(rank), requires_grad=True), "a": torch.full((2,), rank + 1.0)}
@@ -103,6 +106,11 @@ def test_gather_gives_one_rank_everything_and_the_others_nothing(reports):
     ranks = [*range(len(reports))]
     assert [report["first"] for report in reports] == [ranks] + [[]] * (len(ranks) - 1)
     assert [report["last"] for report in reports] == [[]] * (len(ranks) - 1) + [ranks]
+
+
+def test_broadcast_tensors_are_those_of_one_rank_everywhere(reports):
+    size = len(reports)
+    assert all(r["broadcast"] == [[size - 1.0] * 2, size] for r in reports)
 
 
 def test_the_shared_seed_is_that_of_rank_zero_everywhere(reports):

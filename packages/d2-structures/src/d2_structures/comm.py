@@ -5,6 +5,7 @@ that gives what a world of one would. Every collective must be called by all ran
 """
 
 import os
+from collections.abc import Iterable
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 __all__ = [
     "all_gather",
+    "broadcast_tensors",
     "create_local_process_group",
     "gather",
     "get_local_process_group",
@@ -162,6 +164,19 @@ def gather(data: Any, dst: int = 0, group: dist.ProcessGroup | None = None) -> l
         gathered = [None] * dist.get_world_size(group)
     dist.gather_object(data, gathered, dst=dst, group=group)
     return [] if gathered is None else gathered
+
+
+def broadcast_tensors(tensors: Iterable[Tensor], src: int = 0) -> None:
+    """Give tensors the values that they have on one rank, in place.
+
+    Args:
+        tensors: of the same number, shapes and dtypes on every rank, on the device of the backend.
+        src: the rank whose values all get.
+    """
+    if get_world_size() == 1:
+        return
+    for tensor in tensors:
+        dist.broadcast(tensor, src)
 
 
 def shared_random_seed() -> int:

@@ -35,6 +35,7 @@ from d2_eval import (
     print_csv_format,
     verify_results,
 )
+from d2_eval.report import results_table
 from d2_structures import comm
 
 logger = logging.getLogger(__name__)
@@ -241,7 +242,7 @@ class DefaultTrainer(YacsParts, TrainerBase):
                     continue
             results[name] = inference_on_dataset(model, loader, evaluator)
             if comm.is_main_process() and results[name]:
-                logger.info("Results on %s:", name)
+                logger.info("Results on %s:\n%s", name, results_table(results[name]))
                 print_csv_format(results[name])
         return next(iter(results.values())) if len(results) == 1 else results
 

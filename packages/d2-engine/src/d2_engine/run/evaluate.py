@@ -93,6 +93,8 @@ def evaluate_model(
     versions = [("", model)]
     if augmented and plan.augmented is not None:
         versions.append(("_TTA", plan.augmented(_inner(model))))
+    # Statistics of batch norms differ between processes; those of the main one are saved.
+    comm.broadcast_tensors(model.buffers())
     by_set: Results = {}
     used: list[DatasetEvaluator] = []
     for test in plan.test_sets:

@@ -73,7 +73,7 @@ def from_lazy(cfg: DictConfig) -> RunPlan:
         mixed_precision=value("train.amp.enabled", False),
         ddp=dict(value("train.ddp", {})),
         precise_bn=precise_bn.num_iter if precise_bn.get("enabled") else 0,
-        augmented=partial(_augmented, tta) if tta.get("enabled") else None,
+        augmented=partial(_augmented, settings) if tta.get("enabled") else None,
         expected_results=tuple(value("train.expected_results", ())),
         hooks=_hooks(value("train.hooks", ())),
         options=read_options(value("train", {}), "train.{}"),
@@ -264,8 +264,13 @@ def _preprocessing(settings: LazySettings) -> Preprocessing | None:
     )
 
 
-def _augmented(tta: DictConfig, model: nn.Module) -> nn.Module:
+def _augmented(settings: LazySettings, model: nn.Module) -> nn.Module:
+    tta = settings.value("train.tta")
     mapper = DatasetMapperTTA(
         min_sizes=list(tta.min_sizes), max_size=tta.max_size, flip=tta.get("flip", True)
     )
-    return GeneralizedRCNNWithTTA.of(model, mapper)
+    # The pairs of mirrored keypoints, as the training data is flipped with them.
+    pairs = settings.value("dataloader.train.mapper.keypoint_hflip_indices")
+    return GeneralizedRCNNWithTTA.of(
+        model, mapper, keypoint_flip_indices=None if pairs is None else list(pairs)
+    )

@@ -31,7 +31,8 @@ def build_model(plan: RunPlan) -> nn.Module:
         count = checkpoint_activations(_backbone(model, "activation_checkpointing"))
         _logger.info("Activations of %d blocks are computed twice instead of kept", count)
     if options.compile:
-        _backbone(model, "compile").compile()
+        # Images differ in size; without this each size would be compiled anew.
+        _backbone(model, "compile").compile(dynamic=True)
     total = sum(p.numel() for p in model.parameters())
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     _logger.info(
