@@ -12,8 +12,10 @@ from d2_data.datasets.cityscapes import cityscapes_labels
 from d2_data.datasets.vocabularies import read_vocabulary
 from d2_data.formats import decode_panoptic_png, encode_panoptic_png, read_label_map
 from d2_data.preparation import (
+    PREPARATIONS,
     Prepared,
     prepare_ade20k,
+    prepare_builtin,
     prepare_cityscapes,
     prepare_cocofied_lvis,
     prepare_panoptic_fpn_semantics,
@@ -225,6 +227,30 @@ def test_panoptic_segments_of_cityscapes_are_those_that_are_evaluated(
 def test_an_absent_cityscapes_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none of the folders .*leftImg8bit"):
         prepare_cityscapes(tmp_path)
+
+
+# Places of the built-in datasets
+
+
+def test_built_in_datasets_are_prepared_where_they_are_looked_for(tmp_path, monkeypatch):
+    save([[3]], tmp_path / "ADEChallengeData2016" / "annotations" / "training" / "a.png")
+    monkeypatch.setenv("D2_DATASETS", str(tmp_path))
+    assert prepare_builtin("ade20k") == Prepared(written=1, kept=0)
+    assert prepare_builtin("ade20k", tmp_path, ["training"]) == Prepared(written=0, kept=1)
+
+
+def test_absent_downloads_are_named_with_what_names_their_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("D2_DATASETS", str(tmp_path))
+    for what in PREPARATIONS:
+        with pytest.raises(FileNotFoundError) as caught:
+            prepare_builtin(what)
+        assert str(tmp_path) in str(caught.value)
+        assert "$D2_DATASETS names" in caught.value.__notes__[0]
+
+
+def test_what_cannot_be_prepared_is_named():
+    with pytest.raises(ValueError, match=r"nothing to prepare for 'voc', only for \['panoptic-"):
+        prepare_builtin("voc")
 
 
 # LVIS with the categories of COCO

@@ -1,0 +1,32 @@
+"""``d2 data``."""
+
+import argparse
+from typing import Any
+
+from d2_engine.cli import data_convert, data_prepare
+
+_COMMANDS = {
+    "convert": data_convert,
+    "prepare": data_prepare,
+}
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:
+    """Add the sub-command and its own sub-commands."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "data",
+        help="prepare datasets, and convert them from one format into another",
+        epilog="d2 data COMMAND --help shows the options of a command.",
+    )
+    group = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
+    for module in _COMMANDS.values():
+        command = module.add_parser(group)
+        # Accepted behind the inner command as behind others; without a default, so that it does
+        # not undo one given before.
+        command.add_argument(
+            "--debug",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help="show the traceback of an error",
+        )
+    return parser
