@@ -89,6 +89,15 @@ def test_images_without_an_id_are_numbered(register):
     assert content["annotations"][0]["image_id"] == content["images"][0]["id"] == 0
 
 
+@pytest.mark.parametrize("kind", [np.int64, torch.tensor])
+def test_numbers_of_numpy_and_torch_become_those_of_json(kind):
+    (record,) = sample(category_id=kind(1), iscrowd=kind(0))
+    record |= {"image_id": kind(7), "height": kind(80), "width": kind(100)}
+    metadata = Metadata(name="x", thing_classes=["cat", "dog"])
+    content = coco_file_of([record], metadata, "here").content()
+    assert json.loads(json.dumps(content))["annotations"][0]["image_id"] == 7
+
+
 def test_a_class_out_of_range_is_named(register):
     with pytest.raises(ValueError, match=r"image 9, annotation 0: category_id 5"):
         converted(register, "conversion_range", sample(category_id=5))

@@ -1,11 +1,10 @@
 """Turn datasets in the standard format into COCO annotations."""
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from d2_config.atomic_file import write_atomically
+from d2_data.annotations import plain_id
 from d2_data.catalog import DatasetCatalog, Metadata, MetadataCatalog
 from d2_data.formats import CocoFile, coco_annotation
 
@@ -27,7 +26,7 @@ def convert_to_coco_json(
     """
     if allow_cached and os.path.exists(output_file):
         return
-    write_atomically(output_file, json.dumps(convert_to_coco_dict(dataset_name)))
+    _converted(dataset_name).write(output_file)
 
 
 def convert_to_coco_dict(dataset_name: str, metadata: Metadata | None = None) -> dict[str, Any]:
@@ -46,9 +45,13 @@ def convert_to_coco_dict(dataset_name: str, metadata: Metadata | None = None) ->
         ValueError: if the metadata has no ``thing_classes``, a class id is out of range, or an
             annotation cannot be read; the message names dataset, image and annotation.
     """
+    return _converted(dataset_name, metadata).content()
+
+
+def _converted(dataset_name: str, metadata: Metadata | None = None) -> CocoFile:
     records = DatasetCatalog.get(dataset_name)  # reading may fill the metadata
     metadata = metadata or MetadataCatalog.get(dataset_name)
-    return coco_file_of(records, metadata, f"dataset {dataset_name!r}").content()
+    return coco_file_of(records, metadata, f"dataset {dataset_name!r}")
 
 
 def coco_file_of(
@@ -84,7 +87,7 @@ def coco_file_of(
     file = CocoFile(categories, {"description": f"{metadata.name} in COCO's format"})
     for index, record in enumerate(records):
         image_id = _add_image(file, record, index, image_root, where)
-        size = record["height"], record["width"]
+        size = int(record["height"]), int(record["width"])
         for number, annotation in enumerate(record.get("annotations", ())):
             named = f"{where}, image {image_id!r}, annotation {number}"
             category = _category(annotation, category_ids, len(class_names), named)
@@ -120,7 +123,7 @@ def _add_image(
     image_root: str | os.PathLike[str] | None,
     where: str,
 ) -> Any:
-    image_id = record.get("image_id", index)
+    image_id = plain_id(record.get("image_id", index))
     for key in ("file_name", "height", "width"):
         if record.get(key) is None:
             raise ValueError(
@@ -135,10 +138,10 @@ def _add_image(
 def _category(
     annotation: Mapping[str, Any], category_ids: Mapping[int, int], num_classes: int, where: str
 ) -> int:
-    if annotation.get("category_id") not in category_ids:
+    label = plain_id(annotation.get("category_id"))
+    if label not in category_ids:
         raise ValueError(
-            f"{where}: category_id {annotation.get('category_id')!r} is not in "
-            f"0..{num_classes - 1}, the range of its {num_classes} thing_classes, or the metadata "
-            "has no dataset id for it"
+            f"{where}: category_id {label!r} is not in 0..{num_classes - 1}, the range of its "
+            f"{num_classes} thing_classes, or the metadata has no dataset id for it"
         )
-    return category_ids[annotation["category_id"]]
+    return category_ids[label]

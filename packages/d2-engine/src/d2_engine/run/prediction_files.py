@@ -1,7 +1,6 @@
 """What a model found in pictures, as COCO's annotation files and as maps of labels."""
 
 import io
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from PIL import Image
 
 from d2_config.atomic_file import write_atomically
 from d2_data import Metadata
-from d2_data.formats import encode_panoptic_png
+from d2_data.formats import CocoFile, encode_panoptic_png
 from d2_eval import instances_to_coco_json
 from d2_structures import Instances
 
@@ -41,7 +40,6 @@ class PredictionFiles:
 
     def __init__(self, folder: str | os.PathLike[str], metadata: Metadata) -> None:
         self._folder = Path(folder)
-        self._images: list[dict[str, Any]] = []
         self._instances = _InstanceAnnotations(metadata)
         self._segments = _SegmentAnnotations(metadata)
 
@@ -58,17 +56,14 @@ class PredictionFiles:
                 looked at.
             more: further values of the picture's entry.
         """
-        image_id = len(self._images) + 1
-        height, width = size
-        image = {"id": image_id, "file_name": file_name, "height": height, "width": width}
-        self._images.append(image | more)
+        for part in (self._instances, self._segments):
+            image_id = part.file.add_image(file_name, size, **more)
         if "instances" in outputs:
             self._instances.add(outputs["instances"], image_id)
         if "panoptic_seg" in outputs:
-            png, annotation = self._segments.made_of(*outputs["panoptic_seg"])
-            annotation |= {"image_id": image_id, "file_name": f"{name}.png"}
+            png, segments = self._segments.made_of(*outputs["panoptic_seg"])
+            self._segments.file.add_segments(image_id, f"{name}.png", segments)
             write_atomically(self._folder / PANOPTIC_FOLDER / f"{name}.png", png)
-            self._segments.annotations.append(annotation)
         elif "sem_seg" in outputs:
             write_atomically(
                 self._folder / SEMANTIC_FOLDER / f"{name}.png", _label_png(outputs["sem_seg"])
@@ -76,25 +71,16 @@ class PredictionFiles:
 
     def write(self) -> None:
         """Write the JSON files."""
-        parts: list[tuple[str, _InstanceAnnotations | _SegmentAnnotations]] = [
-            (INSTANCES, self._instances)
-        ]
-        if self._segments.annotations:
-            parts.append((PANOPTIC, self._segments))
-        for name, part in parts:
-            content = {
-                "images": self._images,
-                "annotations": part.annotations,
-                "categories": part.categories(),
-            }
-            write_atomically(self._folder / name, json.dumps(content) + "\n")
+        self._instances.finish().write(self._folder / INSTANCES)
+        if self._segments.file.annotations:
+            self._segments.file.write(self._folder / PANOPTIC)
 
 
 class _InstanceAnnotations:
     """Instances as annotations of COCO's format, with scores."""
 
     def __init__(self, metadata: Metadata) -> None:
-        self.annotations: list[dict[str, Any]] = []
+        self.file = CocoFile([])
         self._ids = _dataset_ids(metadata, "thing")
         self._names = metadata.get("thing_classes") or []
         self._seen: set[int] = set()
@@ -103,25 +89,26 @@ class _InstanceAnnotations:
         for annotation in instances_to_coco_json(instances, image_id):
             label = annotation["category_id"]
             self._seen.add(label)
-            annotation["category_id"] = self._ids.get(label, label)
-            self.annotations.append({"id": len(self.annotations) + 1, **annotation})
+            category = self._ids.get(label, label)
+            self.file.add_annotation(image_id, category, annotation | {"category_id": category})
 
-    def categories(self) -> list[dict[str, Any]]:
+    def finish(self) -> CocoFile:
+        """The file with its categories: those of the metadata, or else those that were found."""
         labels = range(len(self._names)) if self._names else sorted(self._seen)
-        return [
+        self.file.categories = [
             {
                 "id": self._ids.get(label, label),
                 "name": self._names[label] if self._names else str(label),
             }
             for label in labels
         ]
+        return self.file
 
 
 class _SegmentAnnotations:
     """Panoptic segments as annotations of COCO's panoptic format."""
 
     def __init__(self, metadata: Metadata) -> None:
-        self.annotations: list[dict[str, Any]] = []
         self._metadata = metadata
         self._names = {
             True: metadata.get("thing_classes") or [],
@@ -130,11 +117,12 @@ class _SegmentAnnotations:
         self._ids = {True: _dataset_ids(metadata, "thing"), False: _dataset_ids(metadata, "stuff")}
         # Without ids of a dataset, those of stuff follow those of things.
         self._first = {True: 0, False: 0 if self._ids[False] else len(self._names[True])}
+        self.file = CocoFile(self._categories())
 
     def made_of(
         self, ids: torch.Tensor, segments: Sequence[Mapping[str, Any]] | None
-    ) -> tuple[bytes, dict[str, Any]]:
-        """Return the PNG with the ids, and the annotation without the picture's."""
+    ) -> tuple[bytes, list[dict[str, Any]]]:
+        """Return the PNG with the ids, and the segments."""
         array = ids.cpu().numpy().astype(np.int64)
         if segments is None:
             array, segments = self._described(array)
@@ -151,9 +139,9 @@ class _SegmentAnnotations:
             for segment in segments
         ]
         png = encode_panoptic_png(np.where(np.isin(array, known), array, 0))
-        return png, {"segments_info": infos}
+        return png, infos
 
-    def categories(self) -> list[dict[str, Any]]:
+    def _categories(self) -> list[dict[str, Any]]:
         """All classes that have a name and, where the dataset has ids, one of those."""
         return [
             {"id": self._id(is_thing, label), "name": name, "isthing": int(is_thing)}
