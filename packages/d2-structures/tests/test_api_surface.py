@@ -2,6 +2,7 @@ import d2_structures
 from d2_structures import conversions
 
 PUBLIC = [
+    "ArrayPickleError",
     "BitMasks",
     "BoxMode",
     "Boxes",
@@ -13,6 +14,7 @@ PUBLIC = [
     "ROIMasks",
     "RotatedBoxes",
     "heatmaps_to_keypoints",
+    "load_array_pickle",
     "matched_boxlist_iou",
     "matched_pairwise_iou",
     "pairwise_intersection",

@@ -1,5 +1,6 @@
 """Boxes, masks, keypoints, instances and images for object detection, and pictures of them."""
 
+from .array_pickle import ArrayPickleError, load_array_pickle
 from .bit_masks import BitMasks
 from .box_mode import BoxMode
 from .box_overlaps import (
@@ -21,6 +22,7 @@ from .roi_masks import ROIMasks
 from .rotated_boxes import RotatedBoxes, pairwise_iou_rotated
 
 __all__ = [
+    "ArrayPickleError",
     "BitMasks",
     "BoxMode",
     "Boxes",
@@ -32,6 +34,7 @@ __all__ = [
     "ROIMasks",
     "RotatedBoxes",
     "heatmaps_to_keypoints",
+    "load_array_pickle",
     "matched_boxlist_iou",
     "matched_pairwise_iou",
     "pairwise_intersection",
