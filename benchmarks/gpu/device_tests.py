@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -95,7 +95,8 @@ def main() -> int:
     groups = [files()] if dry else [[path] for path in files()]
     failed = 0
     with ThreadPoolExecutor(1 if dry else processes()) as pool:
-        for outcome in pool.map(lambda group: run(group, dry), groups):
+        for done in as_completed([pool.submit(run, group, dry) for group in groups]):
+            outcome = done.result()
             note("tests", **outcome)
             failed += outcome["status"] not in (0, 5)
     return 1 if failed else 0

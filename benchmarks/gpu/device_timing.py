@@ -95,12 +95,17 @@ def copy_rate(device: torch.device, count: int) -> float:
 
 
 def peak_bytes(call: Call, device: torch.device) -> int | None:
-    """Device memory that torch held at most during a call; None where it is not counted."""
+    """Memory that torch held at most during a call, on top of what it held before.
+
+    Returns:
+        None where it is not counted.
+    """
     if device.type != "cuda":
         call()
         return None
     torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     call()
     torch.cuda.synchronize()
-    return torch.cuda.max_memory_allocated()
+    return torch.cuda.max_memory_allocated() - before

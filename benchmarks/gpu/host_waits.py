@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
 _MARK = "what is counted"
@@ -33,10 +34,11 @@ def host_waits(call: Callable[[], object], device: torch.device) -> dict[str, in
 
 
 def tally(events: Iterable[Any]) -> dict[str, int]:
-    """Count what began while the mark was open; the profiler itself waits after it."""
+    """Count what the host began while the mark was open; the profiler itself waits after it."""
     events = list(events)
-    mark = next(e.time_range for e in events if e.name == _MARK)
-    within = [e.name for e in events if mark.start <= e.time_range.start <= mark.end]
+    host = [e for e in events if e.device_type == DeviceType.CPU]
+    mark = next(e.time_range for e in host if e.name == _MARK)
+    within = [e.name for e in host if mark.start <= e.time_range.start <= mark.end]
     return {
         "waits": sum(name in _WAITS for name in within),
         # These run on the device, maybe after the host has gone on.

@@ -35,15 +35,22 @@ class Run(NamedTuple):
 
 def runs(dry: bool) -> Iterator[Run]:
     """Configurations in the order of their worth; a dry run has a few of batch 1."""
-    for name in ("mask_rcnn", "retinanet"):
-        for mode in ("training", "inference"):
-            if dry:
-                yield Run(name, mode, 1, torch.bfloat16, mode == "inference")
-                continue
-            for precision in (torch.bfloat16, torch.float32):
-                for batch in (16, 1, 8, 2):
-                    yield Run(name, mode, batch, precision)
-            yield Run(name, mode, 16, torch.bfloat16, True)
+    kinds = [(n, m) for n in ("mask_rcnn", "retinanet") for m in ("training", "inference")]
+    if dry:
+        for name, mode in kinds:
+            yield Run(name, mode, 1, torch.bfloat16, mode == "inference")
+        return
+    for precision, batches in (
+        (torch.bfloat16, (16, 1)),
+        (torch.float32, (16, 1)),
+        (torch.bfloat16, (8, 2)),
+        (torch.float32, (8, 2)),
+    ):
+        for name, mode in kinds:
+            for batch in batches:
+                yield Run(name, mode, batch, precision)
+            if batches == (16, 1) and precision == torch.bfloat16:
+                yield Run(name, mode, 16, precision, True)
 
 
 def step_of(detector: Detector, run: Run, batch: list[dict[str, Any]]) -> Callable[[], Any]:
@@ -84,7 +91,7 @@ def measure(
     """The figure of a configuration."""
     device = batch[0]["image"].device
     steps = [step_of(d, run, batch) for d in pair if d is not None]
-    rounds, seconds = (1, 0.0) if dry else (15, 1.2)
+    rounds, seconds = (1, 0.0) if dry else (15, 0.8)
     peer = steps[1] if len(steps) > 1 else None
     paired = alternate(steps[0], peer, device, rounds=rounds, seconds=seconds, warm=0 if dry else 1)
     figure: dict[str, Any] = {
@@ -99,7 +106,7 @@ def measure(
         figure[f"{prefix}peak_bytes"] = peak_bytes(step, device)
         if run.mode == "inference":
             figure[f"{prefix}detections"] = [detector.count(output) for output in step()]
-        if dry or (run.batch == 2 and run.precision == torch.bfloat16):
+        if run.batch == 1 and run.precision == torch.bfloat16:
             figure[f"{prefix}host"] = host_waits(step, device)
     return figure
 
@@ -110,18 +117,17 @@ def measure_all(dry: bool) -> int:
     Returns:
         How many failed.
     """
-    device, failed, name = choose_device(dry), 0, ""
+    device, failed = choose_device(dry), 0
     scale: Scale = TINY if dry else FULL
     vision = torchvision_or_none()
     warm_up(device, 0.05 if dry else 0.5)
     batch = pictures(1 if dry else 16, scale, device)
-    pair: tuple[Detector, Detector | None] | None = None
+    pairs: dict[str, tuple[Detector, Detector | None]] = {}
     for run in runs(dry):
         try:
-            if pair is None or run.name != name:
-                pair, name = None, run.name  # frees the former ones first
-                _free(device)
-                pair = build(run.name, scale, device, vision)
+            if run.name not in pairs:
+                pairs[run.name] = build(run.name, scale, device, vision)
+            pair = pairs[run.name]
             figure = measure(run, pair, batch[: run.batch], dry)
             note("figure", **figure)
             ratio = "—" if figure["ratio"] is None else f"{figure['ratio']:.2f}x"

@@ -225,9 +225,11 @@ def roi_align(scene: Scene) -> Iterator[Case]:
 
 def multilevel_roi_align(scene: Scene) -> Iterator[Case]:
     strides, vision = (4, 8, 16, 32), scene.vision
+    names = [str(stride) for stride in strides]
     height, width = scene.sizes.image
     for count, bins in ((scene.sizes.proposals, 7), (scene.sizes.masked, 14)):
         boxes = [scene.boxes(count, 16, 600) for _ in range(2)]
+        pooler = vision.ops.MultiScaleRoIAlign(names, bins, 0) if vision else None
         for dtype, memory_format in _FORMATS:
             maps = [
                 scene.randn(2, scene.sizes.channels, height // s, width // s)
@@ -237,13 +239,12 @@ def multilevel_roi_align(scene: Scene) -> Iterator[Case]:
             ]
 
             def theirs(
-                features: list[Tensor], boxes: list[Tensor] = boxes, bins: int = bins
+                features: list[Tensor], boxes: list[Tensor] = boxes, pooler: Any = pooler
             ) -> Tensor:
-                names = [str(level) for level in range(4)]
-                pooler = vision.ops.MultiScaleRoIAlign(names, bins, 0)
-                shapes = [scene.sizes.image] * 2
                 rois = [b.to(features[0].dtype) for b in boxes]
-                return pooler(dict(zip(names, features, strict=True)), rois, shapes)
+                return pooler(
+                    dict(zip(names, features, strict=True)), rois, [scene.sizes.image] * 2
+                )
 
             yield from _both_ways(
                 "multilevel_roi_align",

@@ -48,7 +48,7 @@ for package in config structures data modeling eval engine; do
     modules=$modules:$root/packages/d2-$package/src
 done
 export PYTHONPATH=$modules${PYTHONPATH:+:$PYTHONPATH}
-export PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+export PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 export D2_GPU_RECORD=$record
 export PYTHON=$python
 deadline=$((minutes * 60 * slower))
@@ -57,7 +57,7 @@ SECONDS=0
 source "$here/steps.sh"
 
 # The limits of all steps add up to the eight minutes of the default budget.
-if ! step install 30 "$here/install.sh" "$site"; then
+if ! step install 20 "$here/install.sh" "$site"; then
     cat "$out/logs/install.log" >&2
     exit 1
 fi
@@ -71,9 +71,9 @@ if ((${#dry[@]})); then
 else
     step build 110 "$here/build.sh" "$architecture" "$site"
 fi
-step tests 85 "$python" "$here/device_tests.py" "${dry[@]}"
-step operators 70 "$python" "$here/operators.py" "${dry[@]}"
-step models 100 "$python" "$here/models.py" "${dry[@]}"
+step tests 75 "$python" "$here/device_tests.py" "${dry[@]}"
+step operators 65 "$python" "$here/operators.py" "${dry[@]}"
+step models 125 "$python" "$here/models.py" "${dry[@]}"
 step sanitize 45 "$python" "$here/sanitize.py" "${dry[@]}"
 step training 40 "$python" "$here/training_loop.py" "${dry[@]}"
 

@@ -12,6 +12,7 @@ import pytest
 import record
 import table
 from goals import GOALS, outcomes, strictest
+from torch.autograd import DeviceType
 
 REPORT = """<testsuites><testsuite>
 <testcase classname="a" name="good"/>
@@ -158,20 +159,24 @@ def test_every_package_with_device_code_has_tests_for_it() -> None:
     assert packages >= {"d2-ops", "d2-structures", "d2-modeling", "d2-engine"}
 
 
-def event(name: str, start: float, end: float = 0.0) -> SimpleNamespace:
-    return SimpleNamespace(name=name, time_range=SimpleNamespace(start=start, end=end))
+def event(
+    name: str, start: float, end: float = 0.0, device: DeviceType = DeviceType.CPU
+) -> SimpleNamespace:
+    span = SimpleNamespace(start=start, end=end)
+    return SimpleNamespace(name=name, time_range=span, device_type=device)
 
 
 def test_waits_are_counted_while_the_call_runs_and_copies_whenever_they_do() -> None:
     events = [
         event("cudaStreamSynchronize", 1),  # before
+        event("what is counted", 5, 12, DeviceType.CUDA),  # what the device did meanwhile
         event("what is counted", 2, 10),
         event("cudaStreamSynchronize", 3),
         event("cudaLaunchKernel", 4),
         event("cudaLaunchKernelExC", 5),
         event("aten::item", 6),
         event("cudaEventSynchronize", 9),
-        event("Memcpy DtoH (Device -> Pageable)", 12),
+        event("Memcpy DtoH (Device -> Pageable)", 12, 12, DeviceType.CUDA),
         event("cudaDeviceSynchronize", 13),  # the profiler's
     ]
     assert host_waits.tally(events) == {"waits": 2, "copies_to_host": 1, "kernels": 2}

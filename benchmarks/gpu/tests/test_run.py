@@ -44,6 +44,16 @@ def test_arguments_that_do_not_fit_are_refused(arguments: list[str], tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
+def test_without_a_device_a_real_run_ends_before_it_builds(tmp_path: Path) -> None:
+    environment = {"OUT": str(tmp_path), "PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [HERE / "run.sh"], env={**os.environ, **environment}, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "torch finds no CUDA device; --dry tries the script without one" in done.stderr
+    assert [path.name for path in tmp_path.rglob("*.log")] == ["install.log"]
+
+
 def steps_run(tmp_path: Path, *lines: str) -> tuple[str, list[dict[str, Any]]]:
     """What steps print and note, with 100 seconds to go in all."""
     (tmp_path / "logs").mkdir()
