@@ -4,6 +4,7 @@ import os
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ def read_image(file_name: str | os.PathLike[str], format: str | None = None) -> 
         ValueError: if ``format`` is unknown, or the file's numbers have no known brightness.
     """
     name = os.fspath(file_name)
-    with _naming_unreadable(name), _open(name) as picture:
+    with opened_image(name) as picture:
         picture.load()
         try:
             return convert_PIL_to_numpy(_upright(picture), format)
@@ -77,22 +78,37 @@ def read_image_size(file_name: str | os.PathLike[str]) -> tuple[int, int]:
         OSError: as :func:`read_image`.
     """
     name = os.fspath(file_name)
-    with _naming_unreadable(name), _open(name) as picture:
+    with opened_image(name) as picture:
         height, width = picture.height, picture.width
-        return (width, height) if _orientation(picture) >= 5 else (height, width)
+        return (width, height) if orientation_of(picture) >= 5 else (height, width)
+
+
+@contextmanager
+def opened_image(name: str, file: BinaryIO | None = None) -> Iterator[Image.Image]:
+    """An image whose pixels are not read yet; errors of reading it name it.
+
+    Args:
+        name: of the file.
+        file: the open file, if it is open already.
+
+    Raises:
+        OSError: as :func:`read_image`.
+    """
+    with _naming_unreadable(name), Image.open(file) if file else _open(name) as picture:
+        yield picture
 
 
 def _open(name: str) -> Image.Image:
     try:
         return Image.open(name)
     except FileNotFoundError:
-        other = _other_spelling(name)
+        other = other_spelling(name)
         if other is None:
             raise
         return Image.open(other)
 
 
-def _other_spelling(name: str) -> str | None:
+def other_spelling(name: str) -> str | None:
     """The same name as another system writes it: accents as one character or two."""
     for form in ("NFC", "NFD"):
         spelling = unicodedata.normalize(form, name)
@@ -131,7 +147,8 @@ def _naming_unreadable(name: str) -> Iterator[None]:
         ) from error
 
 
-def _orientation(picture: Image.Image) -> int:
+def orientation_of(picture: Image.Image) -> int:
+    """EXIF's number of how an image is to be turned; 1 where it is stored upright."""
     # A damaged EXIF block says nothing about the pixels, which have been read.
     try:
         return int(picture.getexif().get(_EXIF_ORIENTATION, 1))
@@ -140,7 +157,7 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def _upright(picture: Image.Image) -> Image.Image:
-    transposition = _TRANSPOSITIONS.get(_orientation(picture))
+    transposition = _TRANSPOSITIONS.get(orientation_of(picture))
     return picture if transposition is None else picture.transpose(transposition)
 
 
