@@ -23,6 +23,7 @@ def test_a_single_process_is_a_world_of_one():
     data = {"a": object()}
     assert comm.all_gather(data)[0] is data
     assert comm.gather(data)[0] is data
+    assert next(comm.gather_items([data])) is data
     losses = {"loss": torch.ones(())}
     assert comm.reduce_dict(losses) is losses
 
@@ -40,6 +41,11 @@ def test_local_groups_need_a_distributed_run():
         comm.create_local_process_group(1)
     with pytest.raises(RuntimeError, match="create_local_process_group first"):
         comm.get_local_process_group()
+
+
+def items_of(rank):
+    """No item, some small ones, one that is larger than a piece."""
+    return [{"rank": rank, "bytes": bytes(100 * n * rank)} for n in range(20 * rank)]
 
 
 def report_all(rank, world_size, folder):
@@ -60,6 +66,8 @@ def report_all(rank, world_size, folder):
     mine = [torch.full((2,), float(rank)), torch.tensor(rank + 1)]
     comm.broadcast_tensors(mine, src=world_size - 1)
     report["broadcast"] = [value.tolist() for value in mine]
+    report["items"] = list(comm.gather_items(items_of(rank), chunk_bytes=3000))
+    report["items_of_last"] = list(comm.gather_items(iter([rank]), dst=world_size - 1))
     report["last"] = comm.gather(rank, dst=world_size - 1)
     report["seed"] = comm.shared_random_seed()
     losses = {"b": torch.tensor(float(rank), requires_grad=True), "a": torch.full((2,), rank + 1.0)}
@@ -106,6 +114,29 @@ def test_gather_gives_one_rank_everything_and_the_others_nothing(reports):
     ranks = [*range(len(reports))]
     assert [report["first"] for report in reports] == [ranks] + [[]] * (len(ranks) - 1)
     assert [report["last"] for report in reports] == [[]] * (len(ranks) - 1) + [ranks]
+
+
+def test_many_items_come_in_the_order_of_ranks_on_one_rank_only(reports):
+    size = len(reports)
+    assert reports[0]["items"] == [item for rank in range(size) for item in items_of(rank)]
+    assert all(report["items"] == [] for report in reports[1:])
+    assert reports[-1]["items_of_last"] == list(range(size))
+    assert all(report["items_of_last"] == [] for report in reports[:-1])
+
+
+def test_items_are_pickled_piece_by_piece_as_they_are_taken():
+    taken = []
+
+    def items():
+        for number in range(1000):
+            taken.append(number)
+            yield bytes(100)
+
+    pieces = comm._pieces(items(), 1000)
+    assert 1000 <= len(next(pieces)) < 1000 + 200
+    assert len(taken) < 12
+    assert max(map(len, pieces)) < 1000 + 200
+    assert list(comm._pieces([], 1000)) == []
 
 
 def test_broadcast_tensors_are_those_of_one_rank_everywhere(reports):

@@ -9,7 +9,6 @@ import logging
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,13 @@ from d2_eval.coco_metrics import (
     metric_names,
 )
 from d2_eval.coco_predictions import instances_to_coco_json
-from d2_eval.evaluator import DatasetEvaluator
+from d2_eval.collecting import CollectingEvaluator, one_per_image
 from d2_eval.proposal_recall import ImageProposals, proposal_recall
-from d2_structures import comm
 
 _logger = logging.getLogger(__name__)
 
 
-class COCOEvaluator(DatasetEvaluator):
+class COCOEvaluator(CollectingEvaluator):
     """Average precision of boxes, masks and keypoints, and average recall of proposals.
 
     Metrics are in percent, 0 to 100; NaN where one cannot be computed, e.g. because nothing was
@@ -79,22 +77,21 @@ class COCOEvaluator(DatasetEvaluator):
         kpt_oks_sigmas: Sequence[float] = (),
         allow_cached_coco: bool = True,
     ) -> None:
+        super().__init__(distributed=distributed)
         self._tasks = _checked_tasks(tasks)
         if max_dets_per_image is not None and max_dets_per_image < 1:
             raise ValueError(f"max_dets_per_image is at least 1, got {max_dets_per_image}")
         self._max_dets_per_image = max_dets_per_image
         self._kpt_oks_sigmas = tuple(kpt_oks_sigmas)
         self._use_fast_impl = use_fast_impl
-        self._distributed = distributed
         self._output_dir = None if output_dir is None else Path(output_dir)
         self._ground_truth = CocoGroundTruth.load(
             dataset_name, cache_dir=output_dir, allow_cached=allow_cached_coco
         )
-        self._predictions: list[dict[str, Any]] | None = None
         self.curves: dict[str, CocoCurves] = {}
 
     def reset(self) -> None:
-        self._predictions = []
+        super().reset()
         self.curves = {}
 
     def process(
@@ -112,8 +109,7 @@ class COCOEvaluator(DatasetEvaluator):
             RuntimeError: before :meth:`reset`.
             ValueError: if the lengths differ or a dict lacks what is needed.
         """
-        if self._predictions is None:
-            raise RuntimeError("call reset() before process()")
+        self.check_was_reset("process")
         if len(inputs) != len(outputs):
             raise ValueError(f"got {len(inputs)} inputs but {len(outputs)} outputs")
         for record, output in zip(inputs, outputs, strict=True):
@@ -134,7 +130,7 @@ class COCOEvaluator(DatasetEvaluator):
                     "boxes_xyxy": proposals.proposal_boxes.tensor,
                     "objectness_logits": proposals.objectness_logits,
                 }
-            self._predictions.append(prediction)
+            self.keep(prediction)
 
     def evaluate(self, img_ids: Iterable[int] | None = None) -> dict[str, dict[str, float]]:
         """Evaluate everything since :meth:`reset`.
@@ -152,18 +148,13 @@ class COCOEvaluator(DatasetEvaluator):
             RuntimeError: before :meth:`reset`.
             ValueError: if a prediction is of a class or an image that the dataset lacks.
         """
-        if self._predictions is None:
-            raise RuntimeError("call reset() and process() before evaluate()")
-        predictions = self._predictions
-        if self._distributed:
-            comm.synchronize()
-            predictions = list(chain.from_iterable(comm.gather(predictions, dst=0)))
-            if not comm.is_main_process():
-                return {}
+        predictions = self.collected()
+        if predictions is None:
+            return {}
         if not predictions:
             _logger.warning("COCOEvaluator did not receive predictions for any image")
             return {}
-        predictions = _one_per_image(predictions)
+        predictions = one_per_image(predictions)
         if self._output_dir is not None:
             buffer = io.BytesIO()
             torch.save(predictions, buffer)
@@ -257,18 +248,6 @@ def _tasks_in(coco_results: Sequence[dict[str, Any]]) -> tuple[Task, ...]:
     if any("keypoints" in result for result in coco_results):
         tasks.append("keypoints")
     return tuple(tasks)
-
-
-def _one_per_image(predictions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Samplers that fill up the last batch repeat images; each must count once."""
-    unique = {prediction["image_id"]: prediction for prediction in reversed(predictions)}
-    repeated = len(predictions) - len(unique)
-    if repeated:
-        _logger.warning(
-            "%d predictions belong to images that were processed before; the first ones count",
-            repeated,
-        )
-    return list(reversed(unique.values()))
 
 
 def _scores(curves: CocoCurves) -> dict[str, float]:

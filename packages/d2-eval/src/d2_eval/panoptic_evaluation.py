@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,11 @@ import numpy as np
 from d2_config.atomic_file import write_atomically
 from d2_data import Metadata, MetadataCatalog
 from d2_data.formats import decode_panoptic_png, encode_panoptic_png, read_json
-from d2_eval.evaluator import DatasetEvaluator
+from d2_eval.collecting import CollectingEvaluator, one_per_image
 from d2_eval.panoptic_quality import VOID, PanopticQuality
-from d2_structures import comm
 
 
-class COCOPanopticEvaluator(DatasetEvaluator):
+class COCOPanopticEvaluator(CollectingEvaluator):
     """Panoptic, segmentation and recognition quality in percent, equal to the panopticapi's.
 
     All ranks must call :meth:`evaluate`; the main one evaluates. Metadata: ``panoptic_json`` and
@@ -39,6 +37,7 @@ class COCOPanopticEvaluator(DatasetEvaluator):
     def __init__(
         self, dataset_name: str | Metadata, output_dir: str | os.PathLike[str] | None = None
     ) -> None:
+        super().__init__()
         metadata = (
             dataset_name
             if isinstance(dataset_name, Metadata)
@@ -56,10 +55,6 @@ class COCOPanopticEvaluator(DatasetEvaluator):
             True: _inverted(metadata.get("thing_dataset_id_to_contiguous_id")),
             False: _inverted(metadata.get("stuff_dataset_id_to_contiguous_id")),
         }
-        self._predictions: list[dict[str, Any]] | None = None
-
-    def reset(self) -> None:
-        self._predictions = []
 
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
@@ -76,15 +71,14 @@ class COCOPanopticEvaluator(DatasetEvaluator):
             RuntimeError: before :meth:`reset`.
             ValueError: if the lengths differ, a class is unknown or ``label_divisor`` is missing.
         """
-        if self._predictions is None:
-            raise RuntimeError("call reset() before process()")
+        self.check_was_reset("process")
         for record, output in zip(inputs, outputs, strict=True):
             ids, segments = output["panoptic_seg"]
             ids = ids.cpu().numpy().astype(np.int64)
             if segments is None:
                 ids, segments = self._described(ids)
             known = [segment["id"] for segment in segments]
-            self._predictions.append(
+            self.keep(
                 {
                     "image_id": record["image_id"],
                     "file_name": f"{Path(record['file_name']).stem}.png",
@@ -106,12 +100,10 @@ class COCOPanopticEvaluator(DatasetEvaluator):
             ValueError: if an annotated image was not processed, or see
                 :meth:`~d2_eval.panoptic_quality.PanopticQuality.add`.
         """
-        if self._predictions is None:
-            raise RuntimeError("call reset() and process() before evaluate()")
-        comm.synchronize()
-        predictions = list(chain.from_iterable(comm.gather(self._predictions, dst=0)))
-        if not comm.is_main_process():
+        predictions = self.collected()
+        if predictions is None:
             return {}
+        predictions = one_per_image(predictions)
         truth = read_json(
             self._metadata.panoptic_json, expected_keys=("images", "annotations", "categories")
         )
@@ -129,7 +121,7 @@ class COCOPanopticEvaluator(DatasetEvaluator):
     def _quality(
         self, truth: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]
     ) -> PanopticQuality:
-        of_image = {prediction["image_id"]: prediction for prediction in reversed(predictions)}
+        of_image = {prediction["image_id"]: prediction for prediction in predictions}
         missing = [a["image_id"] for a in truth["annotations"] if a["image_id"] not in of_image]
         if missing:
             raise ValueError(

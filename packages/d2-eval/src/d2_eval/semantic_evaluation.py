@@ -6,7 +6,6 @@ import io
 import json
 import os
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,12 @@ import torch
 from d2_config.atomic_file import write_atomically
 from d2_data import DatasetCatalog, Metadata, MetadataCatalog
 from d2_data.formats import read_label_map
-from d2_eval.evaluator import DatasetEvaluator
+from d2_eval.collecting import CollectingEvaluator
 from d2_ops.host import confusion_matrix, rle_encode
 from d2_structures import comm
 
 
-class SemSegEvaluator(DatasetEvaluator):
+class SemSegEvaluator(CollectingEvaluator):
     """IoU and accuracy of every class, and their averages, in percent.
 
     Averages are over the classes that are annotated somewhere. The metadata's ``stuff_classes``
@@ -50,6 +49,7 @@ class SemSegEvaluator(DatasetEvaluator):
         num_classes: int | None = None,
         ignore_label: int | None = None,
     ) -> None:
+        super().__init__(distributed=distributed)
         metadata = (
             dataset_name
             if isinstance(dataset_name, Metadata)
@@ -67,15 +67,16 @@ class SemSegEvaluator(DatasetEvaluator):
         )
         mapping = metadata.get("stuff_dataset_id_to_contiguous_id") or {}
         self._dataset_ids = {contiguous: number for number, contiguous in mapping.items()}
-        self._distributed = distributed
         self._output_dir = None if output_dir is None else Path(output_dir)
         self._truth_files: dict[str, str] | None = None
-        self._confusion: np.ndarray | None = None
-        self._predictions: list[dict[str, Any]] = []
+        self._confusion: np.ndarray = self._nothing()
 
     def reset(self) -> None:
-        self._confusion = np.zeros((len(self._class_names),) * 2, np.int64)
-        self._predictions = []
+        super().reset()
+        self._confusion = self._nothing()
+
+    def _nothing(self) -> np.ndarray:
+        return np.zeros((len(self._class_names),) * 2, np.int64)
 
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
@@ -92,8 +93,7 @@ class SemSegEvaluator(DatasetEvaluator):
             ValueError: if the lengths or the sizes of images differ, an annotation is missing, or
                 an annotated label is no class.
         """
-        if self._confusion is None:
-            raise RuntimeError("call reset() before process()")
+        self.check_was_reset("process")
         for record, output in zip(inputs, outputs, strict=True):
             predicted = output["sem_seg"].argmax(dim=0).cpu().numpy()
             truth_file = record.get("sem_seg_file_name") or self._truth_file(record["file_name"])
@@ -108,7 +108,8 @@ class SemSegEvaluator(DatasetEvaluator):
                     f"{len(self._class_names)} classes of {self._name!r}: {error}"
                 ) from error
             if self._output_dir is not None:
-                self._predictions += self.encode_json_sem_seg(predicted, record["file_name"])
+                for entry in self.encode_json_sem_seg(predicted, record["file_name"]):
+                    self.keep(entry)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Evaluate everything since :meth:`reset`.
@@ -121,16 +122,11 @@ class SemSegEvaluator(DatasetEvaluator):
         Raises:
             RuntimeError: before :meth:`reset`.
         """
-        if self._confusion is None:
-            raise RuntimeError("call reset() and process() before evaluate()")
-        confusion, predictions = self._confusion, self._predictions
-        if self._distributed:
-            comm.synchronize()
-            matrices = comm.gather(confusion, dst=0)
-            predictions = list(chain.from_iterable(comm.gather(predictions, dst=0)))
-            if not comm.is_main_process():
-                return {}
-            confusion = np.sum(matrices, axis=0)
+        predictions = self.collected()
+        matrices = comm.gather(self._confusion) if self._distributed else [self._confusion]
+        if predictions is None:
+            return {}
+        confusion = np.sum(matrices, axis=0)
         scores = semantic_scores(confusion, self._class_names)
         if self._output_dir is not None:
             write_atomically(self._output_dir / "sem_seg_predictions.json", json.dumps(predictions))

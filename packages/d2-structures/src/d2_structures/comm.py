@@ -4,8 +4,10 @@ In a single process, and before `torch.distributed` is initialised, everything h
 that gives what a world of one would. Every collective must be called by all ranks of its group.
 """
 
+import io
 import os
-from collections.abc import Iterable
+import pickle
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -19,6 +21,7 @@ __all__ = [
     "broadcast_tensors",
     "create_local_process_group",
     "gather",
+    "gather_items",
     "get_local_process_group",
     "get_local_rank",
     "get_local_size",
@@ -164,6 +167,71 @@ def gather(data: Any, dst: int = 0, group: dist.ProcessGroup | None = None) -> l
         gathered = [None] * dist.get_world_size(group)
     dist.gather_object(data, gathered, dst=dst, group=group)
     return [] if gathered is None else gathered
+
+
+def gather_items(
+    items: Iterable[Any], dst: int = 0, *, chunk_bytes: int = 16 * 2**20
+) -> Iterator[Any]:
+    """Collect many objects from every rank, on one rank, in little memory.
+
+    They come one rank after the other, in pieces: nowhere is there more than one piece in pickled
+    form, and ``dst`` holds only what it keeps of the objects. All ranks must take the iterator to
+    its end; ranks wait while ``dst`` is busy with an object.
+
+    Args:
+        items: anything that can be pickled, as many on each rank as it has.
+        dst: the rank, counted in the whole world, that gets the objects.
+        chunk_bytes: a piece is sent when it has become as large as this.
+
+    Yields:
+        On ``dst`` the objects of rank 0, then those of rank 1, and so on; elsewhere nothing.
+    """
+    if get_world_size() == 1:
+        yield from items
+        return
+    group = _host_group(_world())
+    if get_rank() != dst:
+        for piece in _pieces(items, chunk_bytes):
+            _send(piece, dst, group)
+        _send(b"", dst, group)
+        return
+    for source in range(get_world_size()):
+        if source == dst:
+            yield from items
+            continue
+        while piece := _receive(source, group):
+            stream = io.BytesIO(piece)
+            while stream.tell() < len(piece):
+                yield pickle.load(stream)
+
+
+def _pieces(items: Iterable[Any], chunk_bytes: int) -> Iterator[bytes]:
+    """Pickle objects one behind the other, into pieces that are not much larger than wanted."""
+    piece = io.BytesIO()
+    for item in items:
+        pickle.dump(item, piece, protocol=pickle.HIGHEST_PROTOCOL)
+        if piece.tell() >= chunk_bytes:
+            yield piece.getvalue()
+            piece = io.BytesIO()
+    if piece.tell():
+        yield piece.getvalue()
+
+
+def _send(piece: bytes, dst: int, group: dist.ProcessGroup) -> None:
+    dist.send(torch.tensor([len(piece)]), dst, group=group)
+    if piece:
+        # A copy that may be written to: torch warns of tensors on read-only memory.
+        dist.send(torch.frombuffer(bytearray(piece), dtype=torch.uint8), dst, group=group)
+
+
+def _receive(source: int, group: dist.ProcessGroup) -> bytes:
+    length = torch.zeros(1, dtype=torch.int64)
+    dist.recv(length, source, group=group)
+    if not length.item():
+        return b""
+    piece = torch.empty(int(length), dtype=torch.uint8)
+    dist.recv(piece, source, group=group)
+    return piece.numpy().tobytes()
 
 
 def broadcast_tensors(tensors: Iterable[Tensor], src: int = 0) -> None:
