@@ -10,7 +10,7 @@ from torch import nn
 
 from d2_config import get_cfg
 from d2_data import DatasetCatalog, MetadataCatalog
-from d2_data.datasets import register_coco_instances
+from d2_data.datasets import coco_folder, register_coco_instances
 from d2_engine.checkpoint import DetectionCheckpointer
 from d2_engine.defaults import DefaultPredictor, DefaultTrainer, default_setup
 from d2_engine.hooks import CallbackHook
@@ -177,6 +177,31 @@ def test_evaluators_have_to_be_as_many_as_datasets(detector_cfg):
     detector_cfg.DATASETS.TEST = (NAME, NAME)
     with pytest.raises(ValueError, match="1 evaluators for 2 datasets"):
         DefaultTrainer.test(detector_cfg, nn.Linear(1, 1), [DatasetEvaluator()])
+
+
+def test_a_validation_set_of_other_classes_is_not_scored_as_if_equal(
+    detector_cfg, shapes, tmp_path
+):
+    content = json.loads((shapes / "instances.json").read_text())
+    content["categories"][0]["name"] = "blob"
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    detector_cfg.DATASETS.TEST = (coco_folder(tmp_path / "other.json", shapes / "images"),)
+    trainer = ShapesTrainer(detector_cfg)
+    with pytest.raises(ValueError, match=r"has the classes blob, .* has ellipse, "):
+        ShapesTrainer.test(detector_cfg, trainer.model)
+
+
+def test_data_of_more_classes_than_the_model_has_is_refused(detector_cfg):
+    detector_cfg.MODEL.ROI_HEADS.NUM_CLASSES = 2
+    with pytest.raises(ValueError, match=r"NUM_CLASSES is 2, but the data .* has 4"):
+        ShapesTrainer(detector_cfg)
+
+
+def test_a_config_without_a_seed_gets_one_for_the_whole_training(detector_cfg):
+    detector_cfg.SEED = -1
+    trainer = ShapesTrainer(detector_cfg)
+    assert trainer.cfg.SEED >= 0
+    assert detector_cfg.SEED == -1
 
 
 def test_what_the_config_expects_is_compared_with_the_results(cfg):

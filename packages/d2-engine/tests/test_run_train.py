@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from d2_data import DatasetCatalog, MetadataCatalog
 from d2_engine.run import evaluate, load_plan, train
 from d2_engine.run.configs import read_settings
+from d2_engine.run.model import build_model
 from d2_engine.train_loop import TrainerBase
 
 
@@ -210,6 +212,18 @@ def test_an_option_trains_and_differs_from_the_plain_run(tiny, straight, tmp_pat
         assert differs
 
 
+def test_the_backbone_is_compiled_where_the_config_says_so(tiny, tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self, **options: compiled.append((self, options))
+    )
+    model = build_model(tiny.plan(tmp_path, compile=True))
+    assert compiled == [(model.backbone, {"dynamic": True})]
+    compiled.clear()
+    build_model(tiny.plan(tmp_path))
+    assert not compiled
+
+
 def test_test_time_augmentation_is_evaluated_beside_the_plain_model(tiny, tmp_path):
     results = train(tiny.plan(tmp_path, tta=True, tta_sizes="[64,96]", max_iter=1))
     assert results.keys() == {"bbox", "segm", "bbox_TTA", "segm_TTA"}
@@ -260,6 +274,43 @@ def test_data_of_ones_own_is_named_on_the_command_line(tiny, shapes, tmp_path):
     option = tiny.names["num_classes"]
     with pytest.raises(ValueError, match=rf"{option} is 4, but the data .* has 5"):
         train(tiny.plan(tmp_path / "asked", *own, f"{option}=4"))
+
+
+@pytest.fixture
+def coco_2017(shapes, tmp_path, monkeypatch):
+    """The folder where the built-in COCO 2017 is looked for, with a few pictures in it."""
+    names = ("coco_2017_train", "coco_2017_val")
+    classes = MetadataCatalog.get(names[0])
+    ids = sorted(classes.thing_dataset_id_to_contiguous_id)
+    content = json.loads((shapes / "instances.json").read_text())
+    for annotation in content["annotations"]:
+        annotation["category_id"] = ids[annotation["category_id"]]
+    content["categories"] = [
+        {"id": i, "name": n} for i, n in zip(ids, classes.thing_classes, strict=True)
+    ]
+    (tmp_path / "coco" / "annotations").mkdir(parents=True)
+    for split in ("train", "val"):
+        path = tmp_path / "coco" / "annotations" / f"instances_{split}2017.json"
+        path.write_text(json.dumps(content))
+        shutil.copytree(shapes / "images", tmp_path / "coco" / f"{split}2017")
+    monkeypatch.setenv("D2_DATASETS", str(tmp_path))
+    for catalog in (DatasetCatalog, MetadataCatalog):
+        for name in names:
+            monkeypatch.delitem(catalog.data, name, raising=False)
+    return names
+
+
+def test_a_built_in_dataset_is_trained_on_by_its_name(tiny, coco_2017, tmp_path):
+    train_name, val_name = coco_2017
+    if tiny.names["seed"] == "SEED":
+        data = {"train_names": f"['{train_name}']", "test_names": f"['{val_name}']"}
+    else:
+        data = {"train_names": train_name, "test_names": val_name}
+    results = train(tiny.plan(tmp_path / "run", num_classes=80, max_iter=1, **data))
+    assert "AP-bicycle" in results["bbox"]
+    known = load_plan(tmp_path / "run").metadata
+    assert known.thing_classes[:2] == ["person", "bicycle"]
+    assert known.thing_dataset_id_to_contiguous_id[90] == 79
 
 
 def test_training_data_alone_trains_without_evaluation(tiny, shapes, tmp_path):

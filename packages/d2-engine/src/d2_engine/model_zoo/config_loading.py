@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from d2_config import LazyConfig, get_cfg
+from d2_config import CfgNode, LazyConfig, get_cfg
+from d2_config.cfg_text import is_yacs_file
 from d2_engine.model_zoo.config_files import get_config_file, packaged_name
 from d2_engine.model_zoo.published_models import get_checkpoint_url
 
@@ -24,7 +25,7 @@ def get_config(config_path: str, trained: bool = False) -> Any:
         ValueError: if several are meant, or ``trained`` and no weights were published.
     """
     name = packaged_name(config_path)
-    cfg = _load(get_config_file(name))
+    cfg = load_config_file(get_config_file(name))
     if not trained:
         return cfg
     from d2_engine.run.settings import settings_of  # with torch, which a list of names is without
@@ -36,9 +37,18 @@ def get_config(config_path: str, trained: bool = False) -> Any:
     return settings.with_(weights=url).cfg
 
 
-def _load(file: str) -> Any:
-    if file.endswith(".py"):
+def load_config_file(file: str, base: CfgNode | None = None) -> Any:
+    """Load a config of either kind.
+
+    Args:
+        file: the path.
+        base: what a yacs-style config changes; by default ``get_cfg()``. It is changed itself.
+
+    Returns:
+        A ``CfgNode`` for a yacs-style config, a ``DictConfig`` for a lazy one.
+    """
+    if not is_yacs_file(file):
         return LazyConfig.load(file)
-    cfg = get_cfg()
+    cfg = get_cfg() if base is None else base
     cfg.merge_from_file(file)
     return cfg

@@ -13,9 +13,9 @@ import attrs
 import torch
 from omegaconf import DictConfig
 
-from d2_config import CfgNode, LazyConfig, get_cfg
-from d2_config.cfg_text import is_yacs_file
+from d2_config import CfgNode, get_cfg
 from d2_engine.model_zoo.config_files import get_config_file
+from d2_engine.model_zoo.config_loading import load_config_file
 from d2_engine.model_zoo.published_models import published_models
 from d2_engine.run.folder import CONFIG, last_checkpoint, load_metadata
 from d2_engine.run.from_lazy import from_lazy
@@ -131,12 +131,10 @@ def read_settings(config: str | os.PathLike[str]) -> Settings:
         last_checkpoint(path)  # is it a run at all?
         path = path / CONFIG
     file = str(path) if path.is_file() else get_config_file(str(config))
-    if not is_yacs_file(file):
-        return LazySettings(_with_train_options(LazyConfig.load(file)))
-    cfg = get_cfg()
-    cfg.RUN = CfgNode({name.upper(): value for name, value in option_defaults().items()})
-    cfg.merge_from_file(file)
-    return YacsSettings(cfg)
+    base = get_cfg()
+    base.RUN = CfgNode({name.upper(): value for name, value in option_defaults().items()})
+    settings = settings_of(load_config_file(file, base))
+    return settings if settings.cfg is base else LazySettings(_with_train_options(settings.cfg))
 
 
 def _with_train_options(cfg: DictConfig) -> DictConfig:
