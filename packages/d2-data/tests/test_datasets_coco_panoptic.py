@@ -11,7 +11,6 @@ from d2_data.datasets import (
     register_coco_panoptic,
     register_coco_panoptic_separated,
 )
-from d2_data.datasets.panoptic_segments import contiguous_segments
 from d2_data.datasets.vocabularies import read_vocabulary
 from d2_data.formats import decode_panoptic_png
 
@@ -100,7 +99,7 @@ def test_metadata_that_knows_the_categories_decides(write):
 
 def test_a_segment_of_an_unknown_category_is_named(write):
     metadata = Metadata(name="mine", thing_dataset_id_to_contiguous_id={2: 0})
-    with pytest.raises(KeyError, match=r"image 7: segment 10 has category_id 184.* 'mine'.*\[2\]"):
+    with pytest.raises(KeyError, match=r"image 7 has a segment 10 with .* 184, .* 'mine'.*\[2\]"):
         load(write(), metadata)
 
 
@@ -108,8 +107,12 @@ def test_a_segment_of_an_unknown_category_is_named(write):
     ("changes", "message"),
     [
         ({"annotations": []}, "has no annotations"),
-        ({"annotations": [{"image_id": 7, "bbox": []}]}, "image 7 lacks 'file_name'; is it a file"),
-        ({"categories": [{"id": 2, "name": "bicycle"}]}, r"lacks \['isthing'\]"),
+        ({"annotations": [{"image_id": 7, "bbox": []}]}, "image 7 lacks 'segments_info'; is it of"),
+        ({"annotations": {"7": []}}, "has 'annotations' .*; wanted a list of objects"),
+        ({"annotations": [[]]}, r"has 'annotations' with \[\] at place 0"),
+        ({"categories": [{"id": 2, "name": "bicycle"}]}, "category 2 lacks 'isthing'"),
+        ({"categories": [{"id": 2, "name": 3, "isthing": 1}]}, "category 2 has 'name' 3; wanted a"),
+        ({"images": [{"id": 7, "file_name": 5}]}, "image 7 has 'file_name' 5; wanted a text"),
     ],
 )
 def test_malformed_files_are_named(write, changes, message):
@@ -120,15 +123,16 @@ def test_malformed_files_are_named(write, changes, message):
 @pytest.mark.parametrize(
     ("segments", "message"),
     [
-        ([{"id": 3}], "has a segment without 'id' or 'category_id'"),
-        ([{"category_id": 2}], "has a segment without 'id' or 'category_id'"),
-        ([segment(1, 2), segment(1, 2)], "has two segments with the same id"),
+        ([{"id": 3}], ": segment 3 lacks 'category_id'"),
+        ([{"category_id": 2}], ": segment None lacks 'id'"),
+        ([segment("one", 2)], ": segment 'one' has 'id' 'one'; wanted a whole number"),
+        ([segment(1, 2), segment(1, 2)], " has two segments with the same id"),
     ],
 )
-def test_malformed_segments_are_named(segments, message):
-    metadata = Metadata(name="mine", thing_dataset_id_to_contiguous_id={2: 0})
-    with pytest.raises(ValueError, match=f"here {message}"):
-        contiguous_segments(segments, metadata, "here")
+def test_malformed_segments_are_named(write, segments, message):
+    annotation = {"image_id": 7, "file_name": "a.png", "segments_info": segments}
+    with pytest.raises(ValueError, match=f"the annotation of image 7{message}"):
+        load(write(annotations=[annotation]))
 
 
 # Registration

@@ -140,7 +140,14 @@ def test_a_segment_of_an_undeclared_category_is_named(tmp_path):
 def test_an_absent_png_is_named(tmp_path):
     paths = write_panoptic(tmp_path, [[1]], _1=2)
     (tmp_path / "png" / "a.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"png/a\.png' of image 3 does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"image 3: its PNG '.*a\.png' does not exist"):
+        prepare_panoptic_fpn_semantics(*paths)
+
+
+def test_a_damaged_png_is_named(tmp_path):
+    paths = write_panoptic(tmp_path, [[1]], _1=2)
+    (tmp_path / "png" / "a.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"image 3: its PNG '.*a\.png' cannot be read"):
         prepare_panoptic_fpn_semantics(*paths)
 
 

@@ -5,16 +5,21 @@ Source: https://cocodataset.org/#format-data
 
 import logging
 import os
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from d2_data.catalog import DatasetCatalog, Metadata, MetadataCatalog
 from d2_data.datasets.coco import load_coco_json
-from d2_data.datasets.panoptic_segments import contiguous_segments, declare_panoptic_categories
+from d2_data.datasets.panoptic_segments import (
+    PanopticAnnotation,
+    contiguous_segments,
+    declare_panoptic_categories,
+    read_panoptic_json,
+)
 from d2_data.datasets.semantic_folder import load_sem_seg
-from d2_data.formats import read_json
+from d2_data.file_entries import text, whole
+from d2_data.located_errors import located
 
 __all__ = [
     "load_coco_panoptic_json",
@@ -135,45 +140,33 @@ def load_coco_panoptic_json(
         KeyError: if a category has no class.
         ValueError: if the file is malformed; the message names the annotation.
     """
-    content = read_json(panoptic_json, expected_keys=("annotations",))
-    where = f"annotation file {os.fspath(panoptic_json)!r}"
-    declare_panoptic_categories(content.get("categories") or (), metadata, where)
-    images = {image["id"]: image for image in content.get("images") or ()}
+    content = read_panoptic_json(panoptic_json)
+    declare_panoptic_categories(content.categories, metadata)
     records = [
-        _record(annotation, images, image_root, panoptic_root, metadata, where)
-        for annotation in content["annotations"]
+        {
+            **image,
+            "file_name": os.path.join(image_root, image["file_name"]),
+            "image_id": annotation.image_id,
+            "pan_seg_file_name": os.path.join(panoptic_root, annotation.file_name),
+            "segments_info": contiguous_segments(annotation, metadata, content.where),
+        }
+        for annotation in content.annotations
+        for image in [_image(annotation, content.where)]
     ]
     if not records:
-        raise ValueError(f"{where} has no annotations; panoptic segmentation needs some")
+        raise ValueError(f"{content.where} has no annotations; panoptic segmentation needs some")
     _logger.info("Read %d images from %s", len(records), Path(panoptic_json).name)
     return records
 
 
-def _record(
-    annotation: Mapping[str, Any],
-    images: Mapping[Any, Mapping[str, Any]],
-    image_root: StrPath,
-    panoptic_root: StrPath,
-    metadata: Metadata,
-    where: str,
-) -> dict[str, Any]:
-    for key in ("image_id", "file_name", "segments_info"):
-        if key not in annotation:
-            raise ValueError(
-                f"{where}: the annotation of image {annotation.get('image_id')!r} lacks {key!r}; "
-                "is it a file of instances? Panoptic ones have 'segments_info'"
-            )
-    image_id, png = annotation["image_id"], annotation["file_name"]
-    image = images.get(image_id, {})
-    size = {key: int(image[key]) for key in ("height", "width") if image.get(key)}
-    named = f"{where}: the annotation of image {image_id!r}"
-    return {
-        "file_name": os.path.join(image_root, image.get("file_name") or f"{Path(png).stem}.jpg"),
-        "image_id": image_id,
-        **size,
-        "pan_seg_file_name": os.path.join(panoptic_root, png),
-        "segments_info": contiguous_segments(annotation["segments_info"], metadata, named),
-    }
+def _image(annotation: PanopticAnnotation, where: str) -> dict[str, Any]:
+    """The name and, where the file has it, the size of a photograph."""
+    entry = annotation.image
+    with located(f"{where}: image {annotation.image_id!r}"):
+        size = {key: whole(entry, key) for key in ("height", "width") if entry.get(key)}
+        if entry.get("file_name"):
+            return {"file_name": text(entry, "file_name"), **size}
+    return {"file_name": f"{Path(annotation.file_name).stem}.jpg", **size}
 
 
 def load_coco_panoptic_separated(

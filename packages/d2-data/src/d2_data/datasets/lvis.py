@@ -13,6 +13,8 @@ from typing import Any
 from d2_data.annotations import in_order_of_ids, name_of_file, read_coco
 from d2_data.catalog import DatasetCatalog, MetadataCatalog
 from d2_data.datasets.vocabularies import read_vocabulary
+from d2_data.file_entries import text
+from d2_data.located_errors import located
 from d2_structures import BoxMode
 
 __all__ = ["get_lvis_instances_meta", "load_lvis_json", "register_lvis_instances"]
@@ -176,14 +178,12 @@ def _metadata_of(categories: list[dict[str, Any]], classes: dict[Any, int]) -> d
 
 
 def _file_name(image: Mapping[str, Any], where: str) -> str:
-    url = image.get("coco_url")
-    if url:
-        return os.path.join(*str(url).split("/")[-2:])
-    if not image.get("file_name"):
-        raise ValueError(
-            f"{where}: image id {image['id']!r} has neither 'coco_url' nor 'file_name'"
-        )
-    return str(image["file_name"])
+    with located(f"{where}: image id {image['id']!r}"):
+        if image.get("coco_url"):
+            return os.path.join(*text(image, "coco_url").split("/")[-2:])
+        if not image.get("file_name"):
+            raise ValueError("has neither 'coco_url' nor 'file_name'")
+        return text(image, "file_name")
 
 
 def _class(annotation: Mapping[str, Any], classes: Mapping[Any, int] | None, where: str) -> int:

@@ -2,18 +2,21 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from d2_config.atomic_file import write_atomically
+from d2_data.file_entries import list_of_objects, text, whole
 from d2_data.formats import read_json
+from d2_data.located_errors import located
 
 __all__ = ["prepare_cocofied_lvis"]
 
 _SYNSETS = Path(__file__).parent / "coco_synsets.json"
 """WordNet's synset of each of COCO's categories, which LVIS' categories have too."""
 
+_LISTS = ("images", "annotations", "categories")
 _CATEGORY_LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
 
 
@@ -39,19 +42,19 @@ def prepare_cocofied_lvis(
     """
     content = read_json(lvis_json, expected_keys=("images", "annotations", "categories"))
     where = f"annotation file {os.fspath(lvis_json)!r}"
-    ids = _coco_ids(content["categories"], where)
+    with located(where):
+        entries = {key: list_of_objects(content, key) for key in _LISTS}
+    ids = _coco_ids(entries["categories"], where)
     annotations = [
         annotation | {"id": number, "category_id": ids[annotation["category_id"]]}
-        for number, annotation in enumerate(
-            (a for a in content["annotations"] if a["category_id"] in ids), start=1
-        )
+        for number, annotation in enumerate(_of_coco(entries["annotations"], ids, where), start=1)
     ]
-    images = [_with_coco_ids(image, ids) for image in content["images"]]
+    images = [_with_coco_ids(image, ids, where) for image in entries["images"]]
     used = {annotation["category_id"] for annotation in annotations}
     used |= {category for image in images for key in _CATEGORY_LISTS for category in image[key]}
     categories = [
         category | {"id": ids[category["id"]]}
-        for category in content["categories"]
+        for category in entries["categories"]
         if ids.get(category["id"]) in used
     ]
     parts = {"images": images, "annotations": annotations, "categories": categories}
@@ -62,18 +65,32 @@ def prepare_cocofied_lvis(
 def _coco_ids(categories: list[dict[str, Any]], where: str) -> dict[int, int]:
     """COCO's id of each of LVIS' categories that COCO has."""
     of_synset = {synset: int(i) for i, synset in json.loads(_SYNSETS.read_bytes()).items()}
+    ids = {}
     for category in categories:
-        if "synset" not in category:
+        with located(f"{where}: category {category.get('id')!r}"):
+            if "synset" not in category:
+                raise ValueError("has no 'synset'; is it of an LVIS file?")
+            number, synset = whole(category, "id"), text(category, "synset")
+        if synset in of_synset:
+            ids[number] = of_synset[synset]
+    return ids
+
+
+def _of_coco(
+    annotations: list[dict[str, Any]], ids: Mapping[int, int], where: str
+) -> Iterator[dict[str, Any]]:
+    for annotation in annotations:
+        with located(f"{where}: annotation {annotation.get('id')!r}"):
+            if whole(annotation, "category_id") in ids:
+                yield annotation
+
+
+def _with_coco_ids(image: Mapping[str, Any], ids: Mapping[int, int], where: str) -> dict[str, Any]:
+    lists = {key: image.get(key) or [] for key in _CATEGORY_LISTS}
+    for key, numbers in lists.items():
+        if not isinstance(numbers, list) or not all(isinstance(i, int) for i in numbers):
             raise ValueError(
-                f"{where}: category {category.get('id')!r} has no 'synset'; is it an LVIS file?"
+                f"{where}: image {image.get('id')!r} has {key!r} {numbers!r:.80}; wanted a list of "
+                "category ids"
             )
-    return {
-        category["id"]: of_synset[category["synset"]]
-        for category in categories
-        if category["synset"] in of_synset
-    }
-
-
-def _with_coco_ids(image: Mapping[str, Any], ids: Mapping[int, int]) -> dict[str, Any]:
-    lists = {key: [ids[i] for i in image.get(key, ()) if i in ids] for key in _CATEGORY_LISTS}
-    return {**image, **lists}
+    return {**image, **{key: [ids[i] for i in lists[key] if i in ids] for key in lists}}

@@ -8,7 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from d2_data.formats import decode_panoptic_png, read_json
+from d2_data.datasets.panoptic_segments import (
+    PanopticAnnotation,
+    PanopticContent,
+    read_panoptic_json,
+)
+from d2_data.formats import decode_panoptic_png
 from d2_data.preparation.file_by_file import Prepared, Progress, make_files, png_of
 
 __all__ = ["prepare_panoptic_fpn_semantics", "semantic_map_of_segments"]
@@ -44,14 +49,13 @@ def prepare_panoptic_fpn_semantics(
         KeyError: if a segment has a category that the file does not declare.
         ValueError: if the file is malformed, or has more than 254 materials.
     """
-    content = read_json(panoptic_json, expected_keys=("annotations", "categories"))
-    where = f"annotation file {os.fspath(panoptic_json)!r}"
-    labels = _labels(content["categories"], where)
+    content = read_panoptic_json(panoptic_json, expected_keys=("annotations", "categories"))
+    labels = _labels(content)
     root = Path(panoptic_root)
     return make_files(
-        content["annotations"],
-        lambda annotation: Path(sem_seg_root) / annotation["file_name"],
-        partial(_label_png, root=root, labels=labels, where=where),
+        content.annotations,
+        lambda annotation: Path(sem_seg_root) / annotation.file_name,
+        partial(_label_png, root=root, labels=labels, where=content.where),
         description=Path(panoptic_json).stem,
         overwrite=overwrite,
         num_workers=num_workers,
@@ -78,34 +82,36 @@ def semantic_map_of_segments(
     return semantic
 
 
-def _labels(categories: Sequence[Mapping[str, Any]], where: str) -> dict[int, int]:
+def _labels(content: PanopticContent) -> dict[int, int]:
     """The label of each category: 0 for objects, 1, 2, … for materials."""
-    materials = [category["id"] for category in categories if not category["isthing"]]
+    materials = [category["id"] for category in content.categories if not category["isthing"]]
     if len(materials) > _MOST_MATERIALS:
         raise ValueError(
-            f"{where} has {len(materials)} materials; label images of 8 bits hold "
+            f"{content.where} has {len(materials)} materials; label images of 8 bits hold "
             f"{_MOST_MATERIALS} beside 0 for objects and {_UNLABELED} for nothing"
         )
-    labels = {category["id"]: 0 for category in categories if category["isthing"]}
+    labels = {category["id"]: 0 for category in content.categories if category["isthing"]}
     return labels | {category: index for index, category in enumerate(materials, start=1)}
 
 
 def _label_png(
-    annotation: Mapping[str, Any], *, root: Path, labels: Mapping[int, int], where: str
+    annotation: PanopticAnnotation, *, root: Path, labels: Mapping[int, int], where: str
 ) -> bytes:
-    segments = annotation["segments_info"]
-    unknown = {segment["category_id"] for segment in segments} - labels.keys()
+    named = f"{where}: the annotation of image {annotation.image_id!r}"
+    unknown = {segment["category_id"] for segment in annotation.segments} - labels.keys()
     if unknown:
         raise KeyError(
-            f"{where}: the annotation of image {annotation['image_id']!r} has segments of the "
-            f"categories {sorted(unknown)}, which the file's 'categories' do not declare"
+            f"{named} has segments of the categories {sorted(unknown)}, which the file's "
+            "'categories' do not declare"
         )
-    png = root / annotation["file_name"]
+    png = root / annotation.file_name
     try:
         ids = decode_panoptic_png(png)
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"{where}: the panoptic PNG {str(png)!r} of image {annotation['image_id']!r} does not "
-            "exist; extract the archive of panoptic PNGs there"
+            f"{named}: its PNG {str(png)!r} does not exist; extract the archive of panoptic PNGs "
+            "there"
         ) from None
-    return png_of(semantic_map_of_segments(ids, segments, labels))
+    except OSError as error:
+        raise ValueError(f"{named}: its PNG {str(png)!r} cannot be read: {error}") from error
+    return png_of(semantic_map_of_segments(ids, annotation.segments, labels))

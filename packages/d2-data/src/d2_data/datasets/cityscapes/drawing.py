@@ -13,10 +13,15 @@ import attrs
 import numpy as np
 from PIL import Image, ImageDraw
 
+from d2_data.annotations.plain_values import finite_numbers, shortened
 from d2_data.datasets.cityscapes.labels import IGNORED, CityscapesLabel, label_of_polygon
+from d2_data.file_entries import list_of_objects, required, text, whole
 from d2_data.formats import read_json
+from d2_data.located_errors import located
 
 __all__ = ["CityscapesPolygons", "draw_instance_ids", "draw_train_ids", "read_polygons"]
+
+_LONGEST_SIDE = 1 << 16
 
 
 @attrs.frozen
@@ -41,27 +46,31 @@ def read_polygons(file: str | os.PathLike[str]) -> CityscapesPolygons:
     """
     content = read_json(file, expected_keys=("imgHeight", "imgWidth", "objects"))
     where = f"annotation file {os.fspath(file)!r}"
-    return CityscapesPolygons(
-        image_size=(int(content["imgHeight"]), int(content["imgWidth"])),
-        objects=tuple(_objects(content["objects"], where)),
-    )
+    with located(where):
+        height, width = (whole(content, key, "pixels") for key in ("imgHeight", "imgWidth"))
+        if min(height, width) < 1 or max(height, width) > _LONGEST_SIDE:
+            raise ValueError(f"has an image of {width}x{height} pixels; correct its size")
+        entries = list_of_objects(content, "objects")
+    return CityscapesPolygons((height, width), tuple(_objects(entries, where)))
 
 
 def _objects(entries: list[dict[str, Any]], where: str) -> Iterator[Any]:
     for number, entry in enumerate(entries):
         if entry.get("deleted"):
             continue
-        try:
-            label, is_group = label_of_polygon(entry["label"])
-            corners = tuple((float(x), float(y)) for x, y in entry["polygon"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{where}: object {number} cannot be read ({type(error).__name__}: {error}); it "
-                "needs a 'label' and a 'polygon' of points [x, y]"
-            ) from error
-        if len(corners) < 2:  # Pillow draws a line for two, as Cityscapes' tools do
-            raise ValueError(f"{where}: object {number} has {len(corners)} points; remove it")
+        with located(f"{where}: object {number}"):
+            label, is_group = label_of_polygon(text(entry, "label"))
+            corners = _corners(required(entry, "polygon"))
         yield label, is_group, corners
+
+
+def _corners(polygon: Any) -> tuple[tuple[float, float], ...]:
+    points = polygon if isinstance(polygon, list) else []
+    # Pillow draws a line for two points, as Cityscapes' tools do.
+    if len(points) < 2 or not all(isinstance(point, list) and len(point) == 2 for point in points):
+        raise ValueError(f"has 'polygon' {shortened(polygon)}; wanted at least two points [x, y]")
+    flat = finite_numbers("polygon", [number for point in points for number in point], "numbers")
+    return tuple(zip(flat[::2], flat[1::2], strict=True))
 
 
 def draw_train_ids(polygons: CityscapesPolygons) -> np.ndarray:

@@ -1,14 +1,12 @@
 """Cityscapes' semantic labels and panoptic segments as standard dataset dicts."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from d2_data.catalog import Metadata
 from d2_data.datasets.cityscapes.files import CityscapesFrame, cityscapes_frames
-from d2_data.datasets.panoptic_segments import contiguous_segments
-from d2_data.formats import read_json
+from d2_data.datasets.panoptic_segments import contiguous_segments, read_panoptic_json
 from d2_data.image_reading import read_image_size
 
 __all__ = ["load_cityscapes_panoptic", "load_cityscapes_semantic"]
@@ -71,30 +69,28 @@ def load_cityscapes_panoptic(
         ValueError: if the file is malformed.
     """
     frames = {frame.name: frame for frame in cityscapes_frames(image_dir, gt_dir)}
-    content = read_json(panoptic_json, expected_keys=("annotations",))
-    where = f"annotation file {os.fspath(panoptic_json)!r}"
-    sizes = {image["id"]: image for image in content.get("images") or ()}
+    content = read_panoptic_json(panoptic_json)
     records = []
-    for annotation in content["annotations"]:
-        image_id = annotation["image_id"]
-        if image_id not in frames:
+    found = []
+    for annotation in content.annotations:
+        frame = frames.get(str(annotation.image_id))
+        if frame is None:
             raise FileNotFoundError(
-                f"{where}: there is no photograph of image {image_id!r} below "
+                f"{content.where}: there is no photograph of image {annotation.image_id!r} below "
                 f"{os.fspath(image_dir)!r}"
             )
-        frame = frames[image_id]
-        named = f"{where}: the annotation of image {image_id!r}"
+        found.append(frame)
         records.append(
             {
                 "file_name": str(frame.image),
-                "image_id": image_id,
-                **_image_size(frame.image, sizes.get(image_id, {})),
+                "image_id": annotation.image_id,
+                **_image_size(frame.image),
                 "sem_seg_file_name": str(frame.annotation(_TRAIN_IDS)),
-                "pan_seg_file_name": os.path.join(panoptic_root, annotation["file_name"]),
-                "segments_info": contiguous_segments(annotation["segments_info"], metadata, named),
+                "pan_seg_file_name": os.path.join(panoptic_root, annotation.file_name),
+                "segments_info": contiguous_segments(annotation, metadata, content.where),
             }
         )
-    _require_train_ids([frames[record["image_id"]] for record in records], gt_dir)
+    _require_train_ids(found, gt_dir)
     return records
 
 
@@ -108,8 +104,6 @@ def _require_train_ids(frames: list[CityscapesFrame], gt_dir: str | os.PathLike[
         )
 
 
-def _image_size(image: Path, recorded: Mapping[str, Any] | None = None) -> dict[str, int]:
-    if recorded and recorded.get("height") and recorded.get("width"):
-        return {"height": int(recorded["height"]), "width": int(recorded["width"])}
+def _image_size(image: Path) -> dict[str, int]:
     height, width = read_image_size(image)
     return {"height": height, "width": width}
