@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from d2_config import CfgNode, instantiate
-from d2_data import remote_files
-from d2_data.remote_files import local_path
+from d2_config import CfgNode, download, instantiate
+from d2_config.remote_files import local_path
 from d2_engine import model_zoo
 from d2_modeling import build_model
 
@@ -85,11 +84,11 @@ def test_vision_transformers_give_any_detector_their_features(size):
 def cache(monkeypatch, tmp_path) -> Path:
     """An empty cache folder, without network."""
 
-    def no_network(url: str, timeout: float):
+    def no_network(request, timeout: float):
         raise urllib.error.URLError("Name or service not known")
 
     monkeypatch.setenv("D2_CACHE", str(tmp_path))
-    monkeypatch.setattr(remote_files, "urlopen", no_network)
+    monkeypatch.setattr(download, "urlopen", no_network)
     return tmp_path
 
 

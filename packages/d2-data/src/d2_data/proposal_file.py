@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from d2_data.remote_files import fetch
+from d2_config.remote_files import fetch
 from d2_structures import BoxMode
 
 __all__ = ["load_proposals_into_dataset"]
@@ -23,7 +23,7 @@ def load_proposals_into_dataset(
 
     Args:
         dataset_dicts: in the standard dataset format.
-        proposal_file: the file, or its URL: see :func:`~d2_data.remote_files.fetch`.
+        proposal_file: the file, or its URL: see :func:`~d2_config.remote_files.fetch`.
 
     Returns:
         ``dataset_dicts``; each has got ``proposal_boxes``, ``proposal_objectness_logits``

@@ -5,7 +5,7 @@ from typing import Any
 import torch.distributed as dist
 from torch import nn
 
-from d2_data.remote_files import local_path
+from d2_config.remote_files import local_path
 from d2_engine.checkpoint.checkpointer import Checkpointer, tensors_of
 from d2_engine.checkpoint.reading import read_checkpoint
 from d2_modeling.weights import (

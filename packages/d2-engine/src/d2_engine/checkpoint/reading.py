@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from d2_data.remote_files import fetch
+from d2_config.remote_files import fetch
 from d2_engine.checkpoint.restricted_pickle import load_restricted_pickle
 
 

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import PurePosixPath
 
 from d2_config.errors import did_you_mean
-from d2_data.remote_files import ZOO_PREFIX
+from d2_config.remote_files import ZOO_PREFIX
 
 _TABLE = "published_models.csv"
 
