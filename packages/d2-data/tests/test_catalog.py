@@ -27,6 +27,24 @@ def test_get_calls_the_registered_function_each_time(name):
     assert len(calls) == 2
 
 
+def test_an_error_of_the_registered_function_names_the_dataset(name):
+    def load():
+        raise ValueError("annotation file 'a.json' is empty")
+
+    DatasetCatalog.register(name, load)
+    with pytest.raises(ValueError, match=rf"^dataset '{name}': annotation file 'a"):
+        DatasetCatalog.get(name)
+
+
+def test_an_error_that_names_the_dataset_already_stays_as_it_is(name):
+    def load():
+        raise FileNotFoundError(f"files of {name!r} are absent")
+
+    DatasetCatalog.register(name, load)
+    with pytest.raises(FileNotFoundError, match=f"^files of '{name}' are absent$"):
+        DatasetCatalog.get(name)
+
+
 def test_a_name_is_registered_once(name):
     DatasetCatalog.register(name, list)
     with pytest.raises(ValueError, match=rf"'{name}' is registered already.*remove"):

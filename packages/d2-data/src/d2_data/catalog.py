@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, Self
 
 from d2_data.builtin_datasets import builtin_names, is_known, run_registrar
+from d2_data.located_errors import locate
 
 __all__ = ["DatasetCatalog", "Metadata", "MetadataCatalog"]
 
@@ -106,8 +107,15 @@ class _DatasetCatalog(UserDict[str, Callable[[], Samples]]):
         Raises:
             KeyError: if no such dataset is known; the message lists close matches.
             FileNotFoundError: if files of a built-in dataset are absent.
+            Exception: whatever the function raises; its message names the dataset.
         """
-        return self[name]()
+        load = self[name]
+        try:
+            return load()
+        except Exception as error:
+            if repr(name) not in str(error):
+                locate(error, f"dataset {name!r}")
+            raise
 
     def list(self) -> Names:
         """Names of all known datasets, the built-in ones among them."""
