@@ -1,9 +1,8 @@
 """Where the parts of a dataset are found, format by format."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 from d2_data.catalog import DatasetCatalog, Metadata, MetadataCatalog
 from d2_data.conversion.splits import Split
@@ -17,6 +16,8 @@ from d2_data.datasets.yolo import (
 )
 
 __all__ = ["SOURCE_FORMATS", "read_splits"]
+
+SOURCE_FORMATS = ("dataset", "coco", "voc", "yolo")
 
 _SPLITS = ("train", "val", "test")
 _ROBOFLOW_FILE = "_annotations.coco.json"
@@ -60,11 +61,16 @@ def read_splits(
         raise ValueError("a folder of images can be given only for a COCO annotation file")
     if rotated and source_format != "yolo":
         raise ValueError("rotated is for YOLO's files; other formats say so themselves")
-    if source_format == "coco" and os.path.isfile(source):
-        return [_named_split(coco_folder(source, images), splits, _guessed(Path(source).stem))]
+    if source_format == "dataset":
+        name = os.fspath(source)
+        return [_named_split(name, splits, _guessed(name))]
+    if source_format == "voc":
+        return _voc_splits(Path(source), splits)
     if source_format == "yolo":
-        return _yolo_splits(source, splits, rotated)
-    return SOURCE_FORMATS[source_format](source, splits)
+        return _yolo_splits(Path(source), splits, rotated)
+    if os.path.isfile(source):
+        return [_named_split(coco_folder(source, images), splits, _guessed(Path(source).stem))]
+    return _coco_splits(Path(source), splits)
 
 
 def _named_split(dataset: str, splits: Sequence[str] | None, default: str) -> Split:
@@ -75,18 +81,12 @@ def _named_split(dataset: str, splits: Sequence[str] | None, default: str) -> Sp
     return Split(splits[0] if splits else default, records, MetadataCatalog.get(dataset))
 
 
-def _registered(source: str | os.PathLike[str], splits: Sequence[str] | None) -> list[Split]:
-    name = os.fspath(source)
-    return [_named_split(name, splits, _guessed(name))]
-
-
 def _guessed(name: str) -> str:
     """The split that a name speaks of."""
     return next((split for split in ("val", "test") if split in name.lower()), "train")
 
 
-def _coco_splits(source: str | os.PathLike[str], splits: Sequence[str] | None) -> list[Split]:
-    folder = Path(source)
+def _coco_splits(folder: Path, splits: Sequence[str] | None) -> list[Split]:
     found = {split: place for split in splits or _SPLITS if (place := _coco_place(folder, split))}
     missing = [split for split in splits or () if split not in found]
     if missing or not found:
@@ -110,8 +110,7 @@ def _coco_place(folder: Path, split: str) -> tuple[Path, Path] | None:
     return None
 
 
-def _voc_splits(source: str | os.PathLike[str], splits: Sequence[str] | None) -> list[Split]:
-    folder = Path(source)
+def _voc_splits(folder: Path, splits: Sequence[str] | None) -> list[Split]:
     lists = folder / "ImageSets" / "Main"
     chosen = splits or [split for split in _SPLITS if (lists / f"{split}.txt").is_file()]
     if not chosen:
@@ -130,10 +129,8 @@ def _voc_splits(source: str | os.PathLike[str], splits: Sequence[str] | None) ->
     return [Split(split, load_voc_instances(folder, split, classes), metadata) for split in chosen]
 
 
-def _yolo_splits(
-    source: str | os.PathLike[str], splits: Sequence[str] | None, rotated: bool = False
-) -> list[Split]:
-    file = Path(source) / "data.yaml" if os.path.isdir(source) else Path(source)
+def _yolo_splits(source: Path, splits: Sequence[str] | None, rotated: bool) -> list[Split]:
+    file = source / "data.yaml" if source.is_dir() else source
     description = read_yolo_description(file)
     known = yolo_metadata(description)
     # Classes are numbered from 0 here, categories of COCO from 1.
@@ -155,15 +152,3 @@ def _root(description: YoloDescription, split: str) -> str | None:
     """The folder of a split's images, where it is one."""
     sources = description.sources.get(split, ())
     return str(sources[0]) if len(sources) == 1 else None
-
-
-SOURCE_FORMATS: Mapping[
-    str, Callable[[str | os.PathLike[str], Sequence[str] | None], list[Split]]
-] = MappingProxyType(
-    {
-        "dataset": _registered,
-        "coco": _coco_splits,
-        "voc": _voc_splits,
-        "yolo": _yolo_splits,
-    }
-)
