@@ -3,10 +3,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d2_data.checking.polygons import crosses_itself
+from d2_data.checking.polygons import crossing_themselves
 
 SQUARE = [0, 0, 10, 0, 10, 10, 0, 10]
 BOW_TIE = [0, 0, 10, 10, 10, 0, 0, 10]
+
+
+def crosses_itself(polygon):
+    return crossing_themselves([polygon]).tolist() == [True]
 
 
 def regular(corners, step=1):
@@ -46,6 +50,16 @@ def test_crossing_far_from_the_beginning_is_found():
     rim = regular(1500)
     rim[2800:2804] = rim[2802:2804] + rim[2800:2802]  # two neighbouring corners exchanged
     assert crosses_itself(rim)
+
+
+def test_each_polygon_of_many_gets_its_answer():
+    shapes = [SQUARE, BOW_TIE, regular(5, 2), [0, 0, 1, 1, 2, 0], regular(5), regular(7, 3)]
+    rng = np.random.default_rng(0)
+    chosen = rng.integers(0, len(shapes), 500)
+    answers = np.array([crosses_itself(shape) for shape in shapes])
+    found = crossing_themselves([shapes[i] for i in chosen])
+    np.testing.assert_array_equal(found, answers[chosen])
+    assert crossing_themselves([]).shape == (0,)
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=3, max_size=7))

@@ -32,6 +32,8 @@ def test_public_names_of_the_package():
 
 def test_public_names_of_the_reports():
     assert sorted(d2_eval.report.__all__) == [
+        "annotation_page",
+        "annotation_sheet",
         "class_table",
         "contact_sheet",
         "format_table",

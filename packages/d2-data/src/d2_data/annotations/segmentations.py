@@ -165,12 +165,17 @@ def _mask_size(size: Any) -> tuple[int, int]:
 
 
 def _lengths(counts: Any, height: int, width: int) -> list[int]:
-    lengths = finite_numbers("counts", counts, "run lengths, text or bytes")
-    if any(length < 0 or length != int(length) for length in lengths):
+    lengths: list[Any] = counts
+    if type(counts) is not list or set(map(type, counts)) - {int}:
+        lengths = finite_numbers("counts", counts, "run lengths, text or bytes")
+        if any(length != int(length) for length in lengths):
+            raise ValueError(f"has run lengths {shortened(counts)}; wanted whole numbers from 0")
+        lengths = [int(length) for length in lengths]
+    if min(lengths, default=0) < 0:
         raise ValueError(f"has run lengths {shortened(counts)}; wanted whole numbers from 0")
     if sum(lengths) != height * width:
         raise ValueError(
             f"has run lengths that add up to {sum(lengths)} for a mask of {height}x{width} = "
             f"{height * width} pixels"
         )
-    return [int(length) for length in lengths]
+    return lengths

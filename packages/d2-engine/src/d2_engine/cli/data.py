@@ -3,9 +3,11 @@
 import argparse
 from typing import Any
 
-from d2_engine.cli import data_convert, data_prepare
+from d2_engine.cli import data_check, data_convert, data_prepare, data_show
 
 _COMMANDS = {
+    "check": data_check,
+    "show": data_show,
     "convert": data_convert,
     "prepare": data_prepare,
 }
@@ -15,7 +17,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Add the sub-command and its own sub-commands."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "data",
-        help="prepare datasets, and convert them from one format into another",
+        help="check, show, prepare and convert datasets",
         epilog="d2 data COMMAND --help shows the options of a command.",
     )
     group = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")

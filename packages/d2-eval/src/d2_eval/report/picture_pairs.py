@@ -62,7 +62,7 @@ def read_pair(
         )
     confident = instances.to("cpu")
     confident = confident[confident.scores >= score_threshold]
-    truth = _annotated(record.get("annotations", ()))
+    truth = annotated_objects(record.get("annotations", ()))
     return PicturePair(str(record["file_name"]), image, truth, _predicted(confident))
 
 
@@ -118,7 +118,8 @@ def _labels_with_room(objects: Objects, scale: float) -> list[str | None]:
     ]
 
 
-def _annotated(annotations: Sequence[Mapping[str, Any]]) -> Objects:
+def annotated_objects(annotations: Sequence[Mapping[str, Any]]) -> Objects:
+    """What the annotations of an image, in the standard dataset format, say there is."""
     masks = keypoints = None
     if any("segmentation" in annotation for annotation in annotations):
         masks = [annotation.get("segmentation", []) for annotation in annotations]
