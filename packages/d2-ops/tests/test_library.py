@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -93,3 +94,16 @@ def test_pip_s_cuda_compiler_is_found_and_the_newest_wins(tmp_path: Path) -> Non
         nvcc.parent.mkdir(parents=True)
         nvcc.touch()
     assert found() == str(nvcc)
+
+
+def test_bindings_use_no_macro_that_this_torch_lacks() -> None:
+    package = Path(__file__).parents[1]
+    sources = [p for folder in ("csrc", "include") for p in (package / folder).rglob("*.*")]
+    macro = r"\b(?:STABLE|STD|TORCH)_[A-Z0-9_]+\b"
+    used = {name for source in sources for name in re.findall(macro, source.read_text())}
+    include = Path(torch.__file__).parent / "include" / "torch"
+    folders = ("headeronly", "csrc/stable", "csrc/inductor/aoti_torch")
+    headers = [p.read_text() for folder in folders for p in (include / folder).rglob("*.h")]
+    defined = {name for text in headers for name in re.findall(rf"#define +({macro})", text)}
+    assert used
+    assert used - defined == set()

@@ -21,7 +21,7 @@ inline std::pair<Tensor, Tensor> stable_sort(const Tensor& values, bool descendi
   using torch::stable::detail::from;
   using torch::stable::detail::to;
   std::array<StableIValue, 4> stack{from(values), from(std::optional<bool>(true)), from(int64_t{0}), from(descending)};
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::sort", "stable", stack.data(), TORCH_ABI_VERSION));
+  TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::sort", "stable", stack.data(), TORCH_ABI_VERSION));
   Tensor sorted = to<Tensor>(stack[0]);
   return {sorted, to<Tensor>(stack[1])};
 }
@@ -30,7 +30,7 @@ inline Tensor rows(const Tensor& tensor, const Tensor& index) {
   using torch::stable::detail::from;
   using torch::stable::detail::to;
   std::array<StableIValue, 3> stack{from(tensor), from(int64_t{0}), from(index)};
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::index_select", "", stack.data(), TORCH_ABI_VERSION));
+  TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::index_select", "", stack.data(), TORCH_ABI_VERSION));
   return to<Tensor>(stack[0]);
 }
 
@@ -39,7 +39,7 @@ inline Tensor selected(const Tensor& tensor, const Tensor& mask) {
   using torch::stable::detail::from;
   using torch::stable::detail::to;
   std::array<StableIValue, 2> stack{from(tensor), from(mask)};
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::masked_select", "", stack.data(), TORCH_ABI_VERSION));
+  TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::masked_select", "", stack.data(), TORCH_ABI_VERSION));
   return to<Tensor>(stack[0]);
 }
 
