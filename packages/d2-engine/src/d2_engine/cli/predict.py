@@ -16,9 +16,11 @@ examples:
   d2 predict photo.jpg --config my_config.yaml --weights model.pth INPUT.MIN_SIZE_TEST=1000
   d2 predict --video clip.mp4 --run output/mine
   d2 predict --webcam --config mask_rcnn_R_50_FPN_3x
+  d2 predict 'shards/*.tar' --run output/mine --engine ray --workers 8
 
 The folder gets the drawn pictures; predictions.json with instances as COCO annotations with scores;
 of panoptic models panoptic.json and panoptic/; of semantic ones semantic/ with labels as PNG.
+With --engine ray it gets part-*.parquet instead, and nothing is drawn.
 """
 
 
@@ -75,6 +77,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         help="size of the drawn pictures relative to the images; labels on small images are "
         "legible when enlarged (default: 1)",
     )
+    _add_engine(parser)
     parser.add_argument("--opts", nargs="+", default=[], help=argparse.SUPPRESS)
     parser.set_defaults(run=run, more="words", usage_error=parser.error)
     return parser
@@ -105,6 +108,31 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "any number of pictures",
+        "in folders and all below them, lists of paths in .parquet, or WebDataset's .tar; the same "
+        "command goes on where it was ended",
+    )
+    group.add_argument(
+        "--engine",
+        choices=("plain", "ray"),
+        default="plain",
+        help="ray: on Ray Data, on this machine or the cluster of $RAY_ADDRESS (extra "
+        "d2-engine[ray])",
+    )
+    group.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="of ray, each with a model (default: 1)"
+    )
+    group.add_argument(
+        "--part-size",
+        type=int,
+        default=256,
+        metavar="N",
+        help="pictures in a Parquet file, but for those of a .tar (default: 256)",
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Predict; returns the exit code."""
     words = [*args.words, *args.input]
@@ -128,7 +156,11 @@ def run(args: argparse.Namespace) -> int:
         from d2_engine.run.folder import last_checkpoint
 
         last_checkpoint(args.run_folder)  # says that it is not the folder of a run
-    if args.video is not None:
+    if args.engine == "ray":
+        if others:
+            args.usage_error("--engine ray looks at pictures, not at a video or a webcam")
+        _predict_batch(args, what, wanted)
+    elif args.video is not None:
         _predict_video(args, what)
     elif args.webcam is not None:
         _predict_camera(args, what)
@@ -153,6 +185,37 @@ def _predict_pictures(args: argparse.Namespace, what: RunArguments, words: list[
             f"Nothing is drawn: the highest score is {found.best_score:.2f}; "
             "--confidence SCORE lowers the limit"
         )
+
+
+def _predict_batch(args: argparse.Namespace, what: RunArguments, words: list[str]) -> None:
+    from functools import partial
+
+    from d2_engine.batch import predict
+
+    plan = what.plan(to_use=True)  # what is wrong with it: before workers start
+    predicted = predict(
+        words,
+        args.output,
+        partial(_predictor_of, what, str(Path.cwd())),
+        model=f"{plan.weights} {' '.join(what.overrides)}".strip(),
+        workers=args.workers,
+        pictures_per_part=args.part_size,
+        confidence=args.confidence,
+    )
+    there = f", {predicted.kept_parts} of them were there" if predicted.kept_parts else ""
+    print(f"\n{predicted.pictures} pictures are in {predicted.parts} files in {args.output}{there}")
+    if predicted.failed:
+        print(f"Nothing could be done with {predicted.failed}: their rows say why (error)")
+
+
+def _predictor_of(what: RunArguments, folder: str) -> Any:
+    """Make the predictor in a worker, where files have the same names as in ``folder``."""
+    import os
+
+    from d2_engine.defaults import DefaultPredictor
+
+    os.chdir(folder)
+    return DefaultPredictor.of_plan(what.plan(to_use=True))
 
 
 def _predict_video(args: argparse.Namespace, what: RunArguments) -> None:
