@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 from device_timing import alternate, choose_device, copy_rate, warm_up
-from operator_cases import FULL, GROUPS, TINY, Case, Scene
+from operator_cases import GROUPS
+from operator_scene import FULL, TINY, Case, Scene
 from record import note
 
 

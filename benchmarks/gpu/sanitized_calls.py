@@ -9,7 +9,8 @@ import sys
 
 import torch
 from device_timing import choose_device
-from operator_cases import GROUPS, TINY, Scene
+from operator_cases import GROUPS
+from operator_scene import TINY, Scene
 
 
 def main(dry: bool) -> int:
