@@ -6,12 +6,12 @@ import pytest
 
 NAMES = {
     "d2_engine": ["AMPTrainer", "HookBase", "SimpleTrainer", "TrainerBase", "launch"],
+    "d2_engine.batch": ["Predicted", "predict", "read_predictions"],
     "d2_engine.checkpoint": [
         "Checkpointer",
         "DetectionCheckpointer",
         "PeriodicCheckpointer",
         "ema_weights",
-        "load_restricted_pickle",
         "read_checkpoint",
     ],
     "d2_engine.defaults": [

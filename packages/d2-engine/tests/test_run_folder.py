@@ -11,10 +11,32 @@ from d2_engine.run.folder import (
 )
 
 
-def test_the_last_checkpoint_is_found_where_the_folder_is(tmp_path):
+def test_the_last_checkpoint_is_found_where_the_folder_is(tmp_path, caplog):
     (tmp_path / "config.yaml").write_text("")
     (tmp_path / "last_checkpoint").write_text("model_0000003.pth\n")
+    (tmp_path / "model_0000001.pth").write_bytes(b"")
+    (tmp_path / "model_0000003.pth").write_bytes(b"")
     assert last_checkpoint(tmp_path) == tmp_path / "model_0000003.pth"
+    assert caplog.text == ""
+
+
+def test_for_a_last_checkpoint_that_is_missing_another_is_taken_and_named(tmp_path, caplog):
+    (tmp_path / "config.yaml").write_text("")
+    (tmp_path / "last_checkpoint").write_text("model_0000003.pth\n")
+    with pytest.raises(FileNotFoundError, match=r"there is no model_0000003\.pth"):
+        last_checkpoint(tmp_path)
+    (tmp_path / "model_0000001.pth").write_bytes(b"")
+    assert last_checkpoint(tmp_path) == tmp_path / "model_0000001.pth"
+    assert "is missing: taking model_0000001.pth" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"thing_dataset_id_to_contiguous_id": 3}', "[" * 9999]
+)
+def test_damaged_metadata_is_named_with_the_remedy(tmp_path, content):
+    (tmp_path / "metadata.json").write_text(content)
+    with pytest.raises(ValueError, match=r"metadata\.json is damaged .*or remove it"):
+        load_metadata(tmp_path)
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):

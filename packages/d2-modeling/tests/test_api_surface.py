@@ -173,13 +173,19 @@ META_ARCH = [
     "combine_semantic_and_instance_outputs",
 ]
 WEIGHTS = [
+    "DamagedFileError",
     "ShapeMismatch",
     "WeightMatch",
+    "add_checksum",
     "convert_caffe2_backbone",
     "convert_torchvision_resnet",
     "is_caffe2_backbone",
     "is_torchvision_resnet",
     "match_weights",
+    "names_of_nonfinite",
+    "read_checkpoint",
+    "tensors_of",
+    "verify_checksums",
 ]
 
 

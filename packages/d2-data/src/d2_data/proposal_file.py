@@ -1,15 +1,16 @@
 """Files of precomputed proposals for Fast R-CNN."""
 
 import os
-import pickle
 from typing import Any
 
 import numpy as np
 
 from d2_config.remote_files import fetch
-from d2_structures import BoxMode
+from d2_structures import ArrayPickleError, BoxMode, load_array_pickle
 
 __all__ = ["load_proposals_into_dataset"]
+
+_MODES = (BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
 
 
 def load_proposals_into_dataset(
@@ -17,9 +18,9 @@ def load_proposals_into_dataset(
 ) -> list[dict[str, Any]]:
     """Add precomputed proposals to dataset dicts, in place.
 
-    The file is a pickled dict of "ids" (image ids), "boxes" (an (N, 4) array for each),
-    "objectness_logits" (an (N,) array for each) and, optionally, "bbox_mode". It is read
-    by an unpickler that admits arrays and plain containers only: no code is executed.
+    The file is a pickled dict of "ids" (image ids), "boxes" (an (N, 4) array for each, in
+    pixels), "objectness_logits" (an (N,) array for each) and, optionally, "bbox_mode". It is read
+    by :func:`~d2_structures.load_array_pickle`: no code is executed.
 
     Args:
         dataset_dicts: in the standard dataset format.
@@ -30,67 +31,102 @@ def load_proposals_into_dataset(
         (both by decreasing objectness) and ``proposal_bbox_mode``.
 
     Raises:
-        ValueError: if the file is not such a file, or lacks one of the images.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is not such a file, lacks one of the images, or has other than
+            finite boxes and logits of the same number; names file and image.
     """
     name = os.fspath(proposal_file)
-    content = _load(str(fetch(name)))
-    ids = content.get("ids", content.get("indexes"))
-    logits_per_image = content.get("objectness_logits", content.get("scores"))
-    if ids is None or logits_per_image is None or "boxes" not in content:
-        raise ValueError(
-            f"proposal file {name!r} must have 'ids', 'boxes' and 'objectness_logits', it has "
-            f"{sorted(map(str, content))}"
-        )
-    position_of = {str(image_id): position for position, image_id in enumerate(ids)}
-    mode = BoxMode(content.get("bbox_mode", BoxMode.XYXY_ABS))
+    file = _ProposalFile(name)
     for record in dataset_dicts:
-        try:
-            position = position_of[str(record["image_id"])]
-        except KeyError:
-            raise ValueError(
-                f"proposal file {name!r} has no proposals for image_id {record['image_id']!r}; it "
-                "was made for another dataset or split"
-            ) from None
-        logits = np.asarray(logits_per_image[position])
+        boxes, logits = file.of_image(record["image_id"])
         order = np.argsort(-logits, kind="stable")
-        record["proposal_boxes"] = np.asarray(content["boxes"][position])[order]
+        record["proposal_boxes"] = boxes[order]
         record["proposal_objectness_logits"] = logits[order]
-        record["proposal_bbox_mode"] = mode
+        record["proposal_bbox_mode"] = file.mode
     return dataset_dicts
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Admits NumPy arrays, plain containers and the box mode."""
+class _ProposalFile:
+    """The content of a file, checked where it is used."""
 
-    _ADMITTED = frozenset(
-        {
-            ("_codecs", "encode"),
-            ("numpy", "dtype"),
-            ("numpy", "ndarray"),
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy.core.multiarray", "scalar"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "scalar"),
-            ("numpy._core.numeric", "_frombuffer"),
-            ("numpy.core.numeric", "_frombuffer"),
-        }
-    )
+    def __init__(self, name: str) -> None:
+        self._name = name
+        content = _load(name)
+        ids = content.get("ids", content.get("indexes"))
+        self._logits: Any = content.get("objectness_logits", content.get("scores"))
+        self._boxes: Any = content.get("boxes")
+        if ids is None or self._logits is None or self._boxes is None:
+            keys = sorted(str(key)[:40] for key in content)[:12]
+            raise ValueError(
+                f"proposal file {name!r} must have 'ids', 'boxes' and 'objectness_logits', it has "
+                f"{keys}"
+            )
+        lengths = [_length(part) for part in (ids, self._boxes, self._logits)]
+        if None in lengths or len(set(lengths)) != 1:
+            shown = ["no list" if length is None else length for length in lengths]
+            raise ValueError(
+                f"proposal file {name!r} must have 'ids', 'boxes' and 'objectness_logits' for each "
+                f"image, their lengths are {shown[0]}, {shown[1]} and {shown[2]}"
+            )
+        self._position_of = {str(image_id): position for position, image_id in enumerate(ids)}
+        self.mode = self._mode(content.get("bbox_mode", BoxMode.XYXY_ABS))
 
-    def find_class(self, module: str, name: str) -> Any:
-        if name == "BoxMode" and module.startswith(("detectron2.structures", "d2_structures")):
-            return BoxMode
-        if (module, name) not in self._ADMITTED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not plain data")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+    def of_image(self, image_id: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the boxes and logits of an image."""
+        position = self._position_of.get(str(image_id))
+        if position is None:
+            raise ValueError(
+                f"proposal file {self._name!r} has no proposals for image_id {image_id!r}; it was "
+                "made for another dataset or split"
+            )
+        boxes, logits = self._boxes[position], self._logits[position]
+        if _are_numbers(boxes) and boxes.size == 0:
+            boxes = boxes.reshape(0, 4)
+        if not (_are_numbers(boxes) and boxes.ndim == 2 and boxes.shape[1] == 4):
+            raise self._wrong(image_id, "boxes", "an (N, 4) array of finite numbers", boxes)
+        if not (_are_numbers(logits) and logits.shape == boxes.shape[:1]):
+            wanted = f"a ({len(boxes)},) array of finite numbers, one for each box"
+            raise self._wrong(image_id, "objectness_logits", wanted, logits)
+        return boxes, logits
+
+    def _wrong(self, image_id: Any, what: str, wanted: str, got: Any) -> ValueError:
+        kind = type(got).__name__
+        if isinstance(got, np.ndarray):
+            kind = f"an array of {got.dtype} of shape {got.shape}"
+        return ValueError(
+            f"proposal file {self._name!r} has for image_id {image_id!r} as {what!r} {kind}; "
+            f"wanted {wanted}"
+        )
+
+    def _mode(self, value: Any) -> BoxMode:
+        if isinstance(value, int) and value in _MODES:
+            return BoxMode(value)
+        raise ValueError(
+            f"proposal file {self._name!r} has the 'bbox_mode' {str(value)[:60]!r}; known are "
+            f"{', '.join(f'{mode.value} ({mode.name})' for mode in _MODES)}"
+        )
+
+
+def _length(value: Any) -> int | None:
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return None
+    return len(value) if isinstance(value, (list, tuple, np.ndarray)) else None
+
+
+def _are_numbers(value: Any) -> bool:
+    """Whether a value is an array of numbers that are all finite."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "iuf":
+        return False
+    return bool(np.isfinite(value).all())
 
 
 def _load(name: str) -> dict[Any, Any]:
+    file = fetch(name)
+    if not file.is_file():
+        raise FileNotFoundError(f"proposal file {name!r} does not exist")
     try:
-        with open(name, "rb") as file:
-            content = _PlainUnpickler(file, encoding="latin1").load()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"proposal file {name!r} does not exist") from None
-    except (pickle.UnpicklingError, EOFError) as error:
+        content = load_array_pickle(file)
+    except ArrayPickleError as error:
         raise ValueError(f"proposal file {name!r} is refused: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"proposal file {name!r} must hold a dict, got {type(content).__name__}")

@@ -3,30 +3,31 @@
 import errno
 import logging
 import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from d2_config.atomic_file import replacing, write_atomically
+from d2_config.atomic_file import full_disk_error, remove_leftovers, replacing
 from d2_engine.checkpoint.averaged_weights import ema_weights
-from d2_engine.checkpoint.compatibility import check_same_architecture, is_derived
-from d2_engine.checkpoint.reading import read_checkpoint
+from d2_engine.checkpoint.compatibility import check_same_architecture, is_derived, report_nonfinite
+from d2_engine.checkpoint.files import CheckpointFiles
 from d2_engine.wrapped_models import unwrapped
-from d2_modeling.weights import WeightMatch, match_weights
+from d2_modeling.weights import (
+    WeightMatch,
+    add_checksum,
+    match_weights,
+    read_checkpoint,
+    tensors_of,
+)
 
 logger = logging.getLogger(__name__)
 
-LAST_CHECKPOINT = "last_checkpoint"
-
 # What torch says when a stream refuses bytes.
 _WRITING_FAILED = ("PytorchStreamWriter", "inline_container", "No space left")
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Checkpointable(Protocol):
@@ -42,8 +43,9 @@ class Checkpointable(Protocol):
 class Checkpointer:
     """Save and load a model and further objects with a state.
 
-    Files are written atomically: a checkpoint is complete or absent, whenever the process
-    dies. The name of the newest one is kept in the file ``last_checkpoint`` beside it.
+    Files are written atomically: a checkpoint is complete or absent, whenever the process or the
+    machine dies, and carries a checksum that is compared when it is read. The name of the newest
+    one is kept in the file ``last_checkpoint`` beside it.
 
     Args:
         model: a module; inside DistributedDataParallel or ``torch.compile`` it is what is saved.
@@ -67,6 +69,7 @@ class Checkpointer:
         self.model = unwrapped(model)
         self.save_dir = os.fspath(save_dir)
         self.save_to_disk = save_to_disk
+        self._is_tidy = False
         self.checkpointables: dict[str, Checkpointable] = {}
         for key, checkpointable in checkpointables.items():
             self.add_checkpointable(key, checkpointable)
@@ -97,7 +100,7 @@ class Checkpointer:
             kwargs: extra data, returned by :meth:`load`.
 
         Raises:
-            OSError: if it cannot be written, as on a full disk. An earlier file of the same name
+            DiskFullError: (an ``OSError``) if there is no space. An earlier file of the same name
                 and the note of the last checkpoint stay as they were.
         """
         if not self.save_dir or not self.save_to_disk:
@@ -108,8 +111,10 @@ class Checkpointer:
         data.update(kwargs)
         path = Path(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint %s", path)
-        with _naming_failure(path), replacing(path) as temporary:
+        self._remove_leftovers()
+        with replacing(path) as temporary, _naming_full_disk(path):
             torch.save(data, temporary)
+            add_checksum(temporary)
         self.tag_last_checkpoint(path.name)
 
     def load(
@@ -143,14 +148,27 @@ class Checkpointer:
             logger.info("No checkpoint given: the model keeps its initial weights")
             return {}
         logger.info("Loading checkpoint %s", path)
-        checkpoint = self._read(os.fspath(path))
+        path = os.fspath(path)
+        keys = list(self.checkpointables) if checkpointables is None else checkpointables
+        return self._take(path, self._read(path), keys, strict=strict, prefer_ema=prefer_ema)
+
+    def _take(
+        self,
+        path: str,
+        checkpoint: dict[str, Any],
+        keys: Sequence[str],
+        *,
+        strict: bool,
+        prefer_ema: bool = False,
+    ) -> dict[str, Any]:
+        """Give model and objects what was read from a file; return the rest of it."""
         if prefer_ema and (averaged := ema_weights(checkpoint)) is not None:
             logger.info("Taking the averaged weights (EMA) of the checkpoint")
             checkpoint["model"] = averaged
-        self._load_model(os.fspath(path), checkpoint, strict=strict)
-        for key in self.checkpointables if checkpointables is None else checkpointables:
+        self._load_model(path, checkpoint, strict=strict)
+        for key in keys:
             if key in checkpoint:
-                self.checkpointables[key].load_state_dict(checkpoint.pop(key))
+                self._load_state(path, key, checkpoint.pop(key))
             else:
                 logger.warning(
                     "Checkpoint %s holds no state of %r, which begins anew (a trainer at "
@@ -160,41 +178,88 @@ class Checkpointer:
                 )
         return checkpoint
 
+    def _load_state(self, path: str, key: str, state: Any) -> None:
+        try:
+            self.checkpointables[key].load_state_dict(state)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"checkpoint {path!r} holds a state of {key!r} that cannot be taken back "
+                f"({type(error).__name__}: {error}); it was saved by other code, or changed since"
+            ) from error
+
     def has_checkpoint(self) -> bool:
-        """Return whether the folder has a last checkpoint."""
-        return Path(self.save_dir, LAST_CHECKPOINT).is_file()
+        """Return whether the folder has a checkpoint to resume from."""
+        return bool(self._candidates())
 
     def get_checkpoint_file(self) -> str:
         """Return the path of the last checkpoint, or "" if there is none."""
-        try:
-            name = Path(self.save_dir, LAST_CHECKPOINT).read_text(encoding="utf-8").strip()
-        except OSError:
-            return ""
-        return os.path.join(self.save_dir, name)
+        return next(iter(self._candidates()), "")
 
     def get_all_checkpoint_files(self) -> list[str]:
         """Return the paths of all ``.pth`` files in the folder, sorted."""
-        return sorted(str(path) for path in Path(self.save_dir).glob("*.pth") if path.is_file())
+        return [str(path) for path in CheckpointFiles(self.save_dir).all()]
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
         """Continue from the last checkpoint, or begin with the weights of ``path``.
 
-        With ``resume`` and a last checkpoint in the folder, everything in it is loaded, and it
-        has to fit. Otherwise only the weights of ``path`` are: the averaged ones if it has them.
+        With ``resume`` and a checkpoint in the folder, everything in it is loaded, and it has to
+        fit. If the last one is missing or damaged, the newest good one takes its place, and a
+        warning names it. Otherwise only the weights of ``path`` are: the averaged ones if it has
+        them.
+
+        Raises:
+            ValueError: if all checkpoints of the folder are damaged, or the last does not fit.
         """
-        if resume and self.has_checkpoint():
-            return self.load(self.get_checkpoint_file(), strict=True)
-        return self.load(path, checkpointables=[], prefer_ema=True)
+        candidates = self._candidates() if resume else []
+        if not candidates:
+            return self.load(path, checkpointables=[], prefer_ema=True)
+        self._remove_leftovers()
+        path, checkpoint = self._read_newest(candidates)
+        return self._take(path, checkpoint, list(self.checkpointables), strict=True)
+
+    def _read_newest(self, candidates: Sequence[str]) -> tuple[str, dict[str, Any]]:
+        """Return path and content of the first checkpoint that can be read."""
+        reasons: list[str] = []
+        for path in candidates:
+            logger.info("Loading checkpoint %s", path)
+            try:
+                checkpoint = self._read(path)
+            except (FileNotFoundError, ValueError) as error:
+                reasons.append(str(error))
+                continue
+            if reasons:
+                logger.warning("%s. Going on from %s instead", ". ".join(reasons), path)
+            return path, checkpoint
+        raise ValueError(
+            f"there is no checkpoint to resume from in {self.save_dir!r}: {'; '.join(reasons)}. "
+            "Put a good one there, or begin anew in another folder"
+        )
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Note the name of the newest checkpoint."""
-        write_atomically(Path(self.save_dir, LAST_CHECKPOINT), last_filename_basename)
+        CheckpointFiles(self.save_dir).note_last(last_filename_basename)
+
+    def _candidates(self) -> list[str]:
+        """What may be resumed from, the best first."""
+        return [str(path) for path in CheckpointFiles(self.save_dir).to_resume_from()]
+
+    def _remove_leftovers(self) -> None:
+        """Remove what killed processes left in the folder, once."""
+        if self._is_tidy or not self.save_dir or not self.save_to_disk:
+            return
+        self._is_tidy = True
+        for path in remove_leftovers(self.save_dir):
+            logger.info("Removed %s, left behind by a process that was killed", path)
 
     def _read(self, path: str) -> dict[str, Any]:
         return read_checkpoint(path)
 
     def _match(self, checkpoint: dict[str, Any]) -> WeightMatch:
         """Take the state dict out of a file's content and fit it to the model."""
+        if "model" not in checkpoint:
+            raise ValueError(
+                "the checkpoint holds Caffe2's blobs, whose names DetectionCheckpointer understands"
+            )
         return self._match_names(tensors_of(checkpoint.pop("model")))
 
     def _match_names(self, tensors: dict[str, Tensor], *, by_suffix: bool = False) -> WeightMatch:
@@ -204,50 +269,16 @@ class Checkpointer:
     def _load_model(self, path: str, checkpoint: dict[str, Any], *, strict: bool) -> None:
         match = self._match(checkpoint)
         check_same_architecture(path, match, strict=strict)
+        report_nonfinite(path, match.state_dict)
         self.model.load_state_dict(match.state_dict, strict=False)
 
 
 @contextmanager
-def _naming_failure(path: Path) -> Iterator[None]:
-    """Turn what torch or the system raise when a file cannot be written into one plain error."""
+def _naming_full_disk(path: Path) -> Iterator[None]:
+    """Turn what torch raises when a stream refuses bytes into the error of a full disk."""
     try:
         yield
-    except (OSError, RuntimeError) as error:
-        from_torch = isinstance(error, RuntimeError)
-        if from_torch and not any(sign in str(error) for sign in _WRITING_FAILED):
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in _WRITING_FAILED):
             raise
-        if not from_torch and getattr(error, "errno", None) not in _NO_SPACE:
-            raise
-        raise OSError(
-            f"checkpoint {str(path)!r} could not be written, probably because the disk is full or "
-            f"a quota is used up ({_free_space(path)}); earlier checkpoints are as they were. Make "
-            "room, then resume the run"
-        ) from error
-
-
-def _free_space(path: Path) -> str:
-    try:
-        return f"{shutil.disk_usage(path.parent).free / 2**20:,.0f} MiB are free"
-    except OSError:
-        return "free space unknown"
-
-
-def tensors_of(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return tensors for arrays, and names without the prefix of DistributedDataParallel.
-
-    Raises:
-        ValueError: if a value is neither a tensor nor an array; names it.
-    """
-    tensors = {name: _as_tensor(name, value) for name, value in state_dict.items()}
-    prefix = "module."
-    if not all(name.startswith(prefix) for name in tensors):
-        return tensors
-    return {name.removeprefix(prefix): value for name, value in tensors.items()}
-
-
-def _as_tensor(name: str, value: Any) -> Tensor:
-    if isinstance(value, Tensor):
-        return value
-    if isinstance(value, (np.ndarray, np.generic)):
-        return torch.from_numpy(np.array(value))
-    raise ValueError(f"weight {name!r} must be a tensor or an array, got {type(value).__name__}")
+        raise full_disk_error(path, errno.ENOSPC) from error

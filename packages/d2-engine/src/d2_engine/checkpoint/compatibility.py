@@ -3,8 +3,11 @@
 import dataclasses
 import logging
 import math
+from collections.abc import Mapping
 
-from d2_modeling.weights import ShapeMismatch, WeightMatch
+from torch import Tensor
+
+from d2_modeling.weights import ShapeMismatch, WeightMatch, names_of_nonfinite
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +48,22 @@ def check_same_architecture(path: str, match: WeightMatch, *, strict: bool) -> N
         )
     if not match.complete:
         logger.warning("Not all weights of %s and the model agree:\n%s", path, match.report())
+
+
+def report_nonfinite(path: str, weights: Mapping[str, Tensor]) -> None:
+    """Warn of weights that are NaN or infinite; what a model makes of them is no result."""
+    names = names_of_nonfinite(weights)
+    if names:
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        logger.warning(
+            "Checkpoint %s holds NaN or infinity in %d of %d tensors: %s%s. Its training diverged; "
+            "take an earlier checkpoint",
+            path,
+            len(names),
+            len(weights),
+            ", ".join(names[:_SHOWN]),
+            more,
+        )
 
 
 def _worst(match: WeightMatch) -> str:

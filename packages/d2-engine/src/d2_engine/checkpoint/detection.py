@@ -6,14 +6,15 @@ import torch.distributed as dist
 from torch import nn
 
 from d2_config.remote_files import local_path
-from d2_engine.checkpoint.checkpointer import Checkpointer, tensors_of
-from d2_engine.checkpoint.reading import read_checkpoint
+from d2_engine.checkpoint.checkpointer import Checkpointer
 from d2_modeling.weights import (
     WeightMatch,
     convert_caffe2_backbone,
     convert_torchvision_resnet,
     is_caffe2_backbone,
     is_torchvision_resnet,
+    read_checkpoint,
+    tensors_of,
 )
 from d2_structures import comm
 
@@ -50,13 +51,9 @@ class DetectionCheckpointer(Checkpointer):
             save_to_disk = comm.is_main_process()
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
 
-    def has_checkpoint(self) -> bool:
-        """Return whether the main process has a last checkpoint."""
-        return any(comm.all_gather(super().has_checkpoint()))
-
-    def get_checkpoint_file(self) -> str:
-        """Return the path of the main process's last checkpoint, or ""."""
-        return comm.all_gather(super().get_checkpoint_file())[0]
+    def _candidates(self) -> list[str]:
+        """What the main process may resume from."""
+        return comm.all_gather(super()._candidates())[0]
 
     def _read(self, path: str) -> dict[str, Any]:
         path, by_suffix, _ = path.partition(_HEURISTICS)
@@ -66,17 +63,21 @@ class DetectionCheckpointer(Checkpointer):
         return checkpoint
 
     def _read_everywhere(self, path: str) -> dict[str, Any]:
+        """Read a file in every process that has it; it is read in all of them or in none."""
         if all(comm.all_gather(local_path(path).is_file())):
-            return read_checkpoint(path)
-        content: list[Any] = [None]
-        if comm.is_main_process():
-            content = [_read_or_error(path)]
-        if comm.get_world_size() > 1:
-            dist.broadcast_object_list(content, src=0)
-        if isinstance(content[0], Exception):
-            raise content[0]
-        checkpoint: dict[str, Any] = content[0]
-        return checkpoint
+            content = _read_or_error(path)
+            errors = comm.all_gather(content if isinstance(content, Exception) else None)
+            error = content if isinstance(content, Exception) else next(filter(None, errors), None)
+        else:
+            held: list[Any] = [_read_or_error(path) if comm.is_main_process() else None]
+            if comm.get_world_size() > 1:
+                dist.broadcast_object_list(held, src=0)
+            content = held[0]
+            error = content if isinstance(content, Exception) else None
+        if error is not None:
+            raise error
+        assert isinstance(content, dict)
+        return content
 
     def _match(self, checkpoint: dict[str, Any]) -> WeightMatch:
         by_suffix = bool(checkpoint.pop("matching_heuristics", False))

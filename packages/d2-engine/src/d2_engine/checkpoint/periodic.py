@@ -1,10 +1,10 @@
 """A schedule of checkpoints."""
 
-from collections import deque
 from pathlib import Path
 from typing import Any
 
 from d2_engine.checkpoint.checkpointer import Checkpointer
+from d2_engine.checkpoint.files import CheckpointFiles
 
 
 class PeriodicCheckpointer:
@@ -14,7 +14,8 @@ class PeriodicCheckpointer:
         checkpointer: does the saving.
         period: iterations between two checkpoints, named ``<file_prefix>_<iteration>``.
         max_iter: number of iterations; when it is reached, ``<file_prefix>_final`` is saved.
-        max_to_keep: number of periodic checkpoints to keep; None keeps all.
+        max_to_keep: number of periodic checkpoints to keep, those of earlier starts in the same
+            folder included; None keeps all.
         file_prefix: beginning of the file names.
     """
 
@@ -35,7 +36,6 @@ class PeriodicCheckpointer:
         self.max_iter = max_iter
         self.max_to_keep = max_to_keep
         self.file_prefix = file_prefix
-        self._kept: deque[Path] = deque()
 
     def step(self, iteration: int, **kwargs: Any) -> None:
         """Save if ``iteration`` ends a period or the training.
@@ -48,17 +48,36 @@ class PeriodicCheckpointer:
         if (iteration + 1) % self.period == 0:
             name = f"{self.file_prefix}_{iteration:07d}"
             self.checkpointer.save(name, **extra)
-            self._remove_old(name)
+            self._remove_old(iteration)
         if self.max_iter is not None and iteration >= self.max_iter - 1:
-            self.checkpointer.save(f"{self.file_prefix}_final", **extra)
+            self.checkpointer.save(self._final_name, **extra)
+
+    def complete(self, iteration: int, **kwargs: Any) -> None:
+        """Save the final checkpoint of a training that was killed just before it did.
+
+        Call it where a training begins that has nothing left to do, in every process.
+
+        Args:
+            iteration: the last iteration, ``max_iter - 1``.
+            kwargs: extra data to save.
+        """
+        last = Path(self.checkpointer.get_checkpoint_file()).name
+        if last != f"{self._final_name}.pth":
+            self.checkpointer.save(self._final_name, iteration=int(iteration), **kwargs)
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Save outside the schedule; such checkpoints are never removed."""
         self.checkpointer.save(name, **kwargs)
 
-    def _remove_old(self, newest: str) -> None:
+    @property
+    def _final_name(self) -> str:
+        return f"{self.file_prefix}_final"
+
+    def _remove_old(self, newest: int) -> None:
+        """Remove the oldest beyond ``max_to_keep``; what is newer will be overwritten."""
         if self.max_to_keep is None or not self.checkpointer.save_to_disk:
             return
-        self._kept.append(Path(self.checkpointer.save_dir, f"{newest}.pth"))
-        while len(self._kept) > self.max_to_keep:
-            self._kept.popleft().unlink(missing_ok=True)
+        saved = CheckpointFiles(self.checkpointer.save_dir).periodic(self.file_prefix)
+        old = [path for iteration, path in saved if iteration <= newest]
+        for path in old[: -self.max_to_keep]:
+            path.unlink(missing_ok=True)

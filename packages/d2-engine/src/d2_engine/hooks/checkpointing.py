@@ -19,8 +19,10 @@ class PeriodicCheckpointer(CheckpointSchedule, HookBase):
     """
 
     def before_train(self) -> None:
-        """Take over where training ends."""
+        """Take over where training ends; save at once what a killed run could not at its end."""
         self.max_iter = self.trainer.max_iter
+        if self.trainer.start_iter >= self.max_iter > 0:
+            self.complete(self.max_iter - 1)
 
     def after_step(self) -> None:
         """Save when it is time."""

@@ -11,13 +11,16 @@
 """
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 from d2_config.atomic_file import write_atomically
 from d2_data import Metadata
-from d2_engine.checkpoint.checkpointer import LAST_CHECKPOINT
+from d2_engine.checkpoint.files import LAST_CHECKPOINT, CheckpointFiles
+
+_logger = logging.getLogger(__name__)
 
 CONFIG = "config.yaml"
 METADATA = "metadata.json"
@@ -54,6 +57,8 @@ def refuse_used_folder(folder: str | os.PathLike[str]) -> None:
 def last_checkpoint(folder: str | os.PathLike[str]) -> Path:
     """Return the path of a run's newest checkpoint.
 
+    It is the one that is named so, and if that is missing the newest of the others, with a warning.
+
     Raises:
         FileNotFoundError: if the folder is not a run's, or has no checkpoint yet.
     """
@@ -64,10 +69,15 @@ def last_checkpoint(folder: str | os.PathLike[str]) -> Path:
             f"{folder} is not the folder of a training run: {reason}; "
             "give the folder that d2 train wrote to"
         )
-    tag = folder / LAST_CHECKPOINT
-    if not tag.is_file():
-        raise FileNotFoundError(f"{folder} has no checkpoint yet: there is no {LAST_CHECKPOINT}")
-    return folder / tag.read_text(encoding="utf-8").strip()
+    files = CheckpointFiles(str(folder))
+    found = next((path for path in files.to_resume_from() if path.is_file()), None)
+    if found is None:
+        last = files.last()
+        missing = LAST_CHECKPOINT if last is None else last.name
+        raise FileNotFoundError(f"{folder} has no checkpoint yet: there is no {missing}")
+    if found != files.last():
+        _logger.warning("The last checkpoint of %s is missing: taking %s", folder, found.name)
+    return found
 
 
 def save_metadata(folder: str | os.PathLike[str], metadata: Metadata) -> None:
@@ -86,7 +96,13 @@ def load_metadata(folder: str | os.PathLike[str]) -> Metadata:
     metadata = Metadata(name=str(folder))
     if not path.is_file():
         return metadata
-    known = json.loads(path.read_text(encoding="utf-8"))
-    for key in known.keys() & _ID_MAPS:
-        known[key] = {int(dataset_id): int(label) for dataset_id, label in known[key]}
-    return metadata.set(**known)
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        for key in known.keys() & _ID_MAPS:
+            known[key] = {int(dataset_id): int(label) for dataset_id, label in known[key]}
+        return metadata.set(**known)
+    except (AttributeError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}): restore it, or remove it to go on without names of "
+            "classes"
+        ) from error

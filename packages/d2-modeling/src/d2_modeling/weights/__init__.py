@@ -1,15 +1,24 @@
-"""Pure functions on state dicts: other people's names, and what fits a model."""
+"""Files of weights, and pure functions on state dicts: other names, and what fits a model."""
 
 from .caffe2_names import convert_caffe2_backbone, is_caffe2_backbone
+from .checksums import DamagedFileError, add_checksum, verify_checksums
 from .matching import ShapeMismatch, WeightMatch, match_weights
+from .reading import read_checkpoint
+from .state_dicts import names_of_nonfinite, tensors_of
 from .torchvision_names import convert_torchvision_resnet, is_torchvision_resnet
 
 __all__ = [
+    "DamagedFileError",
     "ShapeMismatch",
     "WeightMatch",
+    "add_checksum",
     "convert_caffe2_backbone",
     "convert_torchvision_resnet",
     "is_caffe2_backbone",
     "is_torchvision_resnet",
     "match_weights",
+    "names_of_nonfinite",
+    "read_checkpoint",
+    "tensors_of",
+    "verify_checksums",
 ]
