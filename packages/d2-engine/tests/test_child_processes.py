@@ -50,3 +50,46 @@ def test_a_signal_is_passed_on():
         run_in_processes(have_the_parent_signalled, 1, (signal.SIGTERM,))
     assert caught.value.signum == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def end_with(index: int, how: str) -> None:
+    if index == 1:
+        if how == "exit":
+            os._exit(3)
+        os.kill(os.getpid(), signal.Signals[how])
+    signal.pause()
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("SIGKILL", r"process 1 of 2 \(pid \d+\) was ended by SIGKILL; memory probably ran out"),
+        ("exit", r"process 1 of 2 \(pid \d+\) ended with exit code 3 and without an error"),
+        ("SIGSTOP", r"process 1 of 2 \(pid \d+\) was stopped by SIGSTOP and not continued"),
+    ],
+)
+def test_a_process_that_is_lost_is_named_and_the_others_are_ended(how, said, monkeypatch):
+    monkeypatch.setattr("d2_engine.child_processes._GRACE_PERIOD_S", 0.1)
+    with pytest.raises(ChildProcessError, match=said):
+        run_in_processes(end_with, 2, (how,), stall_timeout=0.1)
+
+
+def lose_the_peer(index: int) -> None:
+    if index == 0:
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer")
+    raise ValueError("the cause")
+
+
+def test_the_cause_comes_before_the_errors_of_communication_that_follow():
+    with pytest.raises(ValueError, match="the cause"):
+        run_in_processes(lose_the_peer, 2, ())
+
+
+def end_by_ctrl_c(index: int) -> None:
+    os.kill(os.getppid(), signal.SIGINT)
+    signal.pause()
+
+
+def test_processes_that_a_signal_ends_end_this_one_by_it_as_well():
+    with pytest.raises(KeyboardInterrupt):
+        run_in_processes(end_by_ctrl_c, 1, ())

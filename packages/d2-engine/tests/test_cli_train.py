@@ -103,7 +103,7 @@ def test_a_config_with_a_lambda_trains_in_several_processes(tiny_lazy, tmp_path)
 
 
 def test_an_interrupted_run_says_how_to_go_on(tiny_lazy, tmp_path, monkeypatch, capfd):
-    def interrupted(plan, *, resume):
+    def interrupted(plan, **options):
         raise TrainingInterrupted(15)
 
     monkeypatch.setattr("d2_engine.run.train", interrupted)
@@ -116,7 +116,12 @@ def test_an_interrupted_run_says_how_to_go_on(tiny_lazy, tmp_path, monkeypatch, 
 
 def test_resume_is_passed_on(tiny_lazy, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("d2_engine.run.train", lambda plan, *, resume: seen.append(resume) or {})
+
+    def note(plan, *, resume, **options):
+        seen.append(resume)
+        return {}
+
+    monkeypatch.setattr("d2_engine.run.train", note)
     assert train(tiny_lazy.config, tmp_path) == train(tiny_lazy.config, tmp_path, "--resume") == 0
     assert seen == [False, True]
 

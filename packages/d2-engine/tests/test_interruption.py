@@ -6,7 +6,12 @@ import signal
 import pytest
 
 from d2_engine import TrainerBase, hooks
-from d2_engine.interruption import Interruption, StopOnInterruption, TrainingInterrupted
+from d2_engine.interruption import (
+    Interruption,
+    StopOnInterruption,
+    StoppedAtOnceError,
+    TrainingInterrupted,
+)
 
 
 class SignalsItself(TrainerBase):
@@ -42,11 +47,24 @@ def test_the_iteration_in_progress_is_completed(signum, exit_code):
 
 def test_a_second_signal_stops_at_once():
     trainer = SignalsItself(signal.SIGTERM, signal.SIGINT)
-    with Interruption() as interruption:
+    clock = iter([10.0, 11.5])
+    with Interruption(lambda: next(clock)) as interruption:
         trainer.register_hooks([StopOnInterruption(interruption)])
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(StoppedAtOnceError, match="at once by SIGINT") as caught:
             trainer.train(0, 10)
     assert trainer.completed == [0, 1]
+    assert caught.value.exit_code == 130
+    assert isinstance(caught.value, KeyboardInterrupt)
+
+
+def test_a_signal_that_a_process_and_its_group_got_is_one():
+    trainer = SignalsItself(signal.SIGTERM, signal.SIGTERM)
+    clock = iter([10.0, 10.5])
+    with Interruption(lambda: next(clock)) as interruption:
+        trainer.register_hooks([StopOnInterruption(interruption)])
+        with pytest.raises(TrainingInterrupted):
+            trainer.train(0, 10)
+    assert trainer.completed == [0, 1, 2]
 
 
 def test_evaluation_is_left_at_once():

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from d2_data.loading_processes import guard_workers, starting_workers
 from d2_data.lost_workers import naming_lost_workers
 from d2_data.skipped_records import SkippedRecord
 from d2_structures import comm
@@ -87,6 +88,7 @@ class DetectionLoader(DataLoader[Any]):
         self._restored: State | None = None
         self._iteration: Iteration | None = None
         self._batches = 0
+        guard_workers(self)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch names its iterator class
         state, self._restored = self._restored, None
@@ -95,7 +97,9 @@ class DetectionLoader(DataLoader[Any]):
         if state is not None and self.num_workers > 0:
             # Persistent workers, which began elsewhere, cannot be told.
             self._iterator = None
-        return self._follow(self._iteration, super().__iter__())
+        with starting_workers():
+            items = super().__iter__()
+        return self._follow(self._iteration, items)
 
     @property
     def skipped(self) -> list[SkippedRecord]:

@@ -1,15 +1,18 @@
 """Saying what happened when a process that loads data is lost."""
 
+import multiprocessing
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from d2_data.loading_processes import end_stopped_workers, stopped_by
 from d2_data.mapped_dataset import record_held_by
 
 __all__ = ["naming_lost_workers"]
 
 _LOST = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
 _SIGNAL = re.compile(r"killed by signal: ([^.]+)")
+_STALLED = re.compile(r"DataLoader timed out after ([\d.]+) seconds")
 
 _REMEDIES = {
     "Killed": "memory probably ran out: use fewer workers, or a machine with more memory",
@@ -23,7 +26,7 @@ _OTHER_REMEDY = "with num_workers=0 the data is loaded in this process, which sh
 
 @contextmanager
 def naming_lost_workers() -> Iterator[None]:
-    """Turn torch's error for a loading process that died into one that says what to do.
+    """Turn torch's error for a loading process that died or stalled into one that says what to do.
 
     Loaders of this package do so while they are iterated; a training loop does so as a whole.
 
@@ -37,6 +40,8 @@ def naming_lost_workers() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if stalled := _STALLED.search(str(error)):
+            raise ChildProcessError(_stall(float(stalled.group(1)))) from error
         lost = _LOST.search(str(error))
         if lost is None:
             raise
@@ -55,6 +60,28 @@ def _explanation(processes: str, error: BaseException | None) -> str:
             )
         error = error.__cause__ or error.__context__
     return f"data-loading process {processes} ended unexpectedly{loading}; {_OTHER_REMEDY}"
+
+
+def _stall(seconds: float) -> str:
+    """Which processes did not deliver; stopped ones are killed, as they could not end."""
+    children = [c for c in multiprocessing.active_children() if c.daemon and c.pid is not None]
+    pids = [child.pid for child in children if child.pid is not None]
+    stopped = {pid: stopped.name for pid in pids if (stopped := stopped_by(pid)) is not None}
+    blamed = list(stopped or pids)
+    at = "; ".join(
+        f"{pid}{f' (stopped by {stopped[pid]})' if pid in stopped else ''}{_loading(str(pid))}"
+        for pid in blamed
+    )
+    end_stopped_workers()
+    remedy = (
+        "a stopped process goes on with kill -CONT"
+        if stopped
+        else "with num_workers=0 the data is loaded in this process, which shows what takes so long"
+    )
+    return (
+        f"data-loading processes gave nothing for {seconds:g} s: {at}; {remedy}; the limit is "
+        "--stall-timeout (0: none)"
+    )
 
 
 def _loading(processes: str) -> str:

@@ -4,7 +4,8 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -33,19 +34,45 @@ class TrainingInterrupted(Exception):
         return type(self), (self.signum,)
 
 
+class StoppedAtOnceError(KeyboardInterrupt):
+    """A second signal came: nothing more was completed or saved.
+
+    Attributes:
+        signum: the signal.
+        exit_code: what a process that ends because of it returns by convention.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped at once by {signal.Signals(signum).name}")
+        self.signum = signum
+        self.exit_code = 128 + signum
+
+    def __reduce__(self) -> tuple[type, tuple[int]]:
+        """Let it be raised in the process that started this one."""
+        return type(self), (self.signum,)
+
+
 class Interruption:
     """Catch SIGINT and SIGTERM while the ``with`` block runs.
 
     The first signal is noted: the iteration in progress is completed, then
     :class:`StopOnInterruption` raises. Within :meth:`immediate` it raises at once. A
-    second signal raises KeyboardInterrupt at once.
+    second signal raises :class:`StoppedAtOnceError` at once, if it comes more than a second later:
+    ``timeout`` and batch systems send the same signal to a process and again to its group.
 
     Outside the main thread signals cannot be caught; the block then changes nothing.
+
+    Args:
+        clock: gives seconds.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    SAME_SIGNAL_S = 1.0
+    """Seconds within which a second signal is taken for the first."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._received_at = 0.0
         self.signum: int | None = None
         self._immediate = False
         self._previous: dict[int, Any] = {}
@@ -93,8 +120,11 @@ class Interruption:
             self._on_signal_in_worker(signum)
             return
         if self.signum is not None:
-            raise KeyboardInterrupt
+            if self._clock() - self._received_at > self.SAME_SIGNAL_S:
+                raise StoppedAtOnceError(signum)
+            return
         self.signum = signum
+        self._received_at = self._clock()
         if self._immediate:
             raise TrainingInterrupted(signum)
         logger.warning(
@@ -104,9 +134,9 @@ class Interruption:
 
     @staticmethod
     def _on_signal_in_worker(signum: int) -> None:
-        """Treat a signal in a forked data-loader process, which inherits the handler."""
+        """Treat a signal in a forked process, which inherits the handler until it sets its own."""
         if signum == signal.SIGINT:
-            # Ctrl-C reaches the whole group; the worker is needed until the iteration is done.
+            # Ctrl-C reaches the whole group; the process may be needed until the iteration is done.
             return
         signal.signal(signum, signal.SIG_DFL)
         os.kill(os.getpid(), signum)

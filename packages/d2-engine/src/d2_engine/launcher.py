@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from d2_data import STALL_TIMEOUT
 from d2_engine.child_processes import run_in_processes
 from d2_structures import comm
 
@@ -25,13 +26,15 @@ def launch(
     dist_url: str | None = None,
     args: tuple[Any, ...] = (),
     timeout: timedelta = DEFAULT_TIMEOUT,
+    stall_timeout: float = STALL_TIMEOUT,
 ) -> None:
     """Run ``main_func(*args)`` in one process per GPU, connected for distributed training.
 
     To be called on every machine that takes part. With a single process in total the
     function is simply called. On machines without CUDA the processes share the CPU and talk
-    over gloo. An error of a process is raised here; SIGINT and SIGTERM are passed on to the
-    processes. Under ``torchrun``, which starts the processes itself, this process only joins
+    over gloo. An error of a process is raised here, and a process that is ended or stopped by a
+    signal is named; SIGINT and SIGTERM are passed on to the processes, which end when this one is
+    killed. Under ``torchrun``, which starts the processes itself, this process only joins
     the group.
 
     Args:
@@ -43,10 +46,12 @@ def launch(
             takes a free port of this machine; only for one machine.
         args: arguments of ``main_func``.
         timeout: how long processes wait for each other.
+        stall_timeout: seconds that a process may be stopped, as by SIGSTOP; 0 waits for ever.
 
     Raises:
         ValueError: on counts below 1, a machine rank out of range, more processes than GPUs,
             or several machines without a meeting point.
+        ChildProcessError: if a process was ended or stopped by a signal.
     """
     if _started_by_torchrun():
         _run_in_group(
@@ -69,6 +74,7 @@ def launch(
         _spawned,
         num_gpus_per_machine,
         (main_func, args, num_gpus_per_machine, num_machines, machine_rank, url, timeout),
+        stall_timeout,
     )
 
 

@@ -79,18 +79,18 @@ def run(args: argparse.Namespace) -> int:
     for option in ("task", "oks_sigmas"):
         if getattr(args, option):
             args.usage_error(f"--{option.replace('_', '-')} is for --predictions FILE --gt FILE")
-    launch_with(args, evaluate_in_process, (run_arguments(args), args.json))
+    launch_with(args, evaluate_in_process, (run_arguments(args), args.json, args.stall_timeout))
     return 0
 
 
-def evaluate_in_process(what: RunArguments, as_json: bool = False) -> None:
+def evaluate_in_process(what: RunArguments, as_json: bool, stall_timeout: float) -> None:
     """Evaluate, in one of maybe several processes, and print the results in the main one."""
     from d2_engine.run import evaluate
     from d2_structures import comm
 
     with _logs_elsewhere() if as_json else contextlib.nullcontext():
         plan = what.plan(to_use=True)
-        results = evaluate(plan, report=True)
+        results = evaluate(plan, report=True, stall_timeout=stall_timeout)
     if not comm.is_main_process():
         return
     if as_json:

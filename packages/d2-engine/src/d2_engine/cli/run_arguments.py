@@ -97,6 +97,14 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--dist-url", default="auto", metavar="URL", help="where they meet, e.g. tcp://HOST:29500"
     )
+    parser.add_argument(
+        "--stall-timeout",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="give up when loading data takes so long, or one of several processes is stopped so "
+        "long; 0 waits for ever (default: 300)",
+    )
 
 
 def run_arguments(args: argparse.Namespace) -> RunArguments:
@@ -126,6 +134,7 @@ def launch_with(args: argparse.Namespace, function: Any, arguments: Sequence[Any
         args.machine_rank,
         args.dist_url,
         args=tuple(arguments),
+        stall_timeout=args.stall_timeout,
     )
 
 

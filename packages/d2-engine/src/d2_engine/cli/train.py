@@ -61,20 +61,23 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Train; returns the exit code."""
     from d2_engine.cli.evaluate import evaluate_in_process
-    from d2_engine.interruption import TrainingInterrupted
+    from d2_engine.interruption import StoppedAtOnceError, TrainingInterrupted
 
     what = run_arguments(args)
     try:
         if args.eval_only:
-            launch_with(args, evaluate_in_process, (what,))
+            launch_with(args, evaluate_in_process, (what, False, args.stall_timeout))
         else:
-            launch_with(args, _train, (what, args.resume))
+            launch_with(args, _train, (what, args.resume, args.stall_timeout))
     except TrainingInterrupted as interrupted:
         return interrupted.exit_code
+    except StoppedAtOnceError as stopped:
+        print(f"d2 train: {stopped}", file=sys.stderr)
+        return stopped.exit_code
     return 0
 
 
-def _train(what: RunArguments, resume: bool) -> None:
+def _train(what: RunArguments, resume: bool, stall_timeout: float) -> None:
     """Train, in one of maybe several processes, and tell what came of it in the main one."""
     from d2_engine.interruption import TrainingInterrupted
     from d2_engine.run import train
@@ -82,7 +85,7 @@ def _train(what: RunArguments, resume: bool) -> None:
 
     plan = what.plan()
     try:
-        results = train(plan, resume=resume)
+        results = train(plan, resume=resume, stall_timeout=stall_timeout)
     except TrainingInterrupted as interrupted:
         if comm.is_main_process():
             print(

@@ -2,12 +2,14 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
+from torch.utils.data import DataLoader
 
+from d2_data import STALL_TIMEOUT, guard_workers
 from d2_engine.checkpoint import DetectionCheckpointer
 from d2_engine.run.classes import check_same_classes, missing_counts
 from d2_engine.run.model import build_model
@@ -35,12 +37,15 @@ class Evaluated(NamedTuple):
     evaluators: list[DatasetEvaluator]
 
 
-def evaluate(plan: RunPlan, *, report: bool = False) -> Results:
+def evaluate(
+    plan: RunPlan, *, report: bool = False, stall_timeout: float = STALL_TIMEOUT
+) -> Results:
     """Build the model, load the plan's weights, and evaluate them on its test sets.
 
     Args:
         plan: with weights of the whole model.
         report: also write pictures of the results into the run's folder.
+        stall_timeout: seconds that loading processes may deliver nothing; 0 waits for ever.
 
     Returns:
         ``{task: {metric: score}}``; with several test sets, those by the set's name. With
@@ -56,6 +61,7 @@ def evaluate(plan: RunPlan, *, report: bool = False) -> Results:
             f"there is nothing to evaluate on: {plan.settings.called('test_names')} names no data"
         )
     loaders = {test.name: test.loader() for test in plan.test_sets}
+    guard_loaders(loaders.values(), stall_timeout)
     plan = with_counts(plan)
     model = build_model(plan)
     DetectionCheckpointer(model).load(plan.weights, strict=True, prefer_ema=True)
@@ -63,6 +69,13 @@ def evaluate(plan: RunPlan, *, report: bool = False) -> Results:
     if report and comm.is_main_process():
         write_report(plan, model, evaluated.evaluators)
     return evaluated.results
+
+
+def guard_loaders(loaders: Iterable[Any], stall_timeout: float) -> None:
+    """Guard the loading processes of those that have any: see :func:`~d2_data.guard_workers`."""
+    for loader in loaders:
+        if isinstance(loader, DataLoader):
+            guard_workers(loader, stall_timeout)
 
 
 def with_counts(plan: RunPlan) -> RunPlan:

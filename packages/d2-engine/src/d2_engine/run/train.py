@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from d2_config.logger import FILE_ONLY
+from d2_data import STALL_TIMEOUT
 from d2_engine import hooks
 from d2_engine.defaults.writers import default_writers
 from d2_engine.interruption import Interruption, StopOnInterruption, TrainingInterrupted
 from d2_engine.run.classes import check_same_classes, missing_counts
-from d2_engine.run.evaluate import Evaluated, Loaders, Results, evaluate_model
+from d2_engine.run.evaluate import Evaluated, Loaders, Results, evaluate_model, guard_loaders
 from d2_engine.run.folder import CONFIG, refuse_used_folder, save_metadata
 from d2_engine.run.model import build_model
 from d2_engine.run.plan import RunPlan
@@ -32,14 +33,17 @@ from d2_structures import comm
 _logger = logging.getLogger(__name__)
 
 
-def train(plan: RunPlan, *, resume: bool = False) -> Results:
+def train(plan: RunPlan, *, resume: bool = False, stall_timeout: float = STALL_TIMEOUT) -> Results:
     """Train, evaluate, and leave the run's folder (see ``run.folder``) behind.
 
-    On SIGINT or SIGTERM the iteration in progress is completed and a checkpoint saved.
+    On SIGINT or SIGTERM the iteration in progress is completed and a checkpoint saved, also if the
+    processes that load data got the signal. An evaluation is left at once, by several processes
+    when it is done. A second signal stops at once.
 
     Args:
         plan: of the run.
         resume: continue from the folder's last checkpoint, if it has one.
+        stall_timeout: seconds that loading processes may deliver nothing; 0 waits for ever.
 
     Returns:
         The results of the last evaluation on the main process, as
@@ -47,6 +51,8 @@ def train(plan: RunPlan, *, resume: bool = False) -> Results:
 
     Raises:
         TrainingInterrupted: on a signal, after the checkpoint was saved.
+        StoppedAtOnceError: on a second signal.
+        ChildProcessError: if a process that loads data is killed, stopped or delivers nothing.
         FileExistsError: if the folder holds another run and ``resume`` is false.
         FloatingPointError: if a loss is not finite.
         ValueError: if classes of model, training and test data, or model and checkpoint do not
@@ -62,6 +68,7 @@ def train(plan: RunPlan, *, resume: bool = False) -> Results:
         seed_process(settings, seed)
         tune_convolutions(settings)
         plan, loader, test_loaders = _with_data(plan.of(settings))
+        guard_loaders([loader, *test_loaders.values()], stall_timeout)
         run = _Training(plan, loader, test_loaders, interruption)
         results = run.go(resume=resume)
         interruption.raise_if_received()
@@ -101,7 +108,7 @@ class _Training:
         self._plan = plan
         self._test_loaders = test_loaders
         self._interruption = interruption
-        self._model = build_model(plan)
+        self._model = prepared(plan, build_model(plan))
         optimizer = plan.optimizer(self._model)
         self._trainer = build_trainer(plan, self._model, loader, optimizer)
         self._checkpointer = build_checkpointer(plan, self._model, self._trainer)
@@ -141,7 +148,7 @@ class _Training:
     def _evaluate(self) -> Results:
         final = self._trainer.iter >= self._trainer.max_iter
         averaged = nullcontext() if self._ema is None else self._ema.applied()
-        with averaged, self._interruption.immediate():
+        with averaged, whole_weights(self._model), self._interruption.immediate():
             evaluated = evaluate_model(
                 self._plan, self._trainer.model, self._test_loaders, augmented=final
             )

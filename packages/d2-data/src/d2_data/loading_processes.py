@@ -1,0 +1,135 @@
+"""Loading processes that a run needs to its last iteration, and that end with it."""
+
+import atexit
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+__all__ = ["STALL_TIMEOUT", "guard_workers", "starting_workers", "stopped_by"]
+
+STALL_TIMEOUT = 300.0
+"""Seconds without a batch after which loading processes are given up."""
+
+_OF_THE_GROUP = (signal.SIGINT, signal.SIGTERM)
+_CHECK_PERIOD_S = 1.0
+
+
+def guard_workers(loader: DataLoader[Any], stall_timeout: float = STALL_TIMEOUT) -> None:
+    """Let a loader's processes outlast signals to the whole group, but not their parent.
+
+    A terminal, ``timeout`` and batch systems send SIGINT or SIGTERM to every process of a run. The
+    run then completes its iteration, for which it needs the loading processes: they take SIGTERM
+    from the process that started them only. When that ends in whatever way, they do within two
+    seconds.
+
+    On systems without ``sigwaitinfo``, as macOS, torch's handling stays.
+
+    Args:
+        loader: before it is iterated; may be guarded again. A ``timeout`` of its own stays.
+        stall_timeout: seconds without a batch after which the loader raises, naming the processes;
+            0 waits for ever.
+
+    Raises:
+        ValueError: if the limit is negative.
+    """
+    if stall_timeout < 0:
+        raise ValueError(f"stall_timeout must be at least 0 seconds, got {stall_timeout}")
+    if loader.num_workers == 0:
+        return
+    guarded = isinstance(loader.worker_init_fn, _Guarded)
+    if threading.current_thread() is threading.main_thread() and (guarded or not loader.timeout):
+        # Elsewhere torch would notice a killed process only after the timeout.
+        loader.timeout = stall_timeout
+    if hasattr(signal, "sigtimedwait") and not guarded:
+        loader.worker_init_fn = _Guarded(loader.worker_init_fn)
+
+
+class _Guarded:
+    """What a loading process does first."""
+
+    def __init__(self, then: Callable[[int], None] | None) -> None:
+        self._then = then
+
+    def __call__(self, worker: int) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_GROUP)
+        # Replaces torch's handler: a thread that exists already does not have the mask.
+        for signum in _OF_THE_GROUP:
+            signal.signal(signum, signal.SIG_IGN)
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        if self._then is not None:
+            self._then(worker)
+
+
+def _end_with_parent() -> None:
+    """Take signals in place of the main thread, and end when the parent says so or is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    # A fork server stands between the two; and what tells of the parent's end directly may be
+    # held open by sibling processes.
+    is_child = os.getppid() == parent.pid
+    while os.getppid() == parent.pid if is_child else parent.is_alive():
+        received = signal.sigtimedwait(_OF_THE_GROUP, _CHECK_PERIOD_S)
+        if received is None or received.si_signo != signal.SIGTERM:
+            continue
+        if received.si_pid == parent.pid:
+            break
+    os._exit(0)
+
+
+@contextmanager
+def starting_workers() -> Iterator[None]:
+    """Hold signals back while guarded loading processes start, which then do not die of them."""
+    if not hasattr(signal, "sigtimedwait"):
+        yield
+        return
+    _end_stopped_workers_at_exit()
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_GROUP)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
+def stopped_by(process: int) -> signal.Signals | None:
+    """Return the signal that has stopped a child of this process; None if it is not stopped.
+
+    Args:
+        process: its id.
+    """
+    if not hasattr(os, "waitid"):
+        return None
+    try:
+        state = os.waitid(os.P_PID, process, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:  # it has ended
+        return None
+    return None if state is None else signal.Signals(state.si_status)
+
+
+@cache
+def _end_stopped_workers_at_exit() -> None:
+    # This runs before what multiprocessing does at exit: asking its processes to end, which a
+    # stopped one does not do, and waiting for them.
+    atexit.register(end_stopped_workers)
+
+
+def end_stopped_workers() -> None:
+    """Kill the loading processes of this one that are stopped: asked to end, they would not."""
+    if not hasattr(os, "waitid"):
+        return
+    # torch raises an error from the handler of SIGCHLD, unless there is nobody left to wait for.
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+    try:
+        for child in multiprocessing.active_children():
+            if child.pid is not None and child.daemon and stopped_by(child.pid):
+                child.kill()
+                child.join()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)

@@ -1,0 +1,132 @@
+"""Loading processes outlast signals to the group, and end with their parent."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+
+import pytest
+from torch.utils.data import DataLoader, Dataset
+
+from d2_data import build_detection_test_loader, guard_workers, stopped_by
+
+RECORDS = [{"file_name": f"{index}.jpg", "image_id": index} for index in range(6)]
+METHODS = ["fork", "spawn", "forkserver"]
+
+
+class Pids(Dataset):
+    """Elements are the ids of the processes that load them; the first signals itself."""
+
+    def __init__(self, *signals: int) -> None:
+        self.signals = signals
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> int:
+        if index == 0:
+            for signum in self.signals:
+                os.kill(os.getpid(), signum)
+        return os.getpid()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_loading_process_outlasts_signals_that_are_not_its_parents(method):
+    data = Pids(signal.SIGTERM, signal.SIGINT)
+    loader = DataLoader(data, batch_size=None, num_workers=1, multiprocessing_context=method)
+    guard_workers(loader)
+    assert len({int(pid) for pid in loader}) == 1
+
+
+def test_the_parent_can_still_end_a_loading_process():
+    loader = DataLoader(Pids(), batch_size=None, num_workers=1, prefetch_factor=1)
+    guard_workers(loader)
+    items = iter(loader)
+    process = int(next(items))
+    os.kill(process, signal.SIGTERM)
+    ended = os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
+    assert (ended.si_code, ended.si_status) == (os.CLD_EXITED, 0)
+
+
+ORPHANS = """
+import os, signal, sys
+from torch.utils.data import DataLoader
+from d2_data import guard_workers
+from test_loading_processes import Pids
+
+if __name__ == "__main__":
+    loader = DataLoader(
+        Pids(), batch_size=None, num_workers=2, multiprocessing_context=sys.argv[1],
+        persistent_workers=True,
+    )
+    guard_workers(loader)
+    for _ in iter(loader):
+        pass
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_loading_processes_end_with_a_killed_parent(method, tmp_path):
+    (tmp_path / "orphans.py").write_text(ORPHANS)
+    # Every process of the run holds the writing end: reading ends when all have ended.
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "orphans.py"), method],
+        pass_fds=[writing],
+        env=os.environ | {"PYTHONPATH": os.path.dirname(__file__)},
+    )
+    os.close(writing)
+    assert process.wait(timeout=60) == -signal.SIGKILL
+    assert select.select([reading], [], [], 15)[0]
+    os.close(reading)
+
+
+def stop_at_3(record):
+    if record["image_id"] == 3:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return record
+
+
+def test_a_stopped_loading_process_is_named_with_signal_and_record():
+    loader = build_detection_test_loader(RECORDS, mapper=stop_at_3, num_workers=2)
+    loader.timeout = 0.5
+    with pytest.raises(
+        ChildProcessError,
+        match=r"nothing for 0.5 s: \d+ \(stopped by SIGSTOP\) while it loaded image '3\.jpg' "
+        r"\(image_id 3\), element 3; .*kill -CONT.*--stall-timeout",
+    ):
+        list(loader)
+
+
+def wait_at_1(record):
+    if record["image_id"] == 1:
+        os.read(os.pipe()[0], 1)
+    return record
+
+
+def test_what_takes_too_long_is_named():
+    loader = build_detection_test_loader(RECORDS, mapper=wait_at_1, num_workers=1)
+    loader.timeout = 0.5
+    with pytest.raises(ChildProcessError, match=r"0.5 s: \d+ while it loaded image '1\.jpg'"):
+        list(loader)
+
+
+def test_a_process_that_runs_or_has_ended_is_not_stopped():
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert stopped_by(process.pid) is None
+    process.communicate()
+    assert stopped_by(process.pid) is None
+
+
+def test_a_negative_limit_is_refused():
+    with pytest.raises(ValueError, match="at least 0 seconds, got -1"):
+        guard_workers(DataLoader(Pids(), num_workers=1), -1)
+
+
+def test_loaders_without_processes_stay_as_they_are():
+    loader = DataLoader(Pids(), num_workers=0)
+    guard_workers(loader)
+    assert loader.worker_init_fn is None
+    assert loader.timeout == 0

@@ -1,0 +1,173 @@
+"""Processes of a run that are killed or stopped are named; the others end or complete their work.
+
+What happens is arranged in a module that the run imports, at a fixed iteration or image.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from d2_data import DatasetMapper
+
+_D2 = [sys.executable, "-c", "from d2_engine.cli import main; raise SystemExit(main())"]
+
+_AT_ITERATION_2 = """
+import os, signal, subprocess
+from d2_engine.trainers import SimpleTrainer
+from d2_structures import comm
+plain = SimpleTrainer.run_step
+def run_step(self):
+    if self.trainer_iteration == 2:
+        {action}
+    self.trainer_iteration += 1
+    plain(self)
+SimpleTrainer.trainer_iteration = 0
+SimpleTrainer.run_step = run_step
+"""
+
+_BY_ANOTHER = "subprocess.run(['kill', '-TERM', {to}])"
+# `timeout` signals its child and then the group, in which the child is again.
+_AS_TIMEOUT_DOES = (
+    _BY_ANOTHER.format(to="str(os.getpid())") + "; " + _BY_ANOTHER.format(to="f'-{os.getpgid(0)}'")
+)
+_OF_RANK_1 = "comm.get_rank() == 1 and os.kill(os.getpid(), signal.{signal})"
+
+
+def start(tiny, tmp_path: Path, module: str, *more: str, **values) -> subprocess.Popen[str]:
+    """Train in a process group of its own, with a module that is imported before."""
+    (tmp_path / "fault.py").write_text(module)
+    folder = tmp_path / "run"
+    arguments = ["train", tiny.config, "--output", folder, "--import", tmp_path / "fault.py", *more]
+    return subprocess.Popen(
+        [*_D2, *map(str, arguments), *tiny.set(max_iter=1000, **values)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def run(
+    tiny, tmp_path: Path, module: str, *more: str, **values
+) -> subprocess.CompletedProcess[str]:
+    process = start(tiny, tmp_path, module, *more, **values)
+    error = process.communicate()[1]
+    return subprocess.CompletedProcess(process.args, process.returncode, "", error)
+
+
+def last_line(done: subprocess.CompletedProcess[str]) -> str:
+    return done.stderr.splitlines()[-1]
+
+
+def iterations_saved(folder: Path) -> int:
+    name = (folder / "last_checkpoint").read_text()
+    return torch.load(folder / name, weights_only=True)["iteration"] + 1
+
+
+def test_sigterm_to_the_group_with_loading_processes_leaves_a_checkpoint(tiny_lazy, tmp_path):
+    done = run(tiny_lazy, tmp_path, _AT_ITERATION_2.format(action=_AS_TIMEOUT_DOES), workers=2)
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert "training interrupted by SIGTERM" in last_line(done)
+    assert "Traceback" not in done.stderr
+    assert iterations_saved(tmp_path / "run") == 3
+
+
+def test_sigterm_to_one_of_two_processes_stops_both_with_a_checkpoint(tiny_lazy, tmp_path):
+    module = _AT_ITERATION_2.format(action=_OF_RANK_1.format(signal="SIGTERM"))
+    done = run(tiny_lazy, tmp_path, module, "--num-gpus", "2", workers=1)
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert "training interrupted by SIGTERM" in done.stderr
+    assert iterations_saved(tmp_path / "run") == 3
+
+
+def test_a_second_sigterm_ends_at_once(tiny_lazy, tmp_path):
+    action = (
+        "os.kill(os.getpid(), signal.SIGTERM); from d2_engine.interruption import Interruption; "
+        "Interruption.SAME_SIGNAL_S = -1; os.kill(os.getpid(), signal.SIGTERM)"
+    )
+    done = run(tiny_lazy, tmp_path, _AT_ITERATION_2.format(action=action), workers=1)
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert last_line(done) == "d2 train: stopped at once by SIGTERM"
+    assert not (tmp_path / "run" / "last_checkpoint").exists()
+
+
+def test_a_killed_process_of_two_is_named_with_its_signal(tiny_lazy, tmp_path):
+    module = _AT_ITERATION_2.format(action=_OF_RANK_1.format(signal="SIGKILL"))
+    done = run(tiny_lazy, tmp_path, module, "--num-gpus", "2")
+    assert done.returncode == 1
+    assert "error: process 1 of 2 (pid " in last_line(done), done.stderr
+    assert "was ended by SIGKILL; memory probably ran out" in last_line(done)
+
+
+def test_a_stopped_process_of_two_is_named_with_its_signal(tiny_lazy, tmp_path):
+    module = _AT_ITERATION_2.format(action=_OF_RANK_1.format(signal="SIGSTOP"))
+    done = run(tiny_lazy, tmp_path, module, "--num-gpus", "2", "--stall-timeout", "1")
+    assert done.returncode == 1
+    assert "error: process 1 of 2 (pid " in last_line(done), done.stderr
+    assert "was stopped by SIGSTOP and not continued" in last_line(done)
+
+
+def test_all_processes_end_with_the_one_that_started_them(tiny_lazy, tmp_path):
+    action = "comm.get_rank() == 1 and os.kill(os.getppid(), signal.SIGKILL)"
+    process = start(tiny_lazy, tmp_path, _AT_ITERATION_2.format(action=action), "--num-gpus", "2")
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+    # All hold the writing end of this pipe: it can be read to its end when they have ended.
+    process.communicate(timeout=15)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ctrl_c_while_modules_are_imported_is_told_in_one_line(processes, tiny_lazy, tmp_path):
+    which = "getpid" if processes == 1 else "getppid"
+    module = f"import os, signal\nos.kill(os.{which}(), signal.SIGINT)\nsignal.pause()"
+    done = run(tiny_lazy, tmp_path, module, "--num-gpus", str(processes))
+    assert done.returncode == 128 + signal.SIGINT
+    assert done.stderr.splitlines() == ["d2 train: interrupted"]
+
+
+def spoil_image_5(monkeypatch, spoil):
+    """Do something in the process that loads one image, which inherits it."""
+    plain = DatasetMapper.__call__
+
+    def call(self, record):
+        if record["image_id"] == 5:
+            spoil(record)
+        return plain(self, record)
+
+    monkeypatch.setattr(DatasetMapper, "__call__", call)
+
+
+@pytest.mark.parametrize(
+    ("signum", "limit", "said"),
+    [
+        (signal.SIGKILL, 300, r"was ended by a signal \(Killed\)"),
+        (signal.SIGSTOP, 1, r"gave nothing for 1 s: \d+ \(stopped by SIGSTOP\)"),
+    ],
+)
+def test_a_killed_or_stopped_loading_process_is_named_with_what_it_held(
+    signum, limit, said, tiny, tmp_path, monkeypatch, fails
+):
+    spoil_image_5(monkeypatch, lambda record: os.kill(os.getpid(), signum))
+    options = ["--output", tmp_path, "--stall-timeout", limit]
+    message = fails("train", tiny.config, *options, *tiny.set(workers=2))
+    held = r" while it loaded image '[^']+' \(image_id 5\), element \d+; "
+    assert re.search(said + held, message), message
+
+
+def test_an_error_in_a_loading_process_names_dataset_picture_and_annotation(
+    tiny, tmp_path, monkeypatch, fails
+):
+    def spoil(record):
+        record["annotations"][0]["bbox"] = [1, 2, 3]
+
+    spoil_image_5(monkeypatch, spoil)
+    message = fails("train", tiny.config, "--output", tmp_path, *tiny.set(workers=2))
+    named = re.compile(r"error: dataset '[^']+': image '[^']+' \(image_id 5\): annotation 0")
+    assert named.search(message), message
