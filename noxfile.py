@@ -369,6 +369,17 @@ def gpu_dry(session: nox.Session) -> None:
     _pytest(session, "gpu-dry", "benchmarks/gpu", *session.posargs)
 
 
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Kill a training 30 times, fill its disk, flip bits, stop a worker; print what came of it.
+
+    ``nox -s faults -- --kills 4 --processes 1`` does less. The short form is in ``integration``.
+    """
+    _install(session, PACKAGES)
+    environment = {"PYTHONPATH": str(ROOT / "integration"), "OMP_NUM_THREADS": "1"}
+    session.run("python", "-m", "faults", *session.posargs, env=environment)
+
+
 @nox.session(python=False)
 def summary(session: nox.Session) -> None:
     """Add up the pytest reports of the sessions that ran (the last line of .ci/run)."""
