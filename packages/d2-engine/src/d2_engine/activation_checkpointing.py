@@ -35,7 +35,7 @@ def checkpoint_activations(module: nn.Module) -> int:
     Source: Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016.
     """
     _, network = find_bottom_up(module)
-    blocks = [b for b in _blocks(network) if any(p.requires_grad for p in b.parameters())]
+    blocks = [b for b in repeated_blocks(network) if any(p.requires_grad for p in b.parameters())]
     if not blocks:
         raise ValueError(
             f"activation checkpointing wants a backbone of repeated blocks that are trained; "
@@ -48,15 +48,15 @@ def checkpoint_activations(module: nn.Module) -> int:
     return len(blocks)
 
 
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+def repeated_blocks(module: nn.Module) -> Iterator[nn.Module]:
     """Find the outermost repeated modules that hold no list of such modules themselves."""
     for child in module.children():
         if _is_repeated(child):
             for member in child.children():
-                inner = list(_blocks(member))
+                inner = list(repeated_blocks(member))
                 yield from inner or [member]
         else:
-            yield from _blocks(child)
+            yield from repeated_blocks(child)
 
 
 def _is_repeated(module: nn.Module) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from d2_engine.sharding import is_sharded
 from d2_structures import comm
 
 
@@ -14,11 +15,12 @@ def create_ddp_model(
     """Wrap a model in DistributedDataParallel if there is more than one process.
 
     Args:
-        model: already on its device.
+        model: already on its device. One whose parameters are divided (``RUN.SHARDING``,
+            ``train.sharding``) exchanges gradients by itself and is returned as it is.
         fp16_compression: exchange gradients in float16.
         kwargs: further arguments of DistributedDataParallel.
     """
-    if comm.get_world_size() == 1:
+    if comm.get_world_size() == 1 or is_sharded(model):
         return model
     from torch.nn.parallel import DistributedDataParallel
 

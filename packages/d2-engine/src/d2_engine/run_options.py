@@ -6,6 +6,7 @@ import attrs
 from attrs import validators
 
 PRECISIONS = ("auto", "fp16", "bf16")
+SHARDINGS = ("none", "fsdp")
 
 
 @attrs.frozen(kw_only=True)
@@ -46,6 +47,11 @@ class RunOptions:
         default=False,
         validator=validators.instance_of(bool),
         metadata={"help": "compute the backbone twice to save its memory"},
+    )
+    sharding: str = attrs.field(
+        default="none",
+        validator=validators.in_(SHARDINGS),
+        metadata={"help": "fsdp: each process keeps a share of weights and optimizer; or none"},
     )
     layer_decay: float = attrs.field(
         default=1.0,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from d2_engine.loss_readout import LossReadout, check_finite
+from d2_engine.sharding import without_exchange
 from d2_engine.solver.optimizer_state import load_optimizer_state, optimizer_state
 from d2_engine.train_loop import TrainerBase
 from d2_structures import comm
@@ -145,10 +146,8 @@ class SimpleTrainer(TrainerBase):
         return data, time.perf_counter() - start
 
     def _without_exchange(self) -> contextlib.AbstractContextManager[Any]:
-        """Keep DistributedDataParallel from exchanging gradients."""
-        no_sync = getattr(self.model, "no_sync", contextlib.nullcontext)
-        context: contextlib.AbstractContextManager[Any] = no_sync()
-        return context
+        """Keep processes from exchanging gradients."""
+        return without_exchange(self.model)
 
     def _add_gradients(self, data: Any, *, clear: bool) -> LossReadout:
         """Run the model forward and backward over one batch."""

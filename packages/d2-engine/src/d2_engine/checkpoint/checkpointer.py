@@ -15,6 +15,7 @@ from d2_config.atomic_file import full_disk_error, remove_leftovers, replacing
 from d2_engine.checkpoint.averaged_weights import ema_weights
 from d2_engine.checkpoint.compatibility import check_same_architecture, is_derived, report_nonfinite
 from d2_engine.checkpoint.files import CheckpointFiles
+from d2_engine.sharding import all_divided_like, is_sharded, whole
 from d2_engine.wrapped_models import unwrapped
 from d2_modeling.weights import (
     WeightMatch,
@@ -103,11 +104,15 @@ class Checkpointer:
             DiskFullError: (an ``OSError``) if there is no space. An earlier file of the same name
                 and the note of the last checkpoint stay as they were.
         """
-        if not self.save_dir or not self.save_to_disk:
+        if not self.save_dir or not (self.save_to_disk or is_sharded(self.model)):
             return
         data: dict[str, Any] = {"model": self.model.state_dict()}
         for key, checkpointable in self.checkpointables.items():
             data[key] = checkpointable.state_dict()
+        if is_sharded(self.model):
+            data = whole(data)  # every process has a share and gives it
+            if not self.save_to_disk:
+                return
         data.update(kwargs)
         path = Path(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint %s", path)
@@ -270,7 +275,8 @@ class Checkpointer:
         match = self._match(checkpoint)
         check_same_architecture(path, match, strict=strict)
         report_nonfinite(path, match.state_dict)
-        self.model.load_state_dict(match.state_dict, strict=False)
+        weights = all_divided_like(match.state_dict, self.model.state_dict())
+        self.model.load_state_dict(weights, strict=False)
 
 
 @contextmanager

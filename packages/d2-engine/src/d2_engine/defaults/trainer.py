@@ -24,10 +24,12 @@ from d2_engine.run.steps import (
     build_checkpointer,
     build_trainer,
     images_per_iteration,
+    prepared,
     resume_or_load,
     usual_hooks,
 )
 from d2_engine.run.worker_scaling import scale_to_workers
+from d2_engine.sharding import whole_weights
 from d2_engine.train_loop import HookBase, TrainerBase
 from d2_eval import (
     DatasetEvaluator,
@@ -79,7 +81,7 @@ class DefaultTrainer(YacsParts, TrainerBase):
             settings = settings.with_(seed=settle_seed(settings, resume=False))
         self.cfg = cfg = settings.cfg
         self._plan = from_yacs(cfg, type(self))
-        model = self.build_model(cfg)
+        model = prepared(self._plan, self.build_model(cfg))
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
         check_enough_classes(self._plan)
@@ -175,7 +177,8 @@ class DefaultTrainer(YacsParts, TrainerBase):
         )
 
     def _test(self) -> dict[str, Any]:
-        with nullcontext() if self._ema is None else self._ema.applied():
+        averaged = nullcontext() if self._ema is None else self._ema.applied()
+        with averaged, whole_weights(self.model):
             self._last_eval_results = self.test(self.cfg, self.model)
         return self._last_eval_results
 

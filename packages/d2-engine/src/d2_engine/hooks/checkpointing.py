@@ -7,6 +7,7 @@ import operator
 from d2_engine.checkpoint import Checkpointer
 from d2_engine.checkpoint import PeriodicCheckpointer as CheckpointSchedule
 from d2_engine.train_loop import HookBase
+from d2_structures import comm
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,8 @@ class BestCheckpointer(HookBase):
         self.best_iter = None if state["best_iter"] is None else int(state["best_iter"])
 
     def _check(self) -> None:
-        latest = self.trainer.storage.latest().get(self._val_metric)
+        # The main process knows the metric; saving may be the work of all.
+        latest = comm.all_gather(self.trainer.storage.latest().get(self._val_metric))[0]
         if latest is None:
             logger.warning("No value of %r to choose the best checkpoint by", self._val_metric)
             return

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from d2_engine.checkpoint.averaged_weights import AVERAGED_WEIGHTS
+from d2_engine.sharding import divided_like
 from d2_engine.train_loop import HookBase
 from d2_engine.wrapped_models import unwrapped
 
@@ -109,6 +110,8 @@ class EMA(HookBase):
             )
         self._updates = state_dict["updates"]
         self._averages = {
-            name: averages[name].to(parameter, copy=True)
+            name: divided_like(
+                averages[name].to(parameter.device, parameter.dtype, copy=True), parameter
+            )
             for name, parameter in self._parameters.items()
         }

@@ -15,10 +15,16 @@ from d2_engine.data_position import starting_at
 from d2_engine.devices import use_mixed_precision
 from d2_engine.events import EventWriter
 from d2_engine.run.plan import RunPlan
+from d2_engine.sharding import shard
 from d2_engine.solver import LRMultiplier
 from d2_engine.train_loop import HookBase
 from d2_engine.trainers import AMP_PRECISIONS, AMPTrainer, SimpleTrainer
 from d2_structures import comm
+
+
+def prepared(plan: RunPlan, model: nn.Module) -> nn.Module:
+    """Return the model as it is trained, for which the optimizer is to be made."""
+    return shard(model) if plan.options.sharding == "fsdp" else model
 
 
 def build_trainer(

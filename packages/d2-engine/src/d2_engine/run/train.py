@@ -22,10 +22,12 @@ from d2_engine.run.steps import (
     build_scheduler,
     build_trainer,
     images_per_iteration,
+    prepared,
     resume_or_load,
     usual_hooks,
 )
 from d2_engine.run.worker_scaling import scale_to_workers
+from d2_engine.sharding import whole_weights
 from d2_eval import verify_results
 from d2_eval.report import results_table
 from d2_structures import comm

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from d2_engine.sharding import divided_like
 from d2_engine.wrapped_models import unwrapped
 
 logger = logging.getLogger(__name__)
@@ -62,10 +63,14 @@ def load_optimizer_state(optimizer: Optimizer, model: nn.Module, state: dict[str
     _check_same_kind(optimizer, state["param_groups"], own["param_groups"])
     pairs = _pair(state, own, saved_slots, own_slots)
     _report_changes((saved.group, current.group) for saved, current in pairs)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     optimizer.load_state_dict(
         {
             "state": {
-                current.number: state["state"][saved.number]
+                current.number: {
+                    name: divided_like(value, parameters[current.number])
+                    for name, value in state["state"][saved.number].items()
+                }
                 for saved, current in pairs
                 if saved.number in state["state"]
             },
