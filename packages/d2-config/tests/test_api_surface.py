@@ -10,6 +10,7 @@ NAMES = [
     "LazyCall",
     "LazyConfig",
     "Registry",
+    "UntrustedTargetError",
     "configurable",
     "downgrade_config",
     "get_cfg",
@@ -17,6 +18,7 @@ NAMES = [
     "instantiate",
     "locate",
     "set_global_cfg",
+    "trust_targets",
     "upgrade_config",
 ]
 

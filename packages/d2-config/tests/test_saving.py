@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from d2_config import LazyCall as L
-from d2_config import LazyConfig, instantiate
+from d2_config import LazyConfig, instantiate, trusted_targets
 from d2_config.nodes import as_config
 from d2_config.saving import to_yaml
 
@@ -53,6 +53,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
     (folder / "saved_app.py").write_text(APP)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
+        patch.setattr(trusted_targets, "_added", {"saved_app", "argparse"})
         import saved_app
 
         yield saved_app

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .lazy_call import LazyCall
     from .lazy_config import LazyConfig
     from .registry import Registry
+    from .trusted_targets import UntrustedTargetError, trust_targets
     from .versions import downgrade_config, upgrade_config
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "LazyCall",
     "LazyConfig",
     "Registry",
+    "UntrustedTargetError",
     "configurable",
     "downgrade_config",
     "get_cfg",
@@ -35,6 +37,7 @@ __all__ = [
     "instantiate",
     "locate",
     "set_global_cfg",
+    "trust_targets",
     "upgrade_config",
 ]
 
@@ -48,6 +51,7 @@ __getattr__, __dir__ = lazy_names(
         "LazyCall": "lazy_call",
         "LazyConfig": "lazy_config",
         "Registry": "registry",
+        "UntrustedTargetError": "trusted_targets",
         "configurable": "from_config",
         "downgrade_config": "versions",
         "get_cfg": "defaults",
@@ -55,6 +59,7 @@ __getattr__, __dir__ = lazy_names(
         "instantiate": "instantiation",
         "locate": "dotted_name",
         "set_global_cfg": "global_config",
+        "trust_targets": "trusted_targets",
         "upgrade_config": "versions",
     },
 )

@@ -13,6 +13,12 @@ from .errors import ConfigKeyError, did_you_mean
 from .key_paths import join
 from .lazy_call import TARGET
 from .nodes import is_empty, is_mapping, is_sequence, resolved, root_path
+from .trusted_targets import (
+    UntrustedTargetError,
+    is_untrusted,
+    locate_trusted,
+    with_checked_arguments,
+)
 
 
 def instantiate(cfg: Any) -> Any:
@@ -22,6 +28,9 @@ def instantiate(cfg: Any) -> Any:
     hold such descriptions further down, become lists and dictionaries of the built objects.
     Config nodes made from dataclass or attrs objects become these objects. Everything else,
     a dictionary of plain values included, is returned as it is.
+
+    Of a config that was read from a YAML file only trusted targets are called: see
+    :func:`~d2_config.trust_targets`.
 
     Nothing is shared: each place that describes or refers to a call, ``${...}`` included, makes
     its own object.
@@ -34,6 +43,7 @@ def instantiate(cfg: Any) -> Any:
 
     Raises:
         ImportError: if a ``_target_`` does not name something importable.
+        UntrustedTargetError: (a ``ValueError``) if a file names something that is not trusted.
         TypeError: if it names something that cannot be called.
         ConfigKeyError: (a ``KeyError``) if an interpolation leads nowhere.
         Exception: what a callable raised, with its name and the key path added.
@@ -59,13 +69,13 @@ def _build(cfg: Any, path: str) -> Any:
 
 
 def _call(cfg: Any, path: str) -> Any:
-    target = _resolve_target(resolved(cfg, TARGET), path)
+    target = _resolve_target(cfg, path)
     arguments = {key: _build(resolved(cfg, key), join(path, key)) for key in cfg if key != TARGET}
     for key in arguments:
         if not isinstance(key, str):
             raise TypeError(f"{join(path, key)}: argument names must be strings, got {key!r}")
     try:
-        return target(**arguments)
+        return _guarded(cfg, target)(**arguments)
     except Exception as error:
         context = f"{path or 'the config'}: calling {_name(target)} failed"
         if isinstance(error, TypeError):
@@ -73,17 +83,47 @@ def _call(cfg: Any, path: str) -> Any:
         raise _with_context(error, context)  # noqa: B904 - the helper sets the cause
 
 
-def _resolve_target(target: Any, path: str) -> Callable[..., Any]:
+def target_of(cfg: Any) -> Callable[..., Any]:
+    """Return what a node with ``_target_`` calls.
+
+    Raises:
+        ImportError, TypeError, UntrustedTargetError: as :func:`instantiate`.
+    """
+    return _guarded(cfg, _resolve_target(cfg, root_path(cfg)))
+
+
+def locate_for(cfg: Any, name: str) -> Any:
+    """Import what a dotted name in a config stands for, if the config may name it.
+
+    Raises:
+        ImportError: if there is no such object.
+        UntrustedTargetError: (a ``ValueError``) if the config was read from a file, and it is not
+            trusted.
+    """
+    return locate_trusted(name) if is_untrusted(cfg) else locate(name)
+
+
+def _resolve_target(cfg: Any, path: str) -> Callable[..., Any]:
+    target = resolved(cfg, TARGET)
     if is_mapping(target):
         target = _build(target, join(path, TARGET))
     if isinstance(target, str):
         try:
-            target = locate(target)
-        except ImportError as error:
-            raise ImportError(f"{join(path, TARGET)}: {error}") from error
+            target = locate_for(cfg, target)
+        except (ImportError, UntrustedTargetError) as error:
+            raise type(error)(f"{join(path, TARGET)}: {error}") from error
     if not callable(target):
         raise TypeError(f"{join(path, TARGET)} must name something callable, got {target!r}")
     return target
+
+
+def _guarded(cfg: Any, target: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what is called in place of a target of a file that could be made to do more."""
+    if not is_untrusted(cfg):
+        return target
+    if target is locate:
+        return locate_trusted
+    return with_checked_arguments(target)
 
 
 def _to_object(cfg: DictConfig, path: str) -> Any:
@@ -131,6 +171,8 @@ def _with_context(error: Exception, context: str) -> Exception:
     message = f"{context}: {error}"
     if isinstance(error, KeyError):
         located: Exception = ConfigKeyError(message)
+    elif isinstance(error, UntrustedTargetError):
+        located = UntrustedTargetError(message)
     elif isinstance(error, OSError) and error.errno is not None:
         located = type(error)(error.errno, f"{context}: {error.strerror}", error.filename)
     elif getattr(builtins, type(error).__name__, None) is type(error) and len(error.args) <= 1:

@@ -15,6 +15,7 @@ from .errors import ConfigFileError, ConfigKeyError, did_you_mean
 from .nodes import as_config, is_mapping
 from .python_file import CHAIN, read_text, require_file, run_python_file
 from .safe_yaml import parse_yaml
+from .trusted_targets import mark_untrusted
 
 Keys = str | tuple[str, ...] | None
 
@@ -28,15 +29,17 @@ class LazyConfig:
     ) -> Any:
         """Load a config file.
 
-        A ``.py`` file is code and is run; a ``.yaml`` or ``.yml`` file is only read. A ``.pkl``
+        A ``.py`` file is code and is run; a ``.yaml`` or ``.yml`` file is only read, and what it
+        describes is built from trusted packages (see :func:`~d2_config.trust_targets`). A ``.pkl``
         file, which :meth:`save` writes where YAML cannot hold a value, runs the code in it and is
         refused unless allowed.
 
         Args:
             filename: absolute, or relative to the current working directory.
             keys: names in the file to return. If not given, all whose values are dictionaries.
-            allow_unsafe: load a pickle; let tags in a YAML file construct Python objects. Both
-                run whatever code the file holds: only for files that you wrote or inspected.
+            allow_unsafe: load a pickle; let tags in a YAML file construct Python objects and its
+                targets be anything. All run whatever code the file holds: only for files that you
+                wrote or inspected.
 
         Returns:
             One config node for ``None``; the value for a single name; a tuple for a tuple.
@@ -100,6 +103,7 @@ def _load(path: Path, keys: Keys, chain: tuple[Path, ...], allow_unsafe: bool) -
         names = _mapping(_unpickle(path, allow_unsafe), path)
     else:
         raise ConfigFileError(f"a config file ends in .py, .yaml, .yml or .pkl, got {path}")
+    marked = path.suffix in (".yaml", ".yml") and not allow_unsafe
     if keys is None and path.suffix == ".py":
         return as_config(
             {
@@ -109,10 +113,12 @@ def _load(path: Path, keys: Keys, chain: tuple[Path, ...], allow_unsafe: bool) -
             }
         )
     if keys is None:
-        return as_config(names)
-    if isinstance(keys, str):
-        return _pick(names, keys, path)
-    return tuple(_pick(names, key, path) for key in keys)
+        cfg = as_config(names)
+        return mark_untrusted(cfg) if marked else cfg
+    picked = tuple(_pick(names, key, path) for key in ((keys,) if isinstance(keys, str) else keys))
+    if marked:
+        picked = tuple(map(mark_untrusted, picked))
+    return picked[0] if isinstance(keys, str) else picked
 
 
 def _mapping(data: Any, path: Path) -> Any:

@@ -16,7 +16,7 @@ def as_config(value: Any) -> Any:
     """Return a dictionary as a config node that allows any object as a value; others as is."""
     if isinstance(value, DictConfig) or not isinstance(value, Mapping):
         return value
-    return DictConfig(content=dict(value), flags=FLAGS)
+    return DictConfig(content=dict(value), flags=dict(FLAGS))  # the node keeps it and may change it
 
 
 def is_mapping(value: Any) -> bool:

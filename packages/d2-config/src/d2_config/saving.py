@@ -18,11 +18,8 @@ from .dotted_name import qualified_name
 from .key_paths import join
 from .lazy_call import TARGET
 from .nodes import is_empty, is_mapping, is_sequence, written_children
+from .trusted_names import BIND, LOCATE, LOST
 from .yaml_dialect import Dumper
-
-_LOCATE = "d2_config.locate"
-_BIND = "d2_config.saving.bind"
-_LOST = "d2_config.saving.lost_value"
 
 
 def save(cfg: DictConfig | ListConfig, filename: str | os.PathLike[str]) -> None:
@@ -99,7 +96,7 @@ class _BlockDumper(Dumper):
 def _plain(value: Any, path: str, lost: dict[str, str]) -> Any:
     """Return ``value`` as mappings, lists and scalars; note in ``lost`` what has no such form."""
     if isinstance(value, Enum):
-        return {TARGET: _LOCATE, "name": f"{qualified_name(type(value))}.{value.name}"}
+        return {TARGET: LOCATE, "name": f"{qualified_name(type(value))}.{value.name}"}
     if value is None or isinstance(value, bytes):
         return value
     for kind in (bool, int, float, str):  # NumPy's float64 is a float: make it plain
@@ -113,14 +110,14 @@ def _plain(value: Any, path: str, lost: dict[str, str]) -> Any:
         return [_plain(item, join(path, index), lost) for index, item in written_children(value)]
     if isinstance(value, functools.partial):
         bound = {"function": value.func, "args": list(value.args), "kwargs": value.keywords}
-        return {TARGET: _BIND, **_plain_items(bound.items(), path, lost)}
+        return {TARGET: BIND, **_plain_items(bound.items(), path, lost)}
     if callable(value) and (name := qualified_name(value)):
-        return {TARGET: _LOCATE, "name": name}
+        return {TARGET: LOCATE, "name": name}
     fields = _constructor_fields(value)
     if fields is not None and (name := qualified_name(type(value))):
         return {TARGET: name, **_plain_items(fields.items(), path, lost)}
     lost[path] = repr(value)
-    return {TARGET: _LOST, "description": f"{path} = {value!r}"}
+    return {TARGET: LOST, "description": f"{path} = {value!r}"}
 
 
 def _plain_mapping(value: Any, path: str, lost: dict[str, str]) -> Any:
