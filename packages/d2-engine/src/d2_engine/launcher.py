@@ -120,9 +120,18 @@ def _run_in_group(
     # DistributedDataParallel imports it. Imported before there is one, they hold none.
     import_module("torch.distributed.nn")
     try:
-        dist.init_process_group(
-            backend, init_method=url, world_size=world_size, rank=rank, timeout=timeout
-        )
+        if url == "env://" and local_size == world_size:
+            dist.init_process_group(
+                backend,
+                store=_store_of_this_start(rank, world_size, timeout),
+                world_size=world_size,
+                rank=rank,
+                timeout=timeout,
+            )
+        else:
+            dist.init_process_group(
+                backend, init_method=url, world_size=world_size, rank=rank, timeout=timeout
+            )
     except Exception as error:
         raise RuntimeError(
             f"process {rank} of {world_size} could not join the others at {url}: {error}"
@@ -137,6 +146,17 @@ def _run_in_group(
         # threads running while the interpreter ends, which can abort the process.
         gc.collect()
         dist.destroy_process_group()
+
+
+def _store_of_this_start(rank: int, world_size: int, timeout: timedelta) -> dist.Store:
+    """Return torchrun's store without what processes of an earlier start have left there.
+
+    torchrun keeps its store when it starts processes again; gloo would connect to the dead. Counts
+    of starts are those of a machine, so that several machines cannot tell starts apart by them.
+    """
+    rounds = dist.rendezvous("env://", rank, world_size, timeout=timeout)
+    store, _, _ = next(iter(rounds))
+    return dist.PrefixStore(f"start_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
 def _started_by_torchrun() -> bool:
