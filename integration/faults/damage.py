@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from torch import nn
-
-from d2_engine.checkpoint import Checkpointer
+from d2_engine.checkpoint import read_checkpoint
 from faults.tiny import Training, differences
 
 
@@ -52,6 +50,8 @@ def flip_bits(training: Training, uninterrupted: Path, flips: int, seed: int) ->
     shutil.copytree(uninterrupted, run)
     last = run / (run / "last_checkpoint").read_text().strip()
     content = last.read_bytes()
+    if _unreadable(last):
+        raise RuntimeError(f"{last} cannot be read though nothing was done to it")
     noticed = 0
     for _ in range(flips):
         damaged = bytearray(content)
@@ -87,7 +87,7 @@ def stop_worker(training: Training) -> tuple[float, str]:
 
 def _unreadable(path: Path) -> bool:
     try:
-        Checkpointer(nn.Module()).load(str(path))
+        read_checkpoint(str(path))
     except (OSError, ValueError):
         return True
     return False

@@ -3,7 +3,6 @@
 import os
 import random
 import shutil
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -34,9 +33,11 @@ def kill_repeatedly(
 ) -> Killed:
     """Kill a training with SIGKILL at random moments, every second time during a save.
 
+    A training that reaches its end before is held against the other one and begun anew.
+
     Args:
         training: what to run.
-        kills: how often; fewer if it ends before.
+        kills: how often.
         seed: of the moments.
         uninterrupted: a finished run of the same; made if there is none.
     """
@@ -51,24 +52,29 @@ def kill_repeatedly(
     else:
         took = 10.0
     run = training.folder / "killed"
-    shutil.rmtree(run, ignore_errors=True)
     done = in_saves = 0
-    for number in range(kills):
-        process = training.start(run, "--resume", stderr=subprocess.DEVNULL)
-        if number % 2:
-            _wait_for_save(process, run, moments.randrange(3))
-        else:
-            _wait(process, moments.uniform(0, 0.8 * took))
-        in_saves += bool(_being_written(run))
-        if process.poll() is not None:
-            break
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        done += 1
-    code, last = training.finish(run, "--resume")
-    if code:
-        return Killed(done, in_saves, [f"failed: {last}"])
-    return Killed(done, in_saves, differences(run, uninterrupted) + _left_over(run))
+    differs: list[str] = []
+    while done < kills:
+        shutil.rmtree(run, ignore_errors=True)
+        before = done
+        for number in range(done, kills):
+            process = training.start(run, "--resume", stderr=subprocess.DEVNULL)
+            if number % 2:
+                _wait_for_save(process, run, moments.randrange(2))
+            else:
+                _wait(process, moments.uniform(0, 0.8 * took))
+            if process.poll() is not None:  # it has reached its end: on with another one
+                break
+            in_saves += bool(_being_written(run))
+            process.kill()
+            process.wait()
+            done += 1
+        code, last = training.finish(run, "--resume")
+        wrong = [f"failed: {last}"] if code else differences(run, uninterrupted) + _left_over(run)
+        differs += [part for part in wrong if part not in differs]
+        if done == before:
+            raise RuntimeError("the training always ended before it could be killed")
+    return Killed(done, in_saves, differs)
 
 
 def _wait(process: subprocess.Popen[str], seconds: float) -> None:
