@@ -43,6 +43,20 @@ def test_empty_list_is_a_dataset():
         DatasetFromList([])[0]
 
 
+def test_many_elements_lie_in_a_file_that_worker_processes_read():
+    records = [{"id": i, "text": f"{i:08d}" * 40} for i in range(4000)]
+    dataset = DatasetFromList(records)
+    assert dataset.nbytes > 2**20
+    assert DatasetFromList(records[:10]).nbytes < 2**20
+    assert pickle.loads(pickle.dumps(dataset))[3999] == records[3999]
+    loader = DataLoader(dataset, batch_size=None, sampler=range(0, 4000, 97), num_workers=2)
+    assert list(loader) == records[::97]
+
+
+def test_unserialised_elements_take_no_further_memory():
+    assert DatasetFromList(RECORDS, serialize=False).nbytes == 0
+
+
 def test_dataset_survives_pickling_and_worker_processes():
     dataset = DatasetFromList(RECORDS)
     assert pickle.loads(pickle.dumps(dataset))[4] == RECORDS[4]

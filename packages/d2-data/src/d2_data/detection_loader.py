@@ -7,6 +7,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from d2_data.freed_memory import return_freed_memory
 from d2_data.loading_processes import guard_workers, starting_workers
 from d2_data.lost_workers import naming_lost_workers
 from d2_data.skipped_records import SkippedRecord
@@ -97,6 +98,8 @@ class DetectionLoader(DataLoader[Any]):
         if state is not None and self.num_workers > 0:
             # Persistent workers, which began elsewhere, cannot be told.
             self._iterator = None
+        if self.num_workers > 0:
+            return_freed_memory()
         with starting_workers():
             items = super().__iter__()
         return self._follow(self._iteration, items)

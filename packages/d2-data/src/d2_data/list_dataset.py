@@ -1,13 +1,17 @@
-"""A list as a dataset, held once however many worker processes read it."""
+"""A list as a dataset, held once however many processes read it."""
 
 import copy
 import logging
-import pickle
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
-import torch
+import numpy as np
 from torch.utils.data import Dataset
+
+from d2_data.annotation_file import paused_collector
+from d2_data.packed_records import CHUNK, RecordPacker, unpack
+from d2_data.shared_bytes import SharedBytes
 
 __all__ = ["DatasetFromList"]
 
@@ -17,9 +21,10 @@ _logger = logging.getLogger(__name__)
 class DatasetFromList(Dataset[Any]):
     """The elements of a list.
 
-    Serialised, the whole list lies in two tensors: worker processes share that memory,
-    whichever way they are started, where a list of objects would be copied into each as
-    soon as reference counts change. Each access then builds a fresh element.
+    Serialised, the whole list lies in one file that is mapped into memory: all worker processes,
+    whichever way they are started, and all processes of the machine that load the same list share
+    it, where a list of objects would be copied into each as soon as reference counts change. Each
+    access then builds a fresh element, equal to the one in the list.
 
     Args:
         lst: the elements.
@@ -38,6 +43,11 @@ class DatasetFromList(Dataset[Any]):
         self._length = len(lst)
         self.sources = getattr(lst, "sources", None)
 
+    @property
+    def nbytes(self) -> int:
+        """The size of the serialised elements; 0 if they are not serialised."""
+        return 0 if self._serialized is None else self._serialized.nbytes
+
     def __len__(self) -> int:
         return self._length
 
@@ -50,23 +60,41 @@ class DatasetFromList(Dataset[Any]):
 
 
 class _SerializedElements:
-    """Pickled elements end to end in one tensor, and where each of them ends in another."""
+    """Packed elements end to end, and behind them where the parts of each end."""
 
     def __init__(self, elements: Sequence[Any]) -> None:
-        buffer = bytearray()
-        ends = torch.empty(len(elements), dtype=torch.int64)
-        for index, element in enumerate(elements):
-            buffer += pickle.dumps(element, protocol=pickle.HIGHEST_PROTOCOL)
-            ends[index] = len(buffer)
-        self._ends = ends
-        self._bytes = torch.frombuffer(buffer, dtype=torch.uint8) if buffer else torch.empty(0)
-        _logger.info("Serialised %d elements into %.2f MiB", len(elements), len(buffer) / 1024**2)
+        packer = RecordPacker()
+        with paused_collector():
+            parts, ends = _packed(packer, elements)
+        self._length = len(elements)
+        self._templates = packer.templates
+        parts.append(ends.tobytes())
+        size = sum(map(len, parts))
+        self._bytes = SharedBytes(lambda: parts, size)
+        _logger.info("Packed %d elements into %.2f MiB", len(elements), size / 1024**2)
+
+    @property
+    def nbytes(self) -> int:
+        return len(self._bytes)
 
     def __getitem__(self, index: int) -> Any:
-        length = len(self._ends)
-        if not -length <= index < length:
-            raise IndexError(f"index {index} is out of range for {length} elements")
-        index %= length
-        begin = int(self._ends[index - 1]) if index else 0
-        end = int(self._ends[index])
-        return pickle.loads(self._bytes[begin:end].numpy().data)
+        if not -self._length <= index < self._length:
+            raise IndexError(f"index {index} is out of range for {self._length} elements")
+        view = self._bytes.view
+        # Two ends for each element, the one before the first being 0.
+        table = np.frombuffer(view, np.int64, 2 * self._length, len(view) - 16 * self._length)
+        place = 2 * (index % self._length)
+        begin = int(table[place - 1]) if place else 0
+        middle, end = table[place : place + 2].tolist()
+        return unpack(view[begin:middle], view[middle:end], self._templates)
+
+
+def _packed(packer: RecordPacker, elements: Sequence[Any]) -> tuple[list[bytes], np.ndarray]:
+    """The bytes of all elements, and where each part of an element ends in them."""
+    parts: list[bytes] = []
+    sizes: list[int] = []
+    for begin in range(0, len(elements), CHUNK):
+        pieces = list(chain.from_iterable(packer.pack(elements[begin : begin + CHUNK])))
+        sizes += map(len, pieces)
+        parts.append(b"".join(pieces))
+    return parts, np.cumsum(sizes, dtype=np.int64)
