@@ -1,7 +1,6 @@
 """Do outlines cross themselves?"""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -21,38 +20,60 @@ def crossing_themselves(polygons: Sequence[Sequence[float]]) -> np.ndarray:
         One bool for each.
     """
     crossing = np.zeros(len(polygons), bool)
-    by_length: defaultdict[int, list[int]] = defaultdict(list)
-    for place, polygon in enumerate(polygons):
-        if len(polygon) >= 8:
-            by_length[len(polygon)].append(place)
-    for length, places in by_length.items():
-        corners = length // 2
-        together = max(_MOST_PAIRS // corners**2, 1)
-        for first in range(0, len(places), together):
-            chosen = places[first : first + together]
-            stack = np.array([polygons[place] for place in chosen], np.float64)
-            crossing[chosen] = _crossing(stack.reshape(len(chosen), corners, 2))
+    corners = np.array([len(polygon) // 2 for polygon in polygons], np.intp)
+    if not corners.sum():
+        return crossing
+    points = np.concatenate([np.asarray(p, np.float64) for p in polygons]).reshape(-1, 2)
+    owners = np.repeat(np.arange(len(polygons)), corners)
+    following = np.arange(1, len(points) + 1)
+    last = np.cumsum(corners) - 1
+    following[last[corners > 0]] = (last - corners + 1)[corners > 0]
+    ends = points[following]
+    for first, second in _pairs_that_may(points, ends, owners):
+        crosses = _separates(points, ends, first, second) & _separates(points, ends, second, first)
+        crossing[owners[first[crosses]]] = True
     return crossing
 
 
-def _crossing(points: np.ndarray) -> np.ndarray:
-    """(N,): whether two edges of (N, corners, 2) have the ends of each other on different sides."""
-    count, edges, _ = points.shape
-    ends = np.roll(points, -1, axis=1)
-    separates = np.empty((count, edges, edges), bool)
-    block = max(_MOST_PAIRS // (count * edges), 1)
-    for first in range(0, edges, block):
-        some = slice(first, first + block)
-        of_starts = _side(points[:, some], ends[:, some], points)
-        # The sides of the corners that edges end at are the same, one further.
-        separates[:, some] = of_starts * np.roll(of_starts, -1, axis=2) < 0
-    return np.asarray((separates & separates.transpose(0, 2, 1)).any(axis=(1, 2)))
+def _pairs_that_may(
+    starts: np.ndarray, ends: np.ndarray, owners: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of edges of the same polygon whose upright boxes overlap, many at a time.
+
+    Edges are short beside their polygon, so that there are not many more of them than edges.
+    """
+    low, high = np.minimum(starts, ends), np.maximum(starts, ends)
+    # Polygons are laid side by side, so that one order of edges from left to right serves all.
+    left, right = low[:, 0] - low[:, 0].min(), high[:, 0] - low[:, 0].min()
+    apart = owners * (right.max() + 1)
+    order = np.argsort(apart + left, kind="stable")
+    begins = (apart + left)[order]
+    tolerance = 1e-9 * (begins[-1] + 1)  # of laying side by side
+    until = np.searchsorted(begins, (apart + right)[order] + tolerance)
+    counts = np.maximum(until - np.arange(1, len(order) + 1), 0)
+    total = np.cumsum(counts)
+    edge = 0
+    while edge < len(order):
+        done = total[edge - 1] if edge else 0
+        stop = max(int(np.searchsorted(total, done + _MOST_PAIRS, side="right")), edge + 1)
+        some = counts[edge:stop]
+        first = np.repeat(np.arange(edge, stop), some)
+        second = first + 1 + np.arange(len(first)) - np.repeat(np.cumsum(some) - some, some)
+        first, second = order[first], order[second]
+        near = (low[first, 1] < high[second, 1]) & (low[second, 1] < high[first, 1])
+        near &= owners[first] == owners[second]
+        yield first[near], second[near]
+        edge = stop
 
 
-def _side(starts: np.ndarray, ends: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(N, E, P): on which side of each edge's line each point is; 0 for on it."""
-    dx, dy = np.moveaxis(ends - starts, 2, 0)[..., None]
-    x, y = np.moveaxis(points, 2, 0)[:, :, None]
-    start_x, start_y = np.moveaxis(starts, 2, 0)[..., None]
-    side: np.ndarray = np.sign(dx * (y - start_y) - dy * (x - start_x))
-    return side
+def _separates(
+    starts: np.ndarray, ends: np.ndarray, edges: np.ndarray, others: np.ndarray
+) -> np.ndarray:
+    """Whether the line of each edge has both ends of the other on different sides."""
+    origin, along = starts[edges], ends[edges] - starts[edges]
+    sides = []
+    for points in (starts[others], ends[others]):
+        offset = points - origin
+        sides.append(np.sign(along[:, 0] * offset[:, 1] - along[:, 1] * offset[:, 0]))
+    separates: np.ndarray = sides[0] * sides[1] < 0
+    return separates
