@@ -114,13 +114,13 @@ def with_checked_arguments(target: Callable[..., Any]) -> Callable[..., Any]:
         return target
 
     @functools.wraps(target)
-    def checked(**arguments: Any) -> Any:
+    def checked(*positional: Any, **arguments: Any) -> Any:
         given = [name for name in _FILE_ARGUMENTS if arguments.get(name)]
         if ":" in str(arguments.get("model_name", "")):  # hf-hub:…, local-dir:…
             given.append("model_name")
         if given:
             raise _error(f"{target.__name__} with {', '.join(given)}, which unpickles,", "timm")
-        return target(**arguments)
+        return target(*positional, **arguments)
 
     return checked
 
@@ -181,7 +181,7 @@ def _to_be_trusted_beside(found: Any, name: str) -> str | None:
     """The same of a name in a package that the reader has trusted: what else did it import?"""
     module = _defining_module(found)
     if module is not None:
-        return None if _is_trusted(module) else module
+        return None if _is_trusted(module) or name.startswith(f"{module}.") else module
     # Compiled functions of torch do not say where they are from, and other objects cannot.
     holder = sys.modules.get(name.rpartition(".")[0])
     return name if holder is None or isinstance(found, ModuleType) else None

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from d2_engine.cli.run_arguments import RunArguments
+from d2_engine.cli.run_arguments import RunArguments, add_trust
 
 _OVERRIDE = re.compile(r"^[+~]{0,2}[A-Za-z_][\w.\[\]]*=")
 
@@ -106,6 +106,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         help="import a Python module, by name or file, that registers parts of models; may be "
         "repeated",
     )
+    add_trust(parser)
 
 
 def _add_engine(parser: argparse.ArgumentParser) -> None:
@@ -151,6 +152,7 @@ def run(args: argparse.Namespace) -> int:
         imports=tuple(args.imports),
         output=None,
         weights=args.weights,
+        trust=tuple(args.trust),
     )
     if args.run_folder is not None and not Path(args.run_folder).is_dir():
         from d2_engine.run.folder import last_checkpoint

@@ -15,6 +15,7 @@ class RunArguments(NamedTuple):
         imports: Python modules to import before.
         output: the run's folder, if not the config's.
         weights: a checkpoint, if not the config's.
+        trust: packages that a config which is a file may name, beside the modules to import.
     """
 
     config: str
@@ -22,15 +23,19 @@ class RunArguments(NamedTuple):
     imports: tuple[str, ...]
     output: str | None
     weights: str | None
+    trust: tuple[str, ...] = ()
 
     def plan(self, *, to_use: bool = False) -> Any:
         """Import the modules and return the plan; see :func:`d2_engine.run.load_plan`."""
+        from d2_config import trust_targets
         from d2_config.logger import setup_logger
         from d2_engine.run import import_modules, load_plan
         from d2_structures import comm
 
         setup_logger(distributed_rank=comm.get_rank())
-        import_modules(self.imports)
+        # A file may have a name that no config can use.
+        imported = [name for name in import_modules(self.imports) if name.isidentifier()]
+        trust_targets(*self.trust, *imported)
         return load_plan(
             self.config,
             self.overrides,
@@ -39,13 +44,21 @@ class RunArguments(NamedTuple):
             to_use=to_use,
         )
 
-    def command(self, name: str, *more: str) -> str:
-        """Return a ``d2`` command that needs the same modules, as one would type it."""
+    def command(self, name: str, *more: str, trust: Sequence[str] = ()) -> str:
+        """Return a ``d2`` command that needs the same modules, as one would type it.
+
+        Args:
+            name: of the sub-command.
+            more: its arguments.
+            trust: further modules that it has to trust.
+        """
         import shlex
 
         words = ["d2", name, *more]
         for module in self.imports:
             words += ["--import", module]
+        for module in dict.fromkeys((*self.trust, *trust)):
+            words += ["--trust", module]
         return shlex.join(words)
 
 
@@ -74,7 +87,21 @@ def add_config(parser: argparse.ArgumentParser, what: str) -> None:
         help="import a Python module, by name or file, that registers datasets or parts of models; "
         "may be repeated",
     )
+    add_trust(parser)
     parser.add_argument("--weights", metavar="FILE", help="a checkpoint, or its URL")
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add the option that lets a config file name more."""
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="let a YAML config, or that of a run, build what is in a Python package; without it "
+        "they build parts of d2, torch.nn, torch.optim, torchvision, timm and of imported modules; "
+        "may be repeated",
+    )
 
 
 def add_processes(parser: argparse.ArgumentParser) -> None:
@@ -120,6 +147,7 @@ def run_arguments(args: argparse.Namespace) -> RunArguments:
         imports=tuple(args.imports),
         output=args.output,
         weights=args.weights,
+        trust=tuple(args.trust),
     )
 
 

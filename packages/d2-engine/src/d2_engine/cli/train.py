@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 def _train(what: RunArguments, resume: bool, stall_timeout: float) -> None:
     """Train, in one of maybe several processes, and tell what came of it in the main one."""
     from d2_engine.interruption import TrainingInterrupted
-    from d2_engine.run import train
+    from d2_engine.run import modules_to_trust, train
     from d2_structures import comm
 
     plan = what.plan()
@@ -96,12 +96,16 @@ def _train(what: RunArguments, resume: bool, stall_timeout: float) -> None:
         raise
     if comm.is_main_process():
         folder = plan.output_dir
+        trust = modules_to_trust(folder)
         print_results(
             results,
             folder,
             [
-                (what.command("predict", "PICTURES", "--run", folder), "shows what it sees"),
-                (what.command("eval", folder), "evaluates it again"),
+                (
+                    what.command("predict", "PICTURES", "--run", folder, trust=trust),
+                    "shows what it sees",
+                ),
+                (what.command("eval", folder, trust=trust), "evaluates it again"),
             ],
         )
 

@@ -1,6 +1,6 @@
 """Training, evaluation and prediction of whatever a config describes, on one road."""
 
-from d2_engine.run.configs import from_config, import_modules, load_plan
+from d2_engine.run.configs import from_config, import_modules, load_plan, modules_to_trust
 from d2_engine.run.evaluate import evaluate
 from d2_engine.run.folder import load_metadata
 from d2_engine.run.from_lazy import from_lazy
@@ -26,5 +26,6 @@ __all__ = [
     "import_modules",
     "load_metadata",
     "load_plan",
+    "modules_to_trust",
     "train",
 ]

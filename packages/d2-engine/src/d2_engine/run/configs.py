@@ -14,6 +14,7 @@ import torch
 from omegaconf import DictConfig
 
 from d2_config import CfgNode, get_cfg
+from d2_config.trusted_targets import check_targets, is_untrusted, untrusted_modules
 from d2_engine.model_zoo.config_files import get_config_file
 from d2_engine.model_zoo.config_loading import load_config_file
 from d2_engine.model_zoo.published_models import published_models
@@ -70,12 +71,17 @@ def load_plan(
 
     Raises:
         FileNotFoundError: if there is no such config; lists close matches.
+        UntrustedTargetError: (a ``ValueError``) if a YAML config or that of a run names what is
+            not trusted: see :func:`d2_config.trust_targets`.
         KeyError: for an override of a key that does not exist; names close matches.
         ValueError, TypeError: for text that is no override, a value of another type, or if
             ``to_use`` and no weights are named.
     """
     run = Path(config) if Path(config).is_dir() else None
-    settings = _with_overrides(read_settings(config), overrides)
+    settings = read_settings(config)
+    if is_untrusted(settings.cfg):
+        check_targets(settings.cfg)
+    settings = _with_overrides(settings, overrides)
     chosen = {}
     if run is not None:
         chosen["output_dir"] = str(run)
@@ -94,10 +100,13 @@ def load_plan(
     return plan if run is None else attrs.evolve(plan, learned=load_metadata(run))
 
 
-def import_modules(names: Sequence[str]) -> None:
+def import_modules(names: Sequence[str]) -> list[str]:
     """Import Python modules by name, or files by path, for what they register.
 
     Modules of the current folder are found, too.
+
+    Returns:
+        The names of the modules.
 
     Raises:
         ImportError: if there is no such module, or it fails; names it.
@@ -105,14 +114,13 @@ def import_modules(names: Sequence[str]) -> None:
     here = os.getcwd()
     if names and here not in sys.path:
         sys.path.insert(0, here)
-    for name in names:
-        if name.endswith(".py"):
-            _import_file(Path(name))
-        else:
-            importlib.import_module(name)
+    return [
+        _import_file(Path(name)) if name.endswith(".py") else importlib.import_module(name).__name__
+        for name in names
+    ]
 
 
-def _import_file(path: Path) -> None:
+def _import_file(path: Path) -> str:
     if not path.is_file():
         raise ImportError(f"--import {path}: there is no such file")
     name = path.resolve().stem
@@ -122,6 +130,13 @@ def _import_file(path: Path) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
+    return name
+
+
+def modules_to_trust(run: str | os.PathLike[str]) -> list[str]:
+    """Return the modules that have to be trusted before a run can be used from its folder."""
+    config = Path(run, CONFIG)
+    return untrusted_modules(read_settings(config).cfg) if config.is_file() else []
 
 
 def read_settings(config: str | os.PathLike[str]) -> Settings:

@@ -58,6 +58,7 @@ def last_checkpoint(folder: str | os.PathLike[str]) -> Path:
     """Return the path of a run's newest checkpoint.
 
     It is the one that is named so, and if that is missing the newest of the others, with a warning.
+    If there is no other either, it is the missing one: who reads it says so.
 
     Raises:
         FileNotFoundError: if the folder is not a run's, or has no checkpoint yet.
@@ -70,12 +71,11 @@ def last_checkpoint(folder: str | os.PathLike[str]) -> Path:
             "give the folder that d2 train wrote to"
         )
     files = CheckpointFiles(str(folder))
-    found = next((path for path in files.to_resume_from() if path.is_file()), None)
+    last = files.last()
+    found = next((path for path in files.to_resume_from() if path.is_file()), last)
     if found is None:
-        last = files.last()
-        missing = LAST_CHECKPOINT if last is None else last.name
-        raise FileNotFoundError(f"{folder} has no checkpoint yet: there is no {missing}")
-    if found != files.last():
+        raise FileNotFoundError(f"{folder} has no checkpoint yet: there is no {LAST_CHECKPOINT}")
+    if found != last:
         _logger.warning("The last checkpoint of %s is missing: taking %s", folder, found.name)
     return found
 

@@ -9,7 +9,8 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
-from d2_config import instantiate, locate
+from d2_config import UntrustedTargetError, instantiate
+from d2_config.instantiation import locate_for, target_of
 from d2_data.transforms import AugmentationList
 from d2_engine.run.plan import Count, Evaluators, Preprocessing, RunPlan, TestSet, TrainData
 from d2_engine.run.settings import LazySettings
@@ -120,11 +121,11 @@ def _with_open(call: Any, parameter: str, value: Any) -> Any:
 
 
 def _takes(call: Any, parameter: str) -> bool:
-    target = call.get(_TARGET)
     try:
-        function: Any = locate(target) if isinstance(target, str) else target
-        return parameter in inspect.signature(function).parameters
-    except (ImportError, TypeError, ValueError):  # instantiating says what is wrong with it
+        return parameter in inspect.signature(target_of(call)).parameters
+    except UntrustedTargetError:
+        raise
+    except (ImportError, TypeError, ValueError, KeyError):  # instantiating says what is wrong
         return False
 
 
@@ -222,12 +223,10 @@ def _own_trainer(cfg: DictConfig, model: nn.Module, loader: Any, optimizer: Any)
     """The config's trainer, a call or the name of one, which gets the three by position."""
     node = cfg.train.trainer
     if not _is_call(node):
-        return (locate(node) if isinstance(node, str) else node)(model, loader, optimizer)
+        own = locate_for(cfg.train, node) if isinstance(node, str) else node
+        return own(model, loader, optimizer)
     arguments = {key: instantiate(node[key]) for key in node if key != _TARGET}
-    target: Any = node[_TARGET]
-    return (locate(target) if isinstance(target, str) else target)(
-        model, loader, optimizer, **arguments
-    )
+    return target_of(node)(model, loader, optimizer, **arguments)
 
 
 def _hooks(nodes: Any) -> tuple[Any, ...]:
