@@ -95,7 +95,7 @@ def test_what_names_no_file_is_refused(tmp_path: Path, base: str) -> None:
 @pytest.mark.parametrize("text", ["- 1\n", "just words\n", "3\n"])
 def test_a_file_that_holds_no_keys_is_refused(tmp_path: Path, text: str) -> None:
     write(tmp_path, base=text, leaf="_BASE_: base.yaml\n")
-    with pytest.raises(ConfigFileError, match=r"base\.yaml must hold keys and values"):
+    with pytest.raises(ConfigFileError, match=r"base\.yaml is no config: it must hold"):
         load(tmp_path / "leaf.yaml")
 
 
@@ -191,3 +191,19 @@ def test_a_chain_equals_updating_section_by_section(
         for name, section in layer.items():
             expected[name].update(section)
     assert load(folder / f"{len(layers) - 1}.yaml") == expected
+
+
+def test_a_base_that_is_no_config_is_named_and_its_content_is_not_printed(tmp_path: Path) -> None:
+    (tmp_path / "secrets").write_text("the password\n")
+    (tmp_path / "config.yaml").write_text("_BASE_: secrets\n")
+    with pytest.raises(ConfigFileError, match="secrets is no config") as caught:
+        load_with_base(tmp_path / "config.yaml")
+    assert "password" not in str(caught.value)
+
+
+def test_a_base_that_is_much_too_large_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "data").open("wb") as file:
+        file.truncate(2**30)
+    (tmp_path / "config.yaml").write_text("_BASE_: data\n")
+    with pytest.raises(ConfigFileError, match="data is no config: it has 1,073,741,824 bytes"):
+        load_with_base(tmp_path / "config.yaml")

@@ -65,9 +65,58 @@ def test_anchors_and_merge_keys_work() -> None:
     assert parse_yaml(text, "f").data["sub"] == {"x": 1, "y": 3}
 
 
-def test_anchor_that_contains_itself_ends() -> None:
-    document = parse_yaml("a: &a [1, *a]\n", "f")
-    assert document.data["a"][1] is document.data["a"]
+@pytest.mark.parametrize("text", ["a: &a [1, *a]\n", "a: &a {b: {c: *a}}\n", "a: &a {<<: *a}\n"])
+def test_anchor_that_contains_itself_is_refused(text: str) -> None:
+    with pytest.raises(ConfigFileError, match="f, line 1: this holds an alias of itself"):
+        parse_yaml(text, "f")
+
+
+def doubled(levels: int, line: str = "a{0}: &a{0} [*a{1}, *a{1}]") -> str:
+    return "\n".join(["a0: &a0 {x: 1}", *(line.format(i, i - 1) for i in range(1, levels + 1))])
+
+
+@pytest.mark.parametrize(
+    "line", ["a{0}: &a{0} [*a{1}, *a{1}]", "a{0}: &a{0} {{<<: [*a{1}, *a{1}]}}"]
+)
+def test_aliases_that_multiply_are_refused_before_anything_is_made(line: str) -> None:
+    assert parse_yaml(doubled(8), "f").data["a8"]
+    for levels in (20, 90):
+        with pytest.raises(ConfigFileError, match="f: its aliases make .* values of"):
+            parse_yaml(doubled(levels, line), "f")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: " + "[" * 5000, "[" * 101 + "]" * 101, "\n".join(" " * i + "a:" for i in range(300))],
+)
+@pytest.mark.parametrize("allow_unsafe", [False, True])
+def test_deep_nesting_is_refused_with_its_line(text: str, allow_unsafe: bool) -> None:
+    with pytest.raises(ConfigFileError, match=r"f, line \d+: .*more than 100 levels deep"):
+        parse_yaml(text, "f", allow_unsafe=allow_unsafe)
+
+
+def test_a_text_that_is_too_large_is_refused_unless_its_reader_wrote_it() -> None:
+    text = f"a: {'x' * 1_000_000}"
+    with pytest.raises(ConfigFileError, match=r"f has 1,000,003 characters.*allow_unsafe=True"):
+        parse_yaml(text, "f")
+    assert len(parse_yaml(text, "f", allow_unsafe=True).data["a"]) == 1_000_000
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("9" * 5000, "0x" + "f" * 5000, "1" + ":59" * 5000, "!!int '_'", "!!bool x", "!!float x"),
+        *("2020-13-45", "2001-12-14t21:59:43.10-99:99", "!!timestamp x"),
+    ],
+)
+def test_numbers_and_dates_that_are_none_have_their_line(value: str) -> None:
+    with pytest.raises(ConfigFileError, match=r"f, line 2"):
+        parse_yaml(f"a: 1\nb: {value}\n", "f")
+
+
+def test_a_character_that_no_text_has_is_named() -> None:
+    with pytest.raises(ConfigFileError, match="f: not valid YAML: unacceptable character"):
+        parse_yaml("a: \0", "f")
 
 
 @pytest.mark.parametrize("text", ["a: [1", "a: b: c", "\tx: 1", "a: 'x", "--- 1\n--- 2\n"])

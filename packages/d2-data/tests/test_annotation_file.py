@@ -1,5 +1,6 @@
 import gc
 import json
+import os
 
 import pytest
 
@@ -31,3 +32,25 @@ def test_keys_that_are_missing_are_named(tmp_path):
     path.write_text(json.dumps({"a": 1}))
     with pytest.raises(ValueError, match=r"a\.json' lacks \['b'\]; it has \['a'\]"):
         read_json(path, expected_keys=("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a":' * 100_000, "nested too deeply"),
+        ("9" * 5000, "not valid JSON"),
+        ("\xff", "not valid JSON"),
+    ],
+)
+def test_files_that_python_stumbles_over_are_named(tmp_path, content, said):
+    path = tmp_path / "a.json"
+    path.write_bytes(content.encode("latin1"))
+    with pytest.raises(ValueError, match=rf"a\.json' .*{said}"):
+        read_json(path)
+
+
+def test_a_pipe_is_named_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(FileNotFoundError, match=r"pipe\.json' is not an ordinary file"):
+        read_json(tmp_path / "pipe.json")

@@ -43,7 +43,9 @@ def load_with_base(
     if document.data is None:
         return YamlDocument({}, {}, document.source)
     if not isinstance(document.data, dict):
-        raise ConfigFileError(f"{path} must hold keys and values, got {document.data!r}")
+        # Not the content: a base may be any file of this machine.
+        kind = type(document.data).__name__
+        raise ConfigFileError(f"{path} is no config: it must hold keys and values, got a {kind}")
     if BASE_KEY not in document.data:
         return document
     bases = document.data.pop(BASE_KEY)

@@ -361,7 +361,8 @@ class CfgNode(dict[str, Any]):
         """
         data, source = read_cfg(cfg_file_obj_or_str)
         if data is not None and not isinstance(data, Mapping):
-            raise ConfigFileError(f"{source} must hold keys and values, got {data!r}")
+            kind = type(data).__name__
+            raise ConfigFileError(f"{source} must hold keys and values, got a {kind}")
         return cls(data)
 
     def dump(self, *args: Any, **kwargs: Any) -> str:

@@ -12,6 +12,10 @@ from .errors import ConfigFileError, did_you_mean
 CHAIN = "__config_chain__"
 
 
+_MAX_BYTES = 16 * 2**20
+"""Of a config file: what is larger is something else."""
+
+
 def run_python_file(path: Path, importers: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Execute the config file at ``path`` and return its global names.
 
@@ -57,9 +61,12 @@ def read_text(path: Path) -> str:
 
     Raises:
         FileNotFoundError: if there is no such file; names close matches in its folder.
-        ConfigFileError: (a ``ValueError``) if it is not UTF-8.
+        ConfigFileError: (a ``ValueError``) if it is not UTF-8, or much too large for a config.
     """
     require_file(path)
+    size = path.stat().st_size
+    if size > _MAX_BYTES:
+        raise ConfigFileError(f"{path} is no config: it has {size:,} bytes")
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

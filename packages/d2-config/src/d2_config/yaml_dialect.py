@@ -10,15 +10,47 @@ from typing import Any
 
 import yaml
 
+MAX_DEPTH = 100
+"""Levels of lists and mappings in each other."""
+
 _LINE_BREAKS = "\x85\u2028\u2029"
 """Unicode's own line breaks, which YAML folds unless they are escaped."""
 
 
-class SafeLoader(yaml.SafeLoader):
+class _LimitedDepth:
+    """Composes no deeper than people nest; PyYAML would exhaust the stack instead."""
+
+    _depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Compose a node, one level deeper."""
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            mark = self.peek_event().start_mark  # type: ignore[attr-defined]  # of the loader
+            problem = f"it is nested more than {MAX_DEPTH} levels deep"
+            raise yaml.composer.ComposerError(None, None, problem, mark)
+        try:
+            return super().compose_node(parent, index)  # type: ignore[misc]  # of the loader
+        finally:
+            self._depth -= 1
+
+
+class SafeLoader(_LimitedDepth, yaml.SafeLoader):
     """Construct mappings, lists and scalars only."""
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Construct a value; one that looks like a number or a date and is none has its line."""
+        try:
+            return super().construct_object(node, deep)
+        except yaml.YAMLError:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            kind = node.tag.rpartition(":")[2]
+            problem = f"this is not a value of the kind {kind} ({type(error).__name__})"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
 
-class UnsafeLoader(yaml.UnsafeLoader):
+
+class UnsafeLoader(_LimitedDepth, yaml.UnsafeLoader):
     """Construct whatever the tags of a trusted file ask for."""
 
 

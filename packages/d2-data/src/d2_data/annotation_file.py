@@ -22,6 +22,8 @@ def read_json(path: str | os.PathLike[str], *, expected_keys: tuple[str, ...] = 
         ValueError: if it is not valid JSON, or a key is missing.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise FileNotFoundError(f"annotation file {str(path)!r} is not an ordinary file")
     try:
         with paused_collector():
             content = json.loads(path.read_bytes())
@@ -30,7 +32,11 @@ def read_json(path: str | os.PathLike[str], *, expected_keys: tuple[str, ...] = 
             f"annotation file {str(path)!r} does not exist; check the path given when the "
             "dataset was registered, or the folder that $D2_DATASETS points to"
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ValueError(
+            f"annotation file {str(path)!r} is nested too deeply to be one of annotations"
+        ) from None
+    except ValueError as error:  # no JSON, no UTF-8, or a number of thousands of digits
         raise ValueError(
             f"annotation file {str(path)!r} is not valid JSON ({error}); it may have been "
             "cut short: fetch or export it again"
