@@ -373,7 +373,7 @@ def gpu_dry(session: nox.Session) -> None:
 def faults(session: nox.Session) -> None:
     """Kill a training 30 times, fill its disk, flip bits, stop a worker; print what came of it.
 
-    ``nox -s faults -- --kills 4 --processes 1`` does less. The short form is in ``integration``.
+    ``nox -s faults -- --kills 4 --processes 1`` does less.
     """
     _install(session, PACKAGES)
     environment = {"PYTHONPATH": str(ROOT / "integration"), "OMP_NUM_THREADS": "1"}

@@ -18,7 +18,7 @@ from d2_data import DatasetMapper
 _D2 = [sys.executable, "-c", "from d2_engine.cli import main; raise SystemExit(main())"]
 
 _AT_ITERATION_2 = """
-import os, signal, subprocess
+import os, signal, subprocess, sys
 from d2_engine.trainers import SimpleTrainer
 from d2_structures import comm
 plain = SimpleTrainer.run_step
@@ -31,10 +31,11 @@ SimpleTrainer.trainer_iteration = 0
 SimpleTrainer.run_step = run_step
 """
 
-_BY_ANOTHER = "subprocess.run(['kill', '-TERM', {to}])"
-# `timeout` signals its child and then the group, in which the child is again.
+# `timeout` signals its child and then the group, in which the child is again. Not by the command
+# `kill`, some versions of which take the number of a group for "all processes".
 _AS_TIMEOUT_DOES = (
-    _BY_ANOTHER.format(to="str(os.getpid())") + "; " + _BY_ANOTHER.format(to="f'-{os.getpgid(0)}'")
+    "subprocess.run([sys.executable, '-c', 'import os, signal; '"
+    " f'os.kill({os.getpid()}, signal.SIGTERM); os.killpg({os.getpgid(0)}, signal.SIGTERM)'])"
 )
 _OF_RANK_1 = "comm.get_rank() == 1 and os.kill(os.getpid(), signal.{signal})"
 
