@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -14,6 +15,17 @@ from d2_engine.cli import main
 from d2_engine.run import RunPlan, load_plan
 from d2_engine.run.settings import LazySettings, YacsSettings
 from d2_engine.run_options import option_defaults
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_counts() -> Iterator[None]:
+    """Let SIGINT interrupt, here and in what is started, also where it is ignored.
+
+    It is in what a shell runs in the background.
+    """
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
 
 
 @pytest.fixture(scope="session")
