@@ -224,14 +224,18 @@ def _pytest(
     env: dict[str, str] | None = None,
     success_codes: tuple[int, ...] = (0,),
 ) -> None:
-    """Run pytest and leave a JUnit report, from which ``summary`` adds the counts."""
+    """Run pytest and leave a JUnit report, from which ``summary`` adds the counts.
+
+    With ``CI`` set, hypothesis draws the same examples in every run, so that a check which
+    passed here passes elsewhere; ``nox -s explore`` draws new ones.
+    """
     REPORTS.mkdir(parents=True, exist_ok=True)
     session.run(
         python or _session_python(session),
         *("-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider"),
         *("--rootdir", str(ROOT), "--junitxml", str(REPORTS / f"{report}.xml")),
         *args,
-        env=env,
+        env={"CI": "1"} | (env or {}),
         external=python is not None,
         success_codes=success_codes,
     )
@@ -274,6 +278,16 @@ def tests(session: nox.Session) -> None:
     _install(session, PACKAGES, *TEST_TOOLS, *EXTRAS)
     for package in packages:
         _pytest(session, f"tests-{package}", f"packages/d2-{package}/tests", *rest)
+
+
+@nox.session
+def explore(session: nox.Session) -> None:
+    """The tests with examples that hypothesis draws anew (``nox -s explore -- d2-data``)."""
+    packages, rest = _selected(session)
+    _install(session, PACKAGES, *TEST_TOOLS, *EXTRAS)
+    for package in packages:
+        folder = f"packages/d2-{package}/tests"
+        _pytest(session, f"explore-{package}", folder, "--hypothesis-profile=default", *rest)
 
 
 @nox.session

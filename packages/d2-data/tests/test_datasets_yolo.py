@@ -268,6 +268,14 @@ def test_mirrored_keypoints_become_pairs_of_names(tmp_path):
             "names: [cat]\ntrain: x\nkpt_shape: [2, 3]\nkpt_names: [a, a]",
             "has kpt_names .*2 different",
         ),
+        (
+            "names: [cat]\ntrain: x\nkpt_shape: [2, 3]\nkpt_names: [{0: [l, r]}, r]",
+            "has kpt_names .*2 different",
+        ),
+        (
+            "names: [cat]\ntrain: x\nkpt_shape: [2, 3]\nkpt_names: lr",
+            "has kpt_names 'lr'; wanted a list of 2 different texts",
+        ),
     ],
 )
 def test_a_description_that_lacks_something_is_named(tmp_path, text, message):

@@ -145,8 +145,12 @@ def _keypoints(content: Mapping[str, Any], file: Path) -> dict[str, Any]:
             raise ValueError(
                 f"{str(file)!r} has flip_idx {flips}; wanted each of the {shape[0]} keypoints once"
             )
-    if names is not None and len(set(names)) != shape[0]:
-        raise ValueError(f"{str(file)!r} has kpt_names {names}; wanted {shape[0]} different ones")
+    if names is not None:
+        texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        if not texts or len(set(names)) != shape[0]:
+            raise ValueError(
+                f"{str(file)!r} has kpt_names {names!r}; wanted a list of {shape[0]} different texts"
+            )
     return {
         "keypoint_shape": (shape[0], shape[1]),
         "keypoint_names": None if names is None else tuple(names),
