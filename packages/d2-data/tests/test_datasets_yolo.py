@@ -274,7 +274,7 @@ def test_mirrored_keypoints_become_pairs_of_names(tmp_path):
         ),
         (
             "names: [cat]\ntrain: x\nkpt_shape: [2, 3]\nkpt_names: lr",
-            "has kpt_names 'lr'; wanted a list of 2 different texts",
+            "has kpt_names 'lr'; wanted 2 different texts",
         ),
     ],
 )

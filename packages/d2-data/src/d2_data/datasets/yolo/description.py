@@ -149,7 +149,7 @@ def _keypoints(content: Mapping[str, Any], file: Path) -> dict[str, Any]:
         texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
         if not texts or len(set(names)) != shape[0]:
             raise ValueError(
-                f"{str(file)!r} has kpt_names {names!r}; wanted a list of {shape[0]} different texts"
+                f"{str(file)!r} has kpt_names {names!r}; wanted {shape[0]} different texts"
             )
     return {
         "keypoint_shape": (shape[0], shape[1]),
