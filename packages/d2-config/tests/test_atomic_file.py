@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from d2_config.atomic_file import (
+from d2_config.files.atomic_file import (
     DiskFullError,
     naming_full_disk,
     remove_leftovers,
@@ -103,7 +103,7 @@ def test_other_errors_of_the_system_stay_what_they_are(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from d2_config.atomic_file import replacing
+from d2_config.files.atomic_file import replacing
 with replacing(sys.argv[1]) as temporary:
     temporary.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from d2_config import download
-from d2_config.remote_files import ZOO_PREFIX, cache_folder, fetch, local_path
+from d2_config.files import cache_folder, download, fetch, local_path, web_address
 
 CONTENT = b"content"
+ZOO_PREFIX = "https://dl.fbaipublicfiles.com/detectron2/"
 URL = f"{ZOO_PREFIX}m.pkl"
 
 
@@ -260,3 +260,10 @@ def test_what_is_not_what_was_expected_is_refused(server, cache, tmp_path):
 def test_other_urls_are_refused(url):
     with pytest.raises(ValueError, match="wanted a file|names no file|cannot read"):
         fetch(url)
+
+
+def test_a_short_url_has_a_web_address():
+    assert web_address("detectron2://Misc/m.pkl") == f"{ZOO_PREFIX}Misc/m.pkl"
+    assert web_address(URL) == URL
+    with pytest.raises(ValueError, match="wanted a file, or a URL that begins with https://"):
+        web_address("s3://bucket/m.pkl")

@@ -96,8 +96,8 @@ ATTACKS = {
     "instantiating": ("{_target_: d2_config.instantiate, cfg: 1}", "d2_config"),
     "trusting": ("{_target_: d2_config.trust_targets}", "d2_config"),
     "writing a file": (
-        "{_target_: d2_config.atomic_file.write_atomically, filename: MARKER, content: ''}",
-        "d2_config.atomic_file",
+        "{_target_: d2_config.files.atomic_file.write_atomically, filename: MARKER, content: ''}",
+        "d2_config.files.atomic_file",
     ),
     "a function to pass on": (TO_PASS_ON, "os"),
     "a function to pass on by another name": (

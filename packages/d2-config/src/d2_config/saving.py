@@ -13,8 +13,8 @@ import attrs
 import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from .atomic_file import write_atomically
 from .dotted_name import qualified_name
+from .files import write_atomically
 from .key_paths import join
 from .lazy_call import TARGET
 from .nodes import is_empty, is_mapping, is_sequence, written_children

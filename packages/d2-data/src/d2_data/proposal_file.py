@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from d2_config.remote_files import fetch
+from d2_config.files import fetch
 from d2_structures import ArrayPickleError, BoxMode, load_array_pickle
 
 __all__ = ["load_proposals_into_dataset"]
@@ -24,7 +24,7 @@ def load_proposals_into_dataset(
 
     Args:
         dataset_dicts: in the standard dataset format.
-        proposal_file: the file, or its URL: see :func:`~d2_config.remote_files.fetch`.
+        proposal_file: the file, or its URL: see :func:`~d2_config.files.fetch`.
 
     Returns:
         ``dataset_dicts``; each has got ``proposal_boxes``, ``proposal_objectness_logits``

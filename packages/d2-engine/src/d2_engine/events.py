@@ -8,7 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from d2_config.atomic_file import write_atomically
+from d2_config.files import write_atomically
 from d2_config.logger import FILE_ONLY
 from d2_engine.training_progress import TrainingProgress
 from d2_eval.live import LiveLine

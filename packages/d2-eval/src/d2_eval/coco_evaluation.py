@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from d2_config.atomic_file import write_atomically
+from d2_config.files import write_atomically
 from d2_data import Metadata
 from d2_eval.coco_ground_truth import CocoGroundTruth
 from d2_eval.coco_metrics import (

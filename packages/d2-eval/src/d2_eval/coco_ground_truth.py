@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 from pycocotools.coco import COCO
 
-from d2_config.atomic_file import write_atomically
+from d2_config.files import write_atomically
 from d2_data import DatasetCatalog, Metadata, MetadataCatalog
 from d2_data.annotations import (
     CocoContent,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from d2_config.atomic_file import write_atomically
+from d2_config.files import write_atomically
 from d2_data import Metadata, MetadataCatalog
 from d2_data.formats import decode_panoptic_png, encode_panoptic_png, read_json
 from d2_eval.collecting import CollectingEvaluator, one_per_image

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from d2_config.atomic_file import write_atomically
+from d2_config.files import write_atomically
 from d2_data import DatasetCatalog, Metadata, MetadataCatalog
 from d2_data.formats import read_label_map
 from d2_eval.collecting import CollectingEvaluator

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from d2_config.atomic_file import write_atomically
+from d2_config.files import write_atomically
 from d2_data.annotations import segmentation_area, segmentation_box
 from d2_data.checking.content import CheckedImage, CheckedObject
 from d2_data.checking.objects import needs_numbers

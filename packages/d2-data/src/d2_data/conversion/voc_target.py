@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from d2_config.atomic_file import write_atomically
+from d2_config.files import write_atomically
 from d2_data.annotations import normalized_record
 from d2_data.conversion.splits import Split
 from d2_structures import BoxMode

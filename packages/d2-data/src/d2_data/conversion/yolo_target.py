@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from d2_config.atomic_file import write_atomically
+from d2_config.files import write_atomically
 from d2_data.annotations import normalized_record
 from d2_data.conversion.joined_polygons import joined_polygon
 from d2_data.conversion.splits import Split

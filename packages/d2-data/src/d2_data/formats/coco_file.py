@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from d2_config.atomic_file import write_atomically
+from d2_config.files import write_atomically
 
 __all__ = ["CocoFile"]
 

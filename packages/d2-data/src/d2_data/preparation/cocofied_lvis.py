@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from d2_config.atomic_file import write_atomically
+from d2_config.files import write_atomically
 from d2_data.file_entries import list_of_objects, text, whole
 from d2_data.formats import read_json
 from d2_data.located_errors import located

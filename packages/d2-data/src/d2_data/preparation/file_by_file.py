@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from PIL import Image
 
-from d2_config.atomic_file import write_atomically
+from d2_config.files import write_atomically
 
 __all__ = ["Prepared", "Progress", "make_files", "png_of", "results_of"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from d2_config.atomic_file import replacing
+from d2_config.files import replacing
 from d2_engine.batch.extra import import_extra
 from d2_eval import instances_to_coco_json
 from d2_structures import Instances

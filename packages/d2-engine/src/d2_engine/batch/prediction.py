@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from d2_config.atomic_file import remove_leftovers, write_atomically
+from d2_config.files import remove_leftovers, write_atomically
 from d2_engine.batch.extra import import_extra
 from d2_engine.batch.output import count_part, part_file
 from d2_engine.batch.parts import Part, find_parts, fingerprint

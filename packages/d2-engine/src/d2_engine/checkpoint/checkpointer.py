@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from d2_config.atomic_file import full_disk_error, remove_leftovers, replacing
+from d2_config.files import full_disk_error, remove_leftovers, replacing
 from d2_engine.checkpoint.averaged_weights import ema_weights
 from d2_engine.checkpoint.compatibility import check_same_architecture, is_derived, report_nonfinite
 from d2_engine.checkpoint.files import CheckpointFiles

@@ -5,7 +5,7 @@ from typing import Any
 import torch.distributed as dist
 from torch import nn
 
-from d2_config.remote_files import local_path
+from d2_config.files import local_path
 from d2_engine.checkpoint.checkpointer import Checkpointer
 from d2_modeling.weights import (
     WeightMatch,

@@ -4,7 +4,7 @@ import logging
 import re
 from pathlib import Path
 
-from d2_config.atomic_file import write_atomically
+from d2_config.files import write_atomically
 
 _logger = logging.getLogger(__name__)
 

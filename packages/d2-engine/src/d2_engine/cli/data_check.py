@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write_reports(args: argparse.Namespace, report: "DatasetReport") -> None:
-    from d2_config.atomic_file import write_atomically
+    from d2_config.files import write_atomically
     from d2_data.checking import report_page
 
     if args.json not in (None, "-"):

@@ -56,7 +56,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """List; returns the exit code, 1 if no name fits."""
-    from d2_config.remote_files import local_path
+    from d2_config.files import local_path
     from d2_engine.model_zoo import list_config_files, published_models
 
     def is_wanted(name: str) -> bool:

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from d2_config import CfgNode, LazyConfig, get_cfg
-from d2_config.cfg_text import is_yacs_file
+from d2_config import CfgNode, LazyConfig, get_cfg, is_yacs_file
 from d2_engine.model_zoo.config_files import get_config_file, packaged_name
 from d2_engine.model_zoo.published_models import get_checkpoint_url
 

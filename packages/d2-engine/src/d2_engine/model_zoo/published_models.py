@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import PurePosixPath
 
-from d2_config.errors import did_you_mean
-from d2_config.remote_files import ZOO_PREFIX
+from d2_config import did_you_mean
+from d2_config.files import web_address
 
 _TABLE = "published_models.csv"
 
@@ -49,7 +49,7 @@ class PublishedModel:
     @property
     def url(self) -> str:
         """Where the trained weights are."""
-        return f"{ZOO_PREFIX}{_stem(self.config)}/{self.checkpoint}"
+        return web_address(f"detectron2://{_stem(self.config)}/{self.checkpoint}")
 
 
 def get_checkpoint_url(config_path: str) -> str:

@@ -13,8 +13,7 @@ import attrs
 import torch
 from omegaconf import DictConfig
 
-from d2_config import CfgNode, get_cfg
-from d2_config.trusted_targets import check_targets, is_untrusted, untrusted_modules
+from d2_config import CfgNode, check_targets, get_cfg, is_untrusted, untrusted_modules
 from d2_engine.model_zoo.config_files import get_config_file
 from d2_engine.model_zoo.config_loading import load_config_file
 from d2_engine.model_zoo.published_models import published_models

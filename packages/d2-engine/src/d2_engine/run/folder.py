@@ -16,7 +16,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from d2_config.atomic_file import write_atomically
+from d2_config.files import write_atomically
 from d2_data import Metadata
 from d2_engine.checkpoint.files import LAST_CHECKPOINT, CheckpointFiles
 

@@ -9,8 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
-from d2_config import UntrustedTargetError, instantiate
-from d2_config.instantiation import locate_for, target_of
+from d2_config import UntrustedTargetError, instantiate, locate_for, target_of
 from d2_data.transforms import AugmentationList
 from d2_engine.run.plan import Count, Evaluators, Preprocessing, RunPlan, TestSet, TrainData
 from d2_engine.run.settings import LazySettings

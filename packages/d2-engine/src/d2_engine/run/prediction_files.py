@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from d2_config.atomic_file import write_atomically
+from d2_config.files import write_atomically
 from d2_data import Metadata
 from d2_data.formats import CocoFile, encode_panoptic_png
 from d2_eval import instances_to_coco_json

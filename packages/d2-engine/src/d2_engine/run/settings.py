@@ -9,9 +9,8 @@ from typing import Any, ClassVar, Self
 
 from omegaconf import DictConfig, OmegaConf
 
-from d2_config import CfgNode, LazyCall, LazyConfig
-from d2_config.atomic_file import write_atomically
-from d2_config.overrides import override_pairs
+from d2_config import CfgNode, LazyCall, LazyConfig, override_pairs
+from d2_config.files import write_atomically
 from d2_engine.run_options import option_defaults
 from d2_eval import COCOEvaluator
 

@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from d2_config.atomic_file import write_atomically
+from d2_config.files import write_atomically
 from d2_eval.report.annotated_pictures import (
     AnnotatedPicture,
     PictureDrawer,

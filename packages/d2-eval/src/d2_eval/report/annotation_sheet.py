@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from d2_config.atomic_file import write_atomically
+from d2_config.files import write_atomically
 from d2_eval.report.annotated_pictures import (
     AnnotatedPicture,
     PictureDrawer,

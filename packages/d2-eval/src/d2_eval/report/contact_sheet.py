@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from d2_config.atomic_file import write_atomically
+from d2_config.files import write_atomically
 from d2_eval.report.captions import LINE_HEIGHT, Entry, draw_entries, lines_needed
 from d2_eval.report.class_colors import class_colors
 from d2_eval.report.picture_pairs import Objects, PicturePair, draw_objects, read_pair

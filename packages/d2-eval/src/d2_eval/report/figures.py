@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from d2_config.atomic_file import write_atomically
+from d2_config.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from d2_config.remote_files import fetch
+from d2_config.files import fetch
 from d2_structures import ArrayPickleError, load_array_pickle
 
 from .checksums import DamagedFileError, is_torch_archive, verify_checksums
@@ -27,7 +27,7 @@ def read_checkpoint(path: str | Path, *, sha256: str | None = None) -> dict[str,
     with the content.
 
     Args:
-        path: a file, or a URL, which is downloaded: see :func:`d2_config.remote_files.fetch`.
+        path: a file, or a URL, which is downloaded: see :func:`d2_config.files.fetch`.
         sha256: what the file's SHA-256 is, in hexadecimal digits.
 
     Returns:

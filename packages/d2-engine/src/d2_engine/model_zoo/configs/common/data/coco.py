@@ -1,9 +1,12 @@
 """COCO 2017 with instance masks."""
 
 from d2_config import LazyCall as L
-from d2_data.dataset_dicts import get_detection_dataset_dicts
-from d2_data.dataset_mapper import DatasetMapper
-from d2_data.loaders import build_detection_test_loader, build_detection_train_loader
+from d2_data import (
+    DatasetMapper,
+    build_detection_test_loader,
+    build_detection_train_loader,
+    get_detection_dataset_dicts,
+)
 from d2_data.transforms import RandomFlip, ResizeShortestEdge
 from d2_eval import COCOEvaluator
 

@@ -15,14 +15,14 @@ from .download import download
 
 logger = logging.getLogger(__name__)
 
-ZOO_SCHEME = "detectron2://"
-ZOO_PREFIX = "https://dl.fbaipublicfiles.com/detectron2/"
-CATALOG_SCHEME = "catalog://"
+_ZOO_SCHEME = "detectron2://"
+_ZOO_PREFIX = "https://dl.fbaipublicfiles.com/detectron2/"
+_CATALOG_SCHEME = "catalog://"
 
 _ZOO_HOST = "dl.fbaipublicfiles.com"
 
 
-def is_remote(path: str) -> bool:
+def _is_remote(path: str) -> bool:
     """Return whether ``path`` is a URL."""
     return "://" in path
 
@@ -44,10 +44,10 @@ def local_path(path: str) -> Path:
     Raises:
         ValueError: if the URL cannot be understood.
     """
-    if not is_remote(path):
+    if not _is_remote(path):
         return Path(path)
-    if path.startswith(CATALOG_SCHEME):
-        parts = ["catalog", *path.removeprefix(CATALOG_SCHEME).split("/")]
+    if path.startswith(_CATALOG_SCHEME):
+        parts = ["catalog", *path.removeprefix(_CATALOG_SCHEME).split("/")]
         parts[-1] += ".pkl"
     else:
         parts = _parts(path)
@@ -63,8 +63,8 @@ def fetch(path: str, *, sha256: str | None = None) -> Path:
 
     A download is in the cache whole or not at all; one that breaks off is continued by the next
     call, where the server can do that. Its length is checked, and so are the digest in its name
-    (see :func:`~d2_config.digests.check_digests`) and the one that is expected, also of a file that
-    is there already: one that is damaged is downloaded again.
+    (see :func:`~d2_config.files.digests.check_digests`) and the one that is expected, also of a
+    file that is there already: one that is damaged is downloaded again.
 
     Args:
         path: a file, an ``https://`` URL, ``detectron2://`` and a path of the model zoo, or
@@ -76,7 +76,7 @@ def fetch(path: str, *, sha256: str | None = None) -> Path:
         ValueError: if the URL cannot be understood, or what came is not what was published.
     """
     target = local_path(path)
-    if not is_remote(path):
+    if not _is_remote(path):
         if sha256 is not None and target.is_file():
             check_digests(target, target.name, sha256, by_name=False)
         return target
@@ -87,13 +87,13 @@ def fetch(path: str, *, sha256: str | None = None) -> Path:
             logger.warning("%s; it is downloaded again", error)
         else:
             return target
-    if path.startswith(CATALOG_SCHEME):
+    if path.startswith(_CATALOG_SCHEME):
         raise ConnectionError(
             f"{path} is a model of the first Detectron, whose address is not on record. "
             f"{_by_hand('it', target)}"
         )
     try:
-        download(_address(path), target, lambda file: check_digests(file, target.name, sha256))
+        download(web_address(path), target, lambda file: check_digests(file, target.name, sha256))
     except ConnectionError as error:
         raise ConnectionError(f"{error}. {_by_hand('the file', target)}") from error
     report_short_digits(target, target.name)
@@ -103,7 +103,7 @@ def fetch(path: str, *, sha256: str | None = None) -> Path:
 def _parts(path: str) -> list[str]:
     """Host, folders and file name of a URL."""
     try:
-        url = urlsplit(_address(path))
+        url = urlsplit(web_address(path))
         host = (url.hostname or "") + (f":{url.port}" if url.port else "")
     except ValueError as error:
         raise ValueError(f"cannot read {path!r}: {error}") from error
@@ -120,12 +120,17 @@ def _with_query(file_name: str, query: str) -> str:
     return f"{stem}.q{digits}.{suffix}" if dot else f"{file_name}.q{digits}"
 
 
-def _address(path: str) -> str:
-    if path.startswith(ZOO_SCHEME):
-        return ZOO_PREFIX + path.removeprefix(ZOO_SCHEME)
+def web_address(path: str) -> str:
+    """Return the ``https://`` URL that a URL stands for: those of the model zoo are shortened.
+
+    Raises:
+        ValueError: if it is of another kind, or no URL.
+    """
+    if path.startswith(_ZOO_SCHEME):
+        return _ZOO_PREFIX + path.removeprefix(_ZOO_SCHEME)
     if not path.startswith(("https://", "http://")):
         raise ValueError(
-            f"wanted a file, or a URL that begins with https://, {ZOO_SCHEME} or {CATALOG_SCHEME}"
+            f"wanted a file, or a URL that begins with https://, {_ZOO_SCHEME} or {_CATALOG_SCHEME}"
         )
     return path
 
