@@ -16,6 +16,7 @@ from .image_list import ImageList
 from .instances import Instances
 from .keypoint_heatmaps import heatmaps_to_keypoints
 from .keypoints import Keypoints
+from .picture_files import allow_picture_format, check_picture_file, open_picture
 from .polygon_masks import PolygonMasks, polygons_to_bitmask
 from .rle_masks import RLEMasks
 from .roi_masks import ROIMasks
@@ -33,10 +34,13 @@ __all__ = [
     "RLEMasks",
     "ROIMasks",
     "RotatedBoxes",
+    "allow_picture_format",
+    "check_picture_file",
     "heatmaps_to_keypoints",
     "load_array_pickle",
     "matched_boxlist_iou",
     "matched_pairwise_iou",
+    "open_picture",
     "pairwise_intersection",
     "pairwise_ioa",
     "pairwise_iou",

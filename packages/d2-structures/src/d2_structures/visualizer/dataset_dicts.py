@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ..box_mode import BoxMode
+from ..picture_files import open_picture
 
 __all__ = ["AnnotationFields", "read_annotations", "read_panoptic_map", "read_semantic_map"]
 
@@ -91,5 +91,5 @@ def read_panoptic_map(dataset_dict: dict[str, Any]) -> Any | None:
 
 
 def _read_image(path: str) -> NDArray[np.uint8]:
-    with Image.open(path) as image:
+    with open_picture(path) as image:
         return np.asarray(image)
