@@ -23,6 +23,9 @@ _STORAGE_STACK: list[EventStorage] = []
 # many wait.
 _MAX_PENDING = 512
 
+# Of each series in a state: what the remaining time is estimated from; windows are smaller.
+_SAVED_VALUES = 1000
+
 
 class _Pending(NamedTuple):
     name: str
@@ -243,6 +246,38 @@ class EventStorage:
             yield
         finally:
             self._prefix = outer
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the newest values of each series, as a checkpoint keeps them."""
+        series = {}
+        for name, history in self.histories().items():
+            newest = history.newest(_SAVED_VALUES)
+            count, total = history.sums()
+            series[name] = {
+                "values": torch.tensor([value for value, _ in newest], dtype=torch.float64),
+                "iterations": torch.tensor([int(when) for _, when in newest], dtype=torch.int64),
+                "count": count,
+                "total": total,
+                "smoothing_hint": self._smoothing_hints[name],
+            }
+        return {"series": series}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with the series of a state as if they had been recorded here.
+
+        Raises:
+            KeyError: if the state is none of :meth:`state_dict`.
+        """
+        self._fetch_pending()
+        for name, saved in state["series"].items():
+            values, iterations = saved["values"].tolist(), saved["iterations"].tolist()
+            if not values:
+                continue
+            history = self._histories[name] = HistoryBuffer()
+            entries = list(zip(values, iterations, strict=True))
+            history.restore(entries, saved["count"], saved["total"])
+            self._smoothing_hints[name] = saved["smoothing_hint"]
+            self._latest[name] = (values[-1], iterations[-1])
 
     def __enter__(self) -> EventStorage:
         _STORAGE_STACK.append(self)

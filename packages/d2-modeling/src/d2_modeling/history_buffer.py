@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
+from collections.abc import Sequence
 from itertools import islice
 
 
@@ -54,6 +55,20 @@ class HistoryBuffer:
                 break
             count += 1
         return count
+
+    def newest(self, count: int) -> list[tuple[float, float]]:
+        """The newest ``count`` pairs of value and iteration, oldest first."""
+        return list(islice(reversed(self._entries), count))[::-1]
+
+    def sums(self) -> tuple[int, float]:
+        """Number and sum of every value ever recorded."""
+        return self._count, self._total
+
+    def restore(self, entries: Sequence[tuple[float, float]], count: int, total: float) -> None:
+        """Take the place of a buffer of which :meth:`newest` and :meth:`sums` are given."""
+        self._entries.clear()
+        self._entries.extend(entries)
+        self._count, self._total = count, total
 
     def _newest(self, window_size: int) -> list[float]:
         return [value for value, _ in islice(reversed(self._entries), window_size)]

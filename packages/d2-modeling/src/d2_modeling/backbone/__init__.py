@@ -4,6 +4,7 @@ from .backbone import Backbone
 from .build import BACKBONE_REGISTRY, build_backbone
 from .deform_bottleneck import DeformBottleneckBlock
 from .fpn import FPN, LastLevelMaxPool, LastLevelP6P7
+from .mvit import MViT
 from .regnet import RegNet, ResBottleneckBlock, SimpleStem
 from .resnet import BasicBlock, BasicStem, BottleneckBlock, ResNet
 from .resnet_from_config import (
@@ -12,6 +13,7 @@ from .resnet_from_config import (
     build_retinanet_resnet_fpn_backbone,
 )
 from .simple_feature_pyramid import SimpleFeaturePyramid
+from .swin import SwinTransformer
 from .vit import ViT, get_vit_lr_decay_rate, transformer_layer_norm
 
 __all__ = [
@@ -24,11 +26,13 @@ __all__ = [
     "DeformBottleneckBlock",
     "LastLevelMaxPool",
     "LastLevelP6P7",
+    "MViT",
     "RegNet",
     "ResBottleneckBlock",
     "ResNet",
     "SimpleFeaturePyramid",
     "SimpleStem",
+    "SwinTransformer",
     "ViT",
     "build_backbone",
     "build_resnet_backbone",

@@ -95,17 +95,25 @@ class Mlp(nn.Module):
         dim: channels of input and output.
         hidden_dim: channels between.
         act_layer: makes the activation.
+        drop: dropout behind both layers.
     """
 
-    def __init__(self, dim: int, hidden_dim: int, act_layer: Callable[[], nn.Module]) -> None:
+    def __init__(
+        self,
+        dim: int,
+        hidden_dim: int,
+        act_layer: Callable[[], nn.Module],
+        drop: float = 0.0,
+    ) -> None:
         super().__init__()
         self.fc1 = nn.Linear(dim, hidden_dim)
         self.act = act_layer()
         self.fc2 = nn.Linear(hidden_dim, dim)
+        self.drop = nn.Dropout(drop)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., dim) to the same shape."""
-        out: Tensor = self.fc2(self.act(self.fc1(x)))
+        out: Tensor = self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
         return out
 
 
