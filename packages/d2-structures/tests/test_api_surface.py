@@ -9,6 +9,7 @@ PUBLIC = [
     "ImageList",
     "Instances",
     "Keypoints",
+    "NotAPictureError",
     "PolygonMasks",
     "RLEMasks",
     "ROIMasks",

@@ -8,9 +8,10 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from d2_data.located_errors import locate
+from d2_structures import NotAPictureError, open_picture
 
 __all__ = ["convert_PIL_to_numpy", "convert_image_to_rgb", "read_image"]
 
@@ -57,13 +58,14 @@ def read_image(file_name: str | os.PathLike[str], format: str | None = None) -> 
 
     Raises:
         FileNotFoundError: if there is no such file.
-        OSError: if it is not an image, cut short, or larger than Pillow's limit; the message names
-            it.
+        OSError: if it is no ordinary file, no image in one of the formats that are read (see
+            :func:`d2_structures.open_picture`), cut short, or larger than Pillow's limit; the
+            message names it.
         ValueError: if ``format`` is unknown, or the file's numbers have no known brightness.
     """
     name = os.fspath(file_name)
     with opened_image(name) as picture:
-        picture.load()
+        load_pixels(picture, name)
         try:
             return convert_PIL_to_numpy(_upright(picture), format)
         except ValueError as error:
@@ -85,7 +87,7 @@ def read_image_size(file_name: str | os.PathLike[str]) -> tuple[int, int]:
 
 @contextmanager
 def opened_image(name: str, file: BinaryIO | None = None) -> Iterator[Image.Image]:
-    """An image whose pixels are not read yet; errors of reading it name it.
+    """An image whose pixels are not read yet; see :func:`load_pixels`.
 
     Args:
         name: of the file.
@@ -94,18 +96,30 @@ def opened_image(name: str, file: BinaryIO | None = None) -> Iterator[Image.Imag
     Raises:
         OSError: as :func:`read_image`.
     """
-    with _naming_unreadable(name), Image.open(file) if file else _open(name) as picture:
+    with _naming_unreadable(name):
+        picture = _open(name, file)
+    with picture:
         yield picture
 
 
-def _open(name: str) -> Image.Image:
+def load_pixels(picture: Image.Image, name: str) -> None:
+    """Decode an opened image.
+
+    Raises:
+        OSError: as :func:`read_image`.
+    """
+    with _naming_unreadable(name):
+        picture.load()
+
+
+def _open(name: str, file: BinaryIO | None) -> Image.Image:
     try:
-        return Image.open(name)
+        return open_picture(name, file)
     except FileNotFoundError:
         other = other_spelling(name)
         if other is None:
             raise
-        return Image.open(other)
+        return open_picture(other)
 
 
 def other_spelling(name: str) -> str | None:
@@ -121,7 +135,7 @@ def other_spelling(name: str) -> str | None:
 def _naming_unreadable(name: str) -> Iterator[None]:
     try:
         yield
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
         raise OSError(
             f"image file {name!r} is not decoded, as it could exhaust the memory ({error}). If it "
             "is meant to be so large, raise PIL.Image.MAX_IMAGE_PIXELS before loading; otherwise "
@@ -131,16 +145,13 @@ def _naming_unreadable(name: str) -> Iterator[None]:
         raise FileNotFoundError(
             f"image file {name!r} does not exist; check the image folder of the dataset"
         ) from None
-    except UnidentifiedImageError as error:
-        raise OSError(
-            f"{name!r} is not an image that Pillow can read; replace the file or remove it "
-            "from the dataset"
-        ) from error
+    except NotAPictureError:
+        raise
     except PermissionError as error:
         raise PermissionError(
             f"image file {name!r} may not be read by this user; change its permissions"
         ) from error
-    except (OSError, SyntaxError, EOFError) as error:
+    except Exception as error:  # a decoder fails in any way on strange content
         raise OSError(
             f"image file {name!r} cannot be decoded ({error}); it is damaged or cut short: "
             "fetch it again or remove it from the dataset"

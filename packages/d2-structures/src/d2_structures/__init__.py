@@ -16,7 +16,12 @@ from .image_list import ImageList
 from .instances import Instances
 from .keypoint_heatmaps import heatmaps_to_keypoints
 from .keypoints import Keypoints
-from .picture_files import allow_picture_format, check_picture_file, open_picture
+from .picture_files import (
+    NotAPictureError,
+    allow_picture_format,
+    check_picture_file,
+    open_picture,
+)
 from .polygon_masks import PolygonMasks, polygons_to_bitmask
 from .rle_masks import RLEMasks
 from .roi_masks import ROIMasks
@@ -30,6 +35,7 @@ __all__ = [
     "ImageList",
     "Instances",
     "Keypoints",
+    "NotAPictureError",
     "PolygonMasks",
     "RLEMasks",
     "ROIMasks",

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, BinaryIO
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["allow_picture_format", "check_picture_file", "open_picture", "picture_formats"]
+__all__ = [
+    "NotAPictureError",
+    "allow_picture_format",
+    "check_picture_file",
+    "open_picture",
+    "picture_formats",
+]
 
 _PLUGINS = {
     "JPEG": "JpegImagePlugin",
@@ -37,6 +43,10 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFDIR: "a folder",
 }
+
+
+class NotAPictureError(OSError):
+    """Something is no ordinary file, or holds no picture in a format that is read."""
 
 
 def picture_formats() -> tuple[str, ...]:
@@ -86,11 +96,11 @@ def check_picture_file(name: str | os.PathLike[str]) -> None:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        OSError: if it is a pipe, socket, device or folder; the message names it.
+        NotAPictureError: if it is a pipe, socket, device or folder; names it.
     """
     kind = stat.S_IFMT(os.stat(name).st_mode)
     if kind != stat.S_IFREG:
-        raise OSError(
+        raise NotAPictureError(
             f"{os.fspath(name)!r} is {_KINDS.get(kind, 'no ordinary file')}, wanted a file that "
             "holds a picture; remove it from the dataset or the folder"
         )
@@ -116,7 +126,8 @@ def open_picture(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        OSError: if it is no ordinary file, or no picture in one of the formats.
+        NotAPictureError: if it is no ordinary file, or no picture in one of the formats.
+        OSError: if it cannot be opened, or its head is damaged.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -127,8 +138,8 @@ def open_picture(
     try:
         return Image.open(name if file is None else file, formats=wanted)
     except UnidentifiedImageError as error:
-        raise UnidentifiedImageError(
-            f"{os.fspath(name)!r} holds no picture in one of the formats that are read "
+        raise NotAPictureError(
+            f"{os.fspath(name)!r} is not an image in one of the formats that are read "
             f"({', '.join(wanted)}); replace the file, save it in one of them, or see "
             "d2_structures.allow_picture_format"
         ) from error

@@ -9,7 +9,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 from PIL import Image
 
-from d2_data.image_reading import opened_image, orientation_of, other_spelling
+from d2_data.image_reading import load_pixels, opened_image, orientation_of, other_spelling
+from d2_structures import check_picture_file
 
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 """Takes an iterable and its length, yields its elements, and shows how far it is."""
@@ -62,6 +63,7 @@ def read_head(path: str, *, decode: bool = False) -> ImageHead:
     if not os.path.exists(path):
         path = other_spelling(path) or path
     try:
+        check_picture_file(path)
         with open(path, "rb") as file:
             fingerprint, tail = _ends(file)
             with opened_image(path, file) as picture:
@@ -71,7 +73,7 @@ def read_head(path: str, *, decode: bool = False) -> ImageHead:
                     width, height = height, width
                 head = ImageHead(height, width, orientation, None, "", fingerprint)
                 if decode:
-                    picture.load()
+                    load_pixels(picture, path)
                 elif _is_cut_short(picture, tail):
                     message = "has no end mark: it was probably cut short while it was copied"
                     return head._replace(trouble="file-cut-short", message=message)

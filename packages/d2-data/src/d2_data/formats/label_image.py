@@ -3,7 +3,8 @@
 import os
 
 import numpy as np
-from PIL import Image
+
+from d2_structures import NotAPictureError, open_picture
 
 __all__ = ["read_label_map"]
 
@@ -25,12 +26,13 @@ def read_label_map(file_name: str | os.PathLike[str]) -> np.ndarray:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        OSError: if it is no image, or damaged; the message names it.
+        OSError: if it is no image in one of the formats that are read (see
+            :func:`d2_structures.open_picture`), or damaged; the message names it.
         ValueError: if its pixels are colours, from which labels cannot be told.
     """
     name = os.fspath(file_name)
     try:
-        with Image.open(name) as picture:
+        with open_picture(name) as picture:
             mode = picture.mode
             if mode in _LABEL_MODES:
                 labels = np.array(picture)
@@ -40,7 +42,9 @@ def read_label_map(file_name: str | os.PathLike[str]) -> np.ndarray:
             f"label image {name!r} does not exist; check the folder of semantic labels that the "
             "dataset was registered with"
         ) from None
-    except (OSError, SyntaxError, EOFError) as error:
+    except NotAPictureError:
+        raise
+    except Exception as error:  # a decoder fails in any way on strange content
         raise OSError(
             f"label image {name!r} cannot be read ({error}); it is no image, damaged or cut "
             "short: fetch or make it again"

@@ -8,6 +8,8 @@ import os
 import numpy as np
 from PIL import Image
 
+from d2_structures import open_picture
+
 __all__ = ["decode_panoptic_png", "encode_panoptic_png", "panoptic_colors"]
 
 _ID_LIMIT = 256**3
@@ -44,9 +46,15 @@ def decode_panoptic_png(file: str | os.PathLike[str] | bytes) -> np.ndarray:
 
     Args:
         file: a path, or the file's content.
+
+    Raises:
+        OSError: if it is no PNG; see :func:`d2_structures.open_picture`.
     """
-    source = io.BytesIO(file) if isinstance(file, bytes) else file
-    with Image.open(source) as image:
+    if isinstance(file, bytes):
+        picture = open_picture("panoptic labels in memory", io.BytesIO(file), formats=("PNG",))
+    else:
+        picture = open_picture(file, formats=("PNG",))
+    with picture as image:
         colours = np.asarray(image.convert("RGB"), dtype=np.int32)
     ids: np.ndarray = colours @ np.array([1, 256, 256**2], np.int32)
     return ids
