@@ -1,5 +1,6 @@
 """Image files to arrays, and the colour formats that models ask for."""
 
+import io
 import os
 import unicodedata
 from collections.abc import Iterator
@@ -10,8 +11,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from d2_data.jpeg_files import decode_jpeg
 from d2_data.located_errors import locate
-from d2_structures import NotAPictureError, open_picture
+from d2_structures import NotAPictureError, check_picture_file, open_picture
 
 __all__ = ["convert_PIL_to_numpy", "convert_image_to_rgb", "read_image"]
 
@@ -26,6 +28,9 @@ _YUV_TO_RGB = np.array([[1.0, 0.0, 1.13983], [1.0, -0.39465, -0.58060], [1.0, 2.
 
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 _WHITE_OF_16_BITS = 65535
+
+_JPEGS = ("JPEG", "MPO")
+"""What Pillow calls JPEG files of one picture, and of several."""
 
 _EXIF_ORIENTATION = 0x0112
 _TRANSPOSITIONS = {
@@ -63,14 +68,91 @@ def read_image(file_name: str | os.PathLike[str], format: str | None = None) -> 
             message names it.
         ValueError: if ``format`` is unknown, or the file's numbers have no known brightness.
     """
-    name = os.fspath(file_name)
-    with opened_image(name) as picture:
-        load_pixels(picture, name)
+    return ImageSource(file_name, format).read()
+
+
+class ImageSource:
+    """An image file of which the size is known before its pixels are read.
+
+    Of a JPEG the head is looked at first; any other file is decoded at once, as what turns it may
+    stand at its end.
+
+    Args:
+        file_name: the file.
+        format: see :func:`read_image`.
+
+    Attributes:
+        shape: of what :meth:`read` gives in full.
+
+    Raises:
+        OSError: as :func:`read_image`; where a JPEG is damaged behind its head, :meth:`read` does.
+        ValueError: as :func:`read_image`.
+    """
+
+    def __init__(self, file_name: str | os.PathLike[str], format: str | None) -> None:
+        self._name = os.fspath(file_name)
+        self._format = format
+        self._pixels: np.ndarray | None = None
+        with _naming_unreadable(self._name):
+            self._content = _content(self._name)
+        with opened_image(self._name, io.BytesIO(self._content)) as picture:
+            if picture.format not in _JPEGS:
+                self._pixels = self._decoded(picture)
+                self.shape = self._pixels.shape
+                return
+            orientation = orientation_of(picture)
+            self._is_ordinary = picture.mode in ("RGB", "L") and orientation == 1
+            self._is_on_its_side = orientation >= 5
+            sides = (picture.height, picture.width)[:: -1 if self._is_on_its_side else 1]
+            self.shape = (*sides, *_bands(picture, format))
+
+    def read(self, at_least: tuple[int, int] | None = None) -> np.ndarray:
+        """The pixels.
+
+        Args:
+            at_least: the smallest (height, width) that will do. A JPEG is then decoded at a smaller
+                size that is not less, where it offers one: faster, and not the same as decoding in
+                full and shrinking. In full if None.
+        """
+        if self._pixels is not None:
+            return self._pixels
+        if self._is_ordinary and self._format in ("BGR", "RGB"):
+            pixels = decode_jpeg(self._content, self._format, at_least)
+            if pixels is not None:
+                return pixels
+        with opened_image(self._name, io.BytesIO(self._content)) as picture:
+            if at_least is not None:
+                height, width = at_least[:: -1 if self._is_on_its_side else 1]
+                picture.draft(None, (width, height))
+            return self._decoded(picture)
+
+    def _decoded(self, picture: Image.Image) -> np.ndarray:
+        load_pixels(picture, self._name)
         try:
-            return convert_PIL_to_numpy(_upright(picture), format)
+            return convert_PIL_to_numpy(_upright(picture), self._format)
         except ValueError as error:
-            locate(error, f"image file {name!r}")
+            locate(error, f"image file {self._name!r}")
             raise
+
+
+def _content(name: str) -> bytes:
+    try:
+        check_picture_file(name)
+    except FileNotFoundError:
+        other = other_spelling(name)
+        if other is None:
+            raise
+        name = other
+    with open(name, "rb") as file:
+        return file.read()
+
+
+def _bands(picture: Image.Image, format: str | None) -> tuple[int, ...]:
+    """The axis of colours that an array of an image has in a format, if any."""
+    if format == "L":
+        return (1,)
+    bands = Image.getmodebands(picture.mode if format is None else _mode(format))
+    return () if bands == 1 else (bands,)
 
 
 def read_image_size(file_name: str | os.PathLike[str]) -> tuple[int, int]:
@@ -176,9 +258,7 @@ def convert_PIL_to_numpy(image: Image.Image, format: str | None) -> np.ndarray:
     """A Pillow image as an array in a format that :func:`read_image` names."""
     if format is None:
         return np.array(image)
-    if format not in _FORMATS and format not in Image.MODES:
-        raise ValueError(f"unknown image format {format!r}; known: {', '.join(_FORMATS)}")
-    mode = "RGB" if format in ("BGR", _YUV) else format
+    mode = _mode(format)
     if mode not in _DEEP_MODES:
         image = _eight_bits(image)
     image = image if image.mode == mode else image.convert(mode)
@@ -191,6 +271,13 @@ def convert_PIL_to_numpy(image: Image.Image, format: str | None) -> np.ndarray:
     if format == _YUV:
         return np.dot(array / 255.0, _RGB_TO_YUV.T)
     return array
+
+
+def _mode(format: str) -> str:
+    """Pillow's mode that has the colours of a format."""
+    if format not in _FORMATS and format not in Image.MODES:
+        raise ValueError(f"unknown image format {format!r}; known: {', '.join(_FORMATS)}")
+    return "RGB" if format in ("BGR", _YUV) else format
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
