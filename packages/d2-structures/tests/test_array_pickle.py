@@ -270,3 +270,64 @@ def test_random_bytes_raise_one_kind_of_error(tmp_path_factory, content):
         load_array_pickle(path)
     except ArrayPickleError as error:
         assert "random.pkl" in str(error)  # noqa: PT017  # random bytes may be a pickle, too
+
+
+def shared_tuples(width):
+    """A tuple that holds one tuple many times, which does so, four times."""
+    program = b"K\x01q\x00"
+    for number in range(3):
+        program += b"(" + b"h" + bytes([number]) + (b"h" + bytes([number])) * width
+        program += b"tq" + bytes([number + 1])
+    return program
+
+
+@pytest.mark.parametrize("use", [b"}h\x03Ns.", b"\x8f(h\x03\x90.", b"(h\x03\x91."])
+def test_a_key_that_holds_the_same_tuples_many_times_is_refused_at_once(tmp_path, use):
+    path = write_program(tmp_path / "wide.pkl", shared_tuples(3000) + use)
+    with pytest.raises(ArrayPickleError, match="tuple as the key|other than plain values"):
+        load_array_pickle(path)
+
+
+def test_a_key_of_a_million_digits_is_refused(tmp_path):
+    program = b"}\x8b" + struct.pack("<i", 1 << 20) + b"\x7f" * (1 << 20) + b"Ns."
+    with pytest.raises(ArrayPickleError, match="int as the key"):
+        load_array_pickle(write_program(tmp_path / "long.pkl", program))
+
+
+MEBIBYTE = struct.pack("<I", 1 << 20) + bytes(1 << 20)
+FLOATS = b"K\x03J" + struct.pack("<i", 1 << 18) + b"\x85h\x01\x89h\x00tb"
+NUMBERS = b"".join(b"J" + struct.pack("<i", number) for number in range(1 << 17))
+
+
+@pytest.mark.parametrize(
+    ("kept", "again"),
+    [
+        pytest.param(
+            b"B" + MEBIBYTE + b"q\x00" + FLOAT + b"q\x01",
+            RECONSTRUCT + b"(" + FLOATS,
+            id="arrays",
+        ),
+        pytest.param(
+            b"X" + MEBIBYTE + b"q\x00c_codecs\nencode\nq\x01", b"h\x01h\x00\x85R", id="bytes"
+        ),
+        pytest.param(
+            b"(" + NUMBERS + b"lq\x00cbuiltins\nset\nq\x01", b"h\x01h\x00\x85R", id="sets"
+        ),
+    ],
+)
+def test_content_that_is_there_once_fills_the_memory_no_hundred_times(tmp_path, kept, again):
+    path = write_program(tmp_path / "again.pkl", kept + again * 300 + b".")
+    with pytest.raises(ArrayPickleError, match="far more of its content than it holds"):
+        load_array_pickle(path)
+
+
+def test_thousands_of_arrays_that_get_no_content_are_refused(tmp_path):
+    program = b"".join(RECONSTRUCT + b"r" + struct.pack("<I", number) for number in range(2000))
+    with pytest.raises(ArrayPickleError, match="begins more arrays"):
+        load_array_pickle(write_program(tmp_path / "begun.pkl", program + b"."))
+
+
+def test_a_call_with_thousands_of_arguments_is_refused(tmp_path):
+    program = b"cnumpy\ndtype\n(X\x02\x00\x00\x00f4" + b"N" * 5000 + b"tR."
+    with pytest.raises(ArrayPickleError, match=r"numpy\.dtype with 5001 arguments"):
+        load_array_pickle(write_program(tmp_path / "many.pkl", program))

@@ -24,11 +24,21 @@ from d2_structures.array_pickle.rebuilding import (
     Named,
     PlainClass,
     is_key,
+    payload_of,
     set_of,
 )
 
 _MAX_STEPS = 100_000_000
 """Far beyond what files of arrays need; an endless file ends here."""
+
+_MAX_ARGUMENTS = 8
+_MAX_UNFINISHED = 1000
+_SHARE_OF_FILE = 16
+_MAX_SMALL_PAYLOAD = 1 << 20
+"""What calls may make, in bytes, of a file of any size; of large ones a multiple of their size.
+
+A file that calls again and again with content that it holds once would otherwise fill the memory.
+"""
 
 
 def load_array_pickle(path: str | os.PathLike[str]) -> Any:
@@ -80,6 +90,7 @@ class _Machine:
         self._memo: dict[int, Any] = {}
         self._unfinished = 0
         self._unfinished_keys: list[int] = []
+        self._allowance = _SHARE_OF_FILE * size + _MAX_SMALL_PAYLOAD
 
     def run(self) -> Any:
         read = self._file.read
@@ -225,6 +236,8 @@ class _Machine:
         self._memo[key] = value
         if isinstance(value, InMaking):
             self._unfinished_keys.append(key)
+            if len(self._unfinished_keys) > _MAX_UNFINISHED:
+                raise ArrayPickleError("begins more arrays than it gives their content")
 
     def _recall(self, key: int) -> None:
         if key not in self._memo:
@@ -258,9 +271,17 @@ class _Machine:
             raise ArrayPickleError(f"calls {what}")
         if type(arguments) is not tuple:
             raise ValueError("the arguments of a call are not a tuple")
+        if len(arguments) > _MAX_ARGUMENTS:
+            raise ArrayPickleError(f"calls {called.name} with {len(arguments)} arguments")
         made = called.function(*arguments)
         self._unfinished += isinstance(made, InMaking)
+        self._spend_on(made)
         self._push(made)
+
+    def _spend_on(self, made: Any) -> None:
+        self._allowance -= payload_of(made)
+        if self._allowance < 0:
+            raise ArrayPickleError("makes far more of its content than it holds")
 
     def _build(self) -> None:
         state, target = self._pop(), self._top()
@@ -269,13 +290,15 @@ class _Machine:
         if not isinstance(target, (ArrayInMaking, DtypeInMaking)):
             raise ArrayPickleError(f"sets the state of a {type(target).__name__}")
         finished = target.built(state)
+        self._spend_on(finished)
         self._stack[-1] = finished
         self._unfinished -= 1
         for key in self._unfinished_keys:
             if self._memo[key] is target:
                 self._memo[key] = finished
-        if not self._unfinished:
-            self._unfinished_keys.clear()
+        self._unfinished_keys = [
+            key for key in self._unfinished_keys if self._memo[key] is not finished
+        ]
 
 
 def _decoded_line(machine: _Machine) -> str:

@@ -23,6 +23,8 @@ _NUMBERS = frozenset(
 _TEXT = frozenset("SU")
 _SCALARS = (bool, int, float, str, bytes, np.generic)
 _MAX_KEY_DEPTH = 4
+_MAX_KEY_MEMBERS = 1000
+_MAX_KEY_BITS = 10_000
 _HOMES_OF_BOX_MODE = (
     "d2_structures",
     "d2_structures.box_mode",
@@ -137,11 +139,40 @@ def _raw(content: Any) -> bytes | bytearray:
     raise ArrayPickleError(f"holds an array whose content is {_short(content)}, not bytes")
 
 
-def is_key(value: Any, depth: int = _MAX_KEY_DEPTH) -> bool:
-    """Whether a value may be a key or a member of a set: hashing deep tuples ends the process."""
-    if value is None or isinstance(value, _SCALARS):
-        return True
-    return type(value) is tuple and depth > 0 and all(is_key(member, depth - 1) for member in value)
+def is_key(value: Any) -> bool:
+    """Whether a value may be a key or a member of a set.
+
+    Hashing deep tuples ends the process, and hashing tuples that hold the same tuples many times,
+    or enormous numbers, takes for ever.
+    """
+    level: list[Any] = [value]
+    members = 0
+    for _ in range(_MAX_KEY_DEPTH + 1):
+        tuples = [part for part in level if type(part) is tuple]
+        if not all(map(_is_scalar, (part for part in level if type(part) is not tuple))):
+            return False
+        if not tuples:
+            return True
+        members += sum(map(len, tuples))
+        if members > _MAX_KEY_MEMBERS:
+            return False
+        level = [member for one in tuples for member in one]
+    return False
+
+
+def _is_scalar(value: Any) -> bool:
+    if isinstance(value, int):
+        return value.bit_length() < _MAX_KEY_BITS
+    return value is None or isinstance(value, _SCALARS)
+
+
+def payload_of(made: Any) -> int:
+    """Roughly how many bytes of content were copied into what a call made."""
+    if isinstance(made, (np.ndarray, np.generic)):
+        return made.nbytes
+    if isinstance(made, (str, bytes, bytearray)):
+        return len(made)
+    return 8 * len(made) if isinstance(made, (set, frozenset, dict)) else 0
 
 
 def _reconstruct(subtype: Any, *placeholder: Any) -> ArrayInMaking:
