@@ -11,6 +11,7 @@ NAMES = [
     "LazyConfig",
     "Registry",
     "UntrustedTargetError",
+    "alias_targets",
     "check_targets",
     "configurable",
     "did_you_mean",

@@ -3,6 +3,7 @@
 import copy
 import functools
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from d2_config.instantiation import locate_for, target_of
 from d2_config.nodes import as_config
 from d2_config.trusted_targets import (
     check_targets,
+    mark_untrusted,
     untrusted_modules,
     with_checked_arguments,
 )
@@ -241,3 +243,21 @@ def test_models_of_timm_are_not_given_files_to_unpickle() -> None:
             checked(**arguments)
     trust_targets("timm")
     assert with_checked_arguments(create_model) is create_model
+
+
+@pytest.fixture
+def aliased() -> Iterator[None]:
+    homes = {"old.layers.Linear": "torch.nn.Linear", "old.shell": "os.system"}
+    trusted_targets.alias_targets("old", homes.get)
+    yield
+    trusted_targets.alias_targets("old", None)
+
+
+@pytest.mark.usefixtures("aliased")
+def test_other_names_are_trusted_as_what_they_stand_for_is():
+    config = mark_untrusted(as_config({"a": {"_target_": "old.layers.Linear"}}))
+    check_targets(config)
+    for name in ("old.shell", "old.nothing"):
+        config = mark_untrusted(as_config({"a": {"_target_": name}}))
+        with pytest.raises(UntrustedTargetError, match=name):
+            check_targets(config)

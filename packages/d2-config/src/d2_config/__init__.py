@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .registry import Registry
     from .trusted_targets import (
         UntrustedTargetError,
+        alias_targets,
         check_targets,
         is_untrusted,
         trust_targets,
@@ -38,6 +39,7 @@ __all__ = [
     "LazyConfig",
     "Registry",
     "UntrustedTargetError",
+    "alias_targets",
     "check_targets",
     "configurable",
     "did_you_mean",
@@ -68,6 +70,7 @@ __getattr__, __dir__ = lazy_names(
         "LazyConfig": "lazy_config",
         "Registry": "registry",
         "UntrustedTargetError": "trusted_targets",
+        "alias_targets": "trusted_targets",
         "check_targets": "trusted_targets",
         "configurable": "from_config",
         "did_you_mean": "errors",

@@ -30,6 +30,8 @@ _FILE_ARGUMENTS = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"
 
 _added: set[str] = set()
 
+_aliases: dict[str, Callable[[str], str | None]] = {}
+
 
 class UntrustedTargetError(ValueError):
     """A config file names something that its reader has not trusted."""
@@ -51,6 +53,20 @@ def trust_targets(*packages: str) -> None:
         if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
             raise ValueError(f"a package to trust is a dotted Python name, got {name!r}")
     _added.update(packages)
+
+
+def alias_targets(package: str, translate: Callable[[str], str | None] | None) -> None:
+    """Let names in a package be trusted as far as those are that they stand for.
+
+    Args:
+        package: whose modules hold other packages' objects under names of its own.
+        translate: from such a dotted name to that of the object's own package; None where it
+            stands for nothing. None for all forgets the package.
+    """
+    if translate is None:
+        _aliases.pop(package, None)
+    else:
+        _aliases[package] = translate
 
 
 def mark_untrusted(cfg: Any) -> Any:
@@ -142,7 +158,7 @@ def _untrusted(cfg: Any, path: str) -> list[tuple[str, str, str]]:
     for key, child in written_children(cfg):
         found += _untrusted(child, join(path, key))
     if is_mapping(cfg) and TARGET in cfg:
-        target = _text(cfg, TARGET)
+        target = _original(_text(cfg, TARGET) or "")
         for key in (TARGET, "name") if target in LOCATORS else (TARGET,):
             name = _text(cfg, key)
             module = None if name is None else _to_be_trusted(name)
@@ -161,6 +177,7 @@ def _text(cfg: Any, key: str) -> str | None:
 
 def _to_be_trusted(name: str) -> str | None:
     """Return the module that has to be trusted before a name may be called; None if it may be."""
+    name = _original(name)
     if name in NAMES:
         return None
     if not _leads_into_trusted(name):
@@ -175,6 +192,12 @@ def _to_be_trusted(name: str) -> str | None:
     if module is None or _is_method(name, found):
         return name
     return None if _is_trusted(module) else module
+
+
+def _original(name: str) -> str:
+    """The name itself, or the one that it stands for; see :func:`alias_targets`."""
+    translate = _aliases.get(name.partition(".")[0])
+    return name if translate is None else translate(name) or name
 
 
 def _to_be_trusted_beside(found: Any, name: str) -> str | None:
