@@ -9,6 +9,7 @@ import d2_data
 import d2_data.conversion
 import d2_data.datasets
 import d2_data.formats
+import d2_data.mixing
 import d2_data.preparation
 import d2_data.samplers
 import d2_data.transforms
@@ -34,6 +35,9 @@ PUBLIC = {
     d2_data.formats: """
         CocoFile coco_annotation decode_panoptic_png encode_panoptic_png mask_polygons
         panoptic_colors read_json read_label_map
+    """,
+    d2_data.mixing: """
+        CopyPaste Mix MixUp MixingMapper Mosaic
     """,
     d2_data.samplers: """
         InferenceSampler RandomSubsetTrainingSampler RepeatFactorTrainingSampler TrainingSampler

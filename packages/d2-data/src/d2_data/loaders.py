@@ -14,6 +14,7 @@ from d2_data.indexed_batches import GroupedWhenLoaded, IndexedBatches, SeededDat
 from d2_data.list_dataset import DatasetFromList
 from d2_data.loader_config import arguments_for_testing, arguments_for_training
 from d2_data.mapped_dataset import GuardedMapper, MapDataset
+from d2_data.mixing import MixingMapper
 from d2_data.record_stream import StreamBatches, StreamFeed
 from d2_data.samplers import InferenceSampler, TrainingSampler
 from d2_data.skipped_records import OnError
@@ -57,7 +58,7 @@ def build_detection_train_loader(
             taken as it comes; the batches then depend on the number of workers.
         mapper: takes an element, returns what the model takes; None leaves elements as
             they are. A :class:`DatasetMapper` gives no masks, or keypoints, where no object of a
-            list has any.
+            list has any. A :class:`~d2_data.mixing.MixingMapper` draws from the dataset.
         sampler: of this process' indices; :class:`TrainingSampler` when None. Must be
             None for an iterable dataset.
         total_batch_size: over all processes; must be divisible by their number.
@@ -97,6 +98,7 @@ def build_detection_train_loader(
     collate = _as_list if collate_fn is None else collate_fn
     if isinstance(dataset, IterableDataset):
         _refuse_sampler(sampler)
+        mapper = _drawing_from(dataset, mapper, on_error)
         stream = StreamBatches(
             *(dataset, _guarded(mapper, on_error), batch_size, collate),
             grouped=aspect_ratio_grouping,
@@ -106,9 +108,10 @@ def build_detection_train_loader(
         return _stream_loader(stream, workers)
     wide = orientations(dataset) if aspect_ratio_grouping else None
     if isinstance(dataset, list):
-        if isinstance(mapper, DatasetMapper):
+        if isinstance(mapper, DatasetMapper | MixingMapper):
             mapper = mapper.suited_to(dataset)
         dataset = DatasetFromList(dataset, copy=False)
+    mapper = _drawing_from(dataset, mapper, on_error)
     if sampler is None:
         sampler = TrainingSampler(len(dataset), seed=seed)  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
     if aspect_ratio_grouping and wide is None:
@@ -245,6 +248,10 @@ def _as_list(batch: list[Any]) -> list[Any]:
 
 def _as_it_is(item: Any) -> Any:
     return item
+
+
+def _drawing_from(dataset: Any, mapper: Mapper | None, on_error: OnError) -> Mapper | None:
+    return mapper.drawing_from(dataset, on_error) if isinstance(mapper, MixingMapper) else mapper
 
 
 def _guarded(mapper: Mapper | None, on_error: OnError) -> Mapper | None:
