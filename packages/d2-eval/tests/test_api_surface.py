@@ -12,6 +12,7 @@ def test_public_names_of_the_package():
         "COCOPanopticEvaluator",
         "CocoCurves",
         "CocoGroundTruth",
+        "CocoSettings",
         "DatasetEvaluator",
         "DatasetEvaluators",
         "PanopticQuality",

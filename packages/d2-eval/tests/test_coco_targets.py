@@ -4,8 +4,8 @@ import json
 import numpy as np
 import pytest
 
-from d2_eval import CocoGroundTruth, evaluate_coco_results
-from d2_eval.coco_targets import complete_keypoints, complete_masks
+from d2_eval import CocoGroundTruth, CocoSettings, evaluate_coco_results
+from d2_eval.coco.targets import completed
 from d2_ops.host import polygons_to_rle, rle_area
 
 
@@ -61,29 +61,40 @@ def test_two_point_parts_of_an_outline_do_not_count(write, coco_content):
 def test_empty_masks_have_the_size_of_the_image(write, coco_content):
     del coco_content["annotations"][0]["segmentation"]
     truth = CocoGroundTruth.load(write(coco_content))
-    complete_masks(truth)
-    mask = truth.coco.anns[1]["segmentation"]
-    assert mask["size"] == [80, 100]
-    assert rle_area(mask) == 0
-    before = copy.deepcopy(truth.coco.dataset)
-    complete_masks(truth)
-    assert truth.coco.dataset == before
+    masks = completed(truth, truth.coco.anns.values(), CocoSettings.standard("segm"))
+    assert masks[0]["segmentation"]["size"] == [80, 100]
+    assert rle_area(masks[0]["segmentation"]) == 0
 
 
 def test_masks_in_images_of_unknown_size_are_an_error(write, coco_content):
     del coco_content["images"][1]["height"]
     truth = CocoGroundTruth.load(write(coco_content))
     with pytest.raises(ValueError, match="'truth': image 2 has no 'height' and 'width'"):
-        complete_masks(truth)
+        completed(truth, truth.coco.anns.values(), CocoSettings.standard("segm"))
 
 
 def test_objects_without_keypoints_get_unlabelled_ones(write, coco_content):
     coco_content["annotations"][0]["keypoints"] = [5, 5, 2, 6, 6, 0]
     coco_content["annotations"][1]["keypoints"] = None
     truth = CocoGroundTruth.load(write(coco_content))
-    complete_keypoints(truth, 2)
-    assert [truth.coco.anns[i]["keypoints"] for i in (1, 2)] == [[5, 5, 2, 6, 6, 0], [0] * 6]
-    assert [truth.coco.anns[i]["num_keypoints"] for i in (1, 2)] == [1, 0]
+    settings = CocoSettings.standard("keypoints", keypoint_sigmas=(0.1, 0.1))
+    first, second, _ = completed(truth, truth.coco.anns.values(), settings)
+    assert [one["keypoints"] for one in (first, second)] == [[5, 5, 2, 6, 6, 0], [0] * 6]
+    assert [one["num_keypoints"] for one in (first, second)] == [1, 0]
+
+
+@pytest.mark.parametrize("task", ["bbox", "segm", "boundary", "keypoints"])
+@pytest.mark.parametrize("use_fast_impl", [True, False])
+def test_evaluating_leaves_the_ground_truth_as_it_is(write, coco_content, task, use_fast_impl):
+    coco_content["annotations"][0]["keypoints"] = [5, 5, 2, 6, 6, 0]
+    del coco_content["annotations"][1]["segmentation"]
+    truth = CocoGroundTruth.load(write(coco_content))
+    before = copy.deepcopy(truth.coco.dataset)
+    result = {**mask_result(1, 3, SQUARE), "bbox": [1, 1, 9, 9], "keypoints": [5, 5, 1, 6, 6, 1]}
+    evaluate_coco_results(
+        truth, [result], task, kpt_oks_sigmas=(0.1, 0.1), use_fast_impl=use_fast_impl
+    )
+    assert truth.coco.dataset == before
 
 
 def test_annotation_with_another_number_of_keypoints_is_named(write, coco_content):

@@ -456,6 +456,39 @@ def test_packed_masks_that_reach_beyond_their_text_are_an_error() -> None:
             host.packed_rle_areas(broken)
 
 
+# Other comparisons
+
+
+def test_objects_may_be_compared_by_any_function() -> None:
+    boxes = np.array([[0, 0, 10, 10], [30, 0, 10, 10], [0, 0, 9, 10], [60, 0, 10, 12]], float)
+    places = {"images": [0, 0, 0, 1], "categories": [0, 1, 0, 0]}
+    truth = host.CocoGroundTruths(**places, areas=[100] * 4, boxes=boxes, crowd=[0, 0, 1, 0])
+    found = host.CocoDetections(
+        **places, scores=[0.9, 0.8, 0.7, 0.6], areas=boxes[:, 2] * boxes[:, 3], boxes=boxes + 1
+    )
+    expected = host.coco_evaluate(truth, found, "bbox", num_categories=2)
+
+    def overlaps(detections: np.ndarray, truths: np.ndarray) -> np.ndarray:
+        crowd = np.array([0, 0, 1, 0])
+        all_pairs = host.box_iou(boxes + 1, boxes, crowd)
+        return all_pairs[detections, truths]
+
+    got = host.coco_evaluate(truth, found, "bbox", num_categories=2, overlaps=overlaps)
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_other_comparisons_need_areas_and_one_number_for_each_pair() -> None:
+    place = {"images": [0], "categories": [0]}
+    truth = host.CocoGroundTruths(**place, areas=[1])
+    found = host.CocoDetections(**place, scores=[1], areas=[1])
+    bare = host.CocoDetections(**place, scores=[1])
+    with pytest.raises(ValueError, match=r"detections\.areas is needed with overlaps"):
+        host.coco_evaluate(truth, bare, "bbox", num_categories=1, overlaps=lambda d, g: d * 1.0)
+    with pytest.raises(ValueError, match=r"overlaps\(\.\.\.\) must have shape \(1,\), got \(2,\)"):
+        host.coco_evaluate(truth, found, "bbox", num_categories=1, overlaps=lambda d, g: [0, 0])
+
+
 # Real annotations
 
 

@@ -1,11 +1,15 @@
 """Detection, segmentation and keypoint metrics, and their reports."""
 
 from d2_data.datasets import convert_to_coco_dict, convert_to_coco_json
-from d2_eval.coco_evaluation import COCOEvaluator
-from d2_eval.coco_files import evaluate_coco_files
-from d2_eval.coco_ground_truth import CocoGroundTruth
-from d2_eval.coco_metrics import CocoCurves, evaluate_coco_results
-from d2_eval.coco_predictions import instances_to_coco_json
+from d2_eval.coco import (
+    CocoCurves,
+    COCOEvaluator,
+    CocoGroundTruth,
+    CocoSettings,
+    evaluate_coco_files,
+    evaluate_coco_results,
+    instances_to_coco_json,
+)
 from d2_eval.evaluator import DatasetEvaluator, DatasetEvaluators
 from d2_eval.inference import inference_context, inference_on_dataset
 from d2_eval.live import progress
@@ -19,6 +23,7 @@ __all__ = [
     "COCOPanopticEvaluator",
     "CocoCurves",
     "CocoGroundTruth",
+    "CocoSettings",
     "DatasetEvaluator",
     "DatasetEvaluators",
     "PanopticQuality",

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from d2_eval.coco_ground_truth import CocoGroundTruth
+from d2_eval.coco.ground_truth import CocoGroundTruth
 from d2_structures import Boxes, pairwise_iou
 
 AREA_RANGES = {

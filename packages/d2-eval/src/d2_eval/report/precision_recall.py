@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from d2_eval.coco_metrics import CocoCurves
+from d2_eval.coco import CocoCurves
 from d2_eval.report.figures import INK, curve_style, legend_outside, new_figure, save_figure, tidy
 
 if TYPE_CHECKING:

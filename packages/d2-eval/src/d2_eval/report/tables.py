@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from d2_eval.coco_metrics import CocoCurves
+    from d2_eval.coco import CocoCurves
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -51,6 +51,7 @@ def coco_evaluate(
     max_detections: Sequence[int] | None = None,
     use_categories: bool = True,
     keypoint_sigmas: ArrayLike = (),
+    overlaps: Callable[[NDArray[np.int64], NDArray[np.int64]], ArrayLike] | None = None,
     num_threads: int = 0,
 ) -> CocoPrecisionRecall:
     """Match detections with ground truths and compute precision and recall, as COCO does.
@@ -72,6 +73,9 @@ def coco_evaluate(
             1, 10 and 100, for keypoints 20.
         use_categories: False compares objects of all categories with one another; then K is 1.
         keypoint_sigmas: (P,) tolerance of each keypoint.
+        overlaps: compares objects in place of the task, which then only gives the defaults: takes
+            the rows of N detections and of N ground truths, each pair of one image and category,
+            and returns (N,) overlaps. Areas of the detections are needed then.
         num_threads: at most so many; 0 takes one per core.
 
     Raises:
@@ -106,7 +110,9 @@ def coco_evaluate(
     evaluation = _Evaluation(
         ground_truths, detections, settings, num_categories if use_categories else 1
     )
-    if task == "bbox":
+    if overlaps is not None:
+        evaluation.compare_by(groups, overlaps)
+    elif task == "bbox":
         evaluation.compare_boxes(groups)
     elif task == "segm":
         evaluation.compare_masks(groups)
@@ -188,6 +194,18 @@ class _Evaluation:
         masks = checked_masks("detections", self._detections, self._counts[1])
         shared = self._shared(np.empty(self._counts[1]), self._crowd)
         groups.evaluate_masks(shared, self._detections.areas is not None, *masks, *truth_masks)
+
+    def compare_by(
+        self,
+        groups: _host.CocoGroups,
+        overlaps: Callable[[NDArray[np.int64], NDArray[np.int64]], ArrayLike],
+    ) -> None:
+        if self._detections.areas is None:
+            raise ValueError("detections.areas is needed with overlaps, got None")
+        pairs = np.empty(groups.pairs, np.int64), np.empty(groups.pairs, np.int64)
+        groups.fill_pairs(*pairs)
+        found = floats("overlaps(...)", overlaps(*pairs), (groups.pairs,))
+        groups.evaluate_overlaps(self._shared(np.empty(self._counts[1]), self._crowd), found)
 
     def compare_keypoints(self, groups: _host.CocoGroups, sigmas: _Floats) -> None:
         wanted = checked_keypoints("ground_truths", self._truths, self._counts[0], len(sigmas))

@@ -6,24 +6,23 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from d2_eval.coco_ground_truth import CocoGroundTruth
+from d2_eval.coco.ground_truth import CocoGroundTruth
+from d2_eval.coco.settings import FIELDS, Task
 
-_FIELD = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
 
-
-def check_results(truth: CocoGroundTruth, results: Sequence[dict[str, Any]], task: str) -> None:
+def check_results(truth: CocoGroundTruth, results: Sequence[dict[str, Any]], task: Task) -> None:
     """Look at every result before any is compared.
 
     Args:
         truth: the annotations.
         results: entries of COCO's result format.
-        task: ``"bbox"``, ``"segm"`` or ``"keypoints"``.
+        task: what is compared.
 
     Raises:
         ValueError: if one belongs to an unknown image or category, or a field is missing or no
             box, mask, keypoints or score; the message names it by its place.
     """
-    field = _FIELD[task]
+    field = FIELDS[task]
     categories = set(truth.coco.cats)
     for index, result in enumerate(results):
         for key in ("image_id", "category_id", "score", field):
@@ -48,10 +47,10 @@ def check_results(truth: CocoGroundTruth, results: Sequence[dict[str, Any]], tas
             raise ValueError(
                 f"result {index} has the score {result['score']!r}, wanted a finite number"
             )
-        if task == "segm":
+        if field == "segmentation":
             _check_mask_size(index, result, truth.coco.imgs[result["image_id"]])
         else:
-            _check_numbers(index, field, result[field])
+            _check_numbers(index, task, result[field])
             if task == "keypoints" and len(result[field]) != len(results[0][field]):
                 raise ValueError(
                     f"result {index} has {len(result[field]) // 3} keypoints, result 0 has "
@@ -66,18 +65,25 @@ def _is_finite(score: Any) -> bool:
         return False
 
 
-def _check_numbers(index: int, field: str, values: Any) -> None:
+_WANTED = {
+    "bbox": "[x, y, width, height]",
+    "rotated_bbox": "[centre x, centre y, width, height, degrees] or [x, y, width, height]",
+    "keypoints": "[x1, y1, score1, x2, …]",
+}
+
+
+def _check_numbers(index: int, task: Task, values: Any) -> None:
     """Refuse what is no box, or no triples of keypoints."""
     try:
-        total = sum(values)
-        fits = len(values) == 4 if field == "bbox" else len(values) % 3 == 0
+        total, count = sum(values), len(values)
+        fits = {"bbox": count == 4, "rotated_bbox": count in (4, 5)}.get(task, count % 3 == 0)
         if fits and total - total == 0:
             return
     except TypeError:
         pass
-    wanted = "[x, y, width, height]" if field == "bbox" else "[x1, y1, score1, x2, …]"
     raise ValueError(
-        f"result {index} has the {field} {values!r:.200}; wanted {wanted}, finite numbers"
+        f"result {index} has the {FIELDS[task]} {values!r:.200}; wanted {_WANTED[task]}, finite "
+        "numbers"
     )
 
 

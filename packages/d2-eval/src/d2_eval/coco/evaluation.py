@@ -16,15 +16,11 @@ import torch
 
 from d2_config.files import write_atomically
 from d2_data import Metadata
-from d2_eval.coco_ground_truth import CocoGroundTruth
-from d2_eval.coco_metrics import (
-    TASKS,
-    CocoCurves,
-    Task,
-    evaluate_coco_results,
-    metric_names,
-)
-from d2_eval.coco_predictions import instances_to_coco_json
+from d2_eval.coco.curves import CocoCurves, metric_names
+from d2_eval.coco.ground_truth import CocoGroundTruth
+from d2_eval.coco.predictions import instances_to_coco_json
+from d2_eval.coco.results import evaluate_coco_results
+from d2_eval.coco.settings import Task, checked_tasks
 from d2_eval.collecting import CollectingEvaluator, one_per_image
 from d2_eval.proposal_recall import ImageProposals, proposal_recall
 
@@ -78,7 +74,7 @@ class COCOEvaluator(CollectingEvaluator):
         allow_cached_coco: bool = True,
     ) -> None:
         super().__init__(distributed=distributed)
-        self._tasks = _checked_tasks(tasks)
+        self._tasks = checked_tasks(tasks)
         if max_dets_per_image is not None and max_dets_per_image < 1:
             raise ValueError(f"max_dets_per_image is at least 1, got {max_dets_per_image}")
         self._max_dets_per_image = max_dets_per_image
@@ -208,7 +204,7 @@ class COCOEvaluator(CollectingEvaluator):
                     image_ids=image_ids,
                     use_fast_impl=self._use_fast_impl,
                 )
-                results[task] = _scores(self.curves[task])
+                results[task] = self.curves[task].scores_by_name()
             else:
                 _logger.warning("The model predicted no instances at all")
                 results[task] = dict.fromkeys(metric_names(task), math.nan)
@@ -231,16 +227,6 @@ class COCOEvaluator(CollectingEvaluator):
         return results
 
 
-def _checked_tasks(tasks: Sequence[Task] | Task | None) -> tuple[Task, ...] | None:
-    if tasks is None:
-        return None
-    given: tuple[Task, ...] = (tasks,) if isinstance(tasks, str) else tuple(tasks)
-    unknown = [task for task in given if task not in TASKS]
-    if unknown or not given:
-        raise ValueError(f"tasks are some of {list(TASKS)}, got {list(given)}")
-    return given
-
-
 def _tasks_in(coco_results: Sequence[dict[str, Any]]) -> tuple[Task, ...]:
     tasks: list[Task] = ["bbox"]
     if any("segmentation" in result for result in coco_results):
@@ -248,11 +234,3 @@ def _tasks_in(coco_results: Sequence[dict[str, Any]]) -> tuple[Task, ...]:
     if any("keypoints" in result for result in coco_results):
         tasks.append("keypoints")
     return tuple(tasks)
-
-
-def _scores(curves: CocoCurves) -> dict[str, float]:
-    """Metrics of one task, and the AP of each of several classes."""
-    scores = curves.metrics()
-    if len(curves.class_names) > 1:
-        scores |= {f"AP-{name}": score for name, score in curves.per_class().items()}
-    return scores

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from d2_eval.coco_ground_truth import CocoGroundTruth
-from d2_eval.coco_metrics import TASKS, CocoCurves, Task, evaluate_coco_results
+from d2_eval.coco.ground_truth import CocoGroundTruth
+from d2_eval.coco.results import evaluate_coco_results
+from d2_eval.coco.settings import FIELDS, Task, checked_tasks
 
-_FIELDS: dict[Task, str] = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
+_INFERRED: tuple[Task, ...] = ("bbox", "segm", "keypoints")
 
 
 def evaluate_coco_files(
@@ -28,8 +29,9 @@ def evaluate_coco_files(
         predictions: COCO's result format, a list of ``{"image_id", "category_id", "score"}`` with
             ``"bbox"``, ``"segmentation"`` or ``"keypoints"``; ids are those of the annotations.
         ground_truth: COCO's annotation format.
-        tasks: some of ``"bbox"``, ``"segm"``, ``"keypoints"``; by default those that the
-            predictions have fields for, or, if there are none at all, the annotations.
+        tasks: some of ``"bbox"``, ``"rotated_bbox"``, ``"segm"``, ``"boundary"``,
+            ``"keypoints"``; by default those that the predictions have fields for, or, if there
+            are none at all, the annotations. Outlines have to be asked for.
         kpt_oks_sigmas: per keypoint the tolerance of COCO's similarity; empty uses COCO's 17.
         max_detections: most detections per image that count for boxes and masks, by default 100.
 
@@ -53,7 +55,7 @@ def evaluate_coco_files(
         )
     scores: dict[str, dict[str, float]] = {}
     try:
-        for task in _checked(tasks) or _tasks_of(results, truth):
+        for task in checked_tasks(tasks or None) or _tasks_of(results, truth):
             curves = evaluate_coco_results(
                 truth,
                 results,
@@ -61,7 +63,7 @@ def evaluate_coco_files(
                 max_detections=None if task == "keypoints" else max_detections,
                 kpt_oks_sigmas=kpt_oks_sigmas,
             )
-            scores[task] = _scores(curves)
+            scores[task] = curves.scores_by_name()
     except ValueError as error:
         error.add_note(f"results are counted from 0 in {str(predictions)!r}")
         raise
@@ -87,22 +89,13 @@ def _read_results(path: Path) -> list[dict[str, Any]]:
     return content
 
 
-def _checked(tasks: Sequence[Task] | None) -> tuple[Task, ...]:
-    given = tuple(tasks or ())
-    unknown = [task for task in given if task not in TASKS]
-    if unknown:
-        raise ValueError(f"tasks are some of {list(TASKS)}, got {unknown}")
-    return given
-
-
 def _tasks_of(results: Sequence[dict[str, Any]], truth: CocoGroundTruth) -> list[Task]:
     entries = results or list(truth.coco.anns.values())
-    tasks = [task for task in TASKS if any(entry.get(_FIELDS[task]) for entry in entries)]
+    tasks = [task for task in _INFERRED if any(entry.get(FIELDS[task]) for entry in entries)]
     if not tasks:
-        raise ValueError(f"the predictions have none of {', '.join(_FIELDS.values())}")
+        raise ValueError(
+            f"the predictions have none of {', '.join(FIELDS[task] for task in _INFERRED)}"
+        )
+    if "bbox" in tasks and any(len(entry.get("bbox") or ()) == 5 for entry in entries):
+        tasks[0] = "rotated_bbox"
     return tasks
-
-
-def _scores(curves: CocoCurves) -> dict[str, float]:
-    per_class = curves.per_class() if len(curves.class_names) > 1 else {}
-    return curves.metrics() | {f"AP-{name}": score for name, score in per_class.items()}

@@ -1,30 +1,15 @@
-"""COCO's average precision, kept with its curves.
-
-Source: Lin et al., "Microsoft COCO: Common Objects in Context", 2014;
-https://cocodataset.org/#detection-eval and https://cocodataset.org/#keypoints-eval.
-"""
+"""COCO's precision over recall, and the metrics made of it."""
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
-from typing import Any, Literal
 
 import attrs
 import numpy as np
-from pycocotools.cocoeval import Params
 
-from d2_data.formats import read_json
-from d2_eval.coco_fast import fast_precision_recall
-from d2_eval.coco_ground_truth import CocoGroundTruth
-from d2_eval.coco_official import official_precision_recall
-from d2_eval.coco_result_checks import check_results
-from d2_eval.coco_targets import complete_keypoints, complete_masks
-
-Task = Literal["bbox", "segm", "keypoints"]
-
-TASKS: tuple[Task, ...] = ("bbox", "segm", "keypoints")
+from d2_eval.coco.settings import CocoSettings, Task
+from d2_ops.host import CocoPrecisionRecall
 
 _AREA_METRICS = {"APs": "small", "APm": "medium", "APl": "large"}
 
@@ -37,7 +22,7 @@ class CocoCurves:
     detections per image. −1 stands where there is no ground truth.
 
     Attributes:
-        task: ``"bbox"``, ``"segm"`` or ``"keypoints"``.
+        task: what was compared, e.g. ``"bbox"``.
         class_names: of the K classes.
         precision: (T, R, K, A, M) float64 within [0, 1].
         recall: (T, K, A, M) float64, the highest recall reached.
@@ -57,6 +42,27 @@ class CocoCurves:
     recall_thresholds: np.ndarray
     areas: tuple[str, ...]
     max_detections: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls, settings: CocoSettings, class_names: Sequence[str], computed: CocoPrecisionRecall
+    ) -> CocoCurves:
+        """Return what was computed, with the settings that it was computed with.
+
+        Args:
+            settings: thresholds, sizes and limits.
+            class_names: of the K classes.
+            computed: precision, recall and scores.
+        """
+        return cls(
+            settings.task,
+            tuple(class_names),
+            *computed,
+            iou_thresholds=np.array(settings.iou_thresholds),
+            recall_thresholds=np.array(settings.recall_thresholds),
+            areas=settings.areas,
+            max_detections=settings.max_detections,
+        )
 
     def average_precision(
         self, *, iou: float | None = None, area: str = "all", class_name: str | None = None
@@ -119,16 +125,24 @@ class CocoCurves:
         return mean
 
     def metrics(self) -> dict[str, float]:
-        """The documented metrics in percent: AP, AP50, AP75, APs (not for keypoints), APm, APl."""
-        metrics = {
-            "AP": self.average_precision(),
-            "AP50": self.average_precision(iou=0.5),
-            "AP75": self.average_precision(iou=0.75),
-        }
+        """The documented metrics in percent: AP, AP50, AP75, APs (not for keypoints), APm, APl.
+
+        Those whose threshold or size was not evaluated are left out.
+        """
+        metrics = {"AP": self.average_precision()}
+        for name, iou in (("AP50", 0.5), ("AP75", 0.75)):
+            if np.isclose(self.iou_thresholds, iou).any():
+                metrics[name] = self.average_precision(iou=iou)
         for name, area in _AREA_METRICS.items():
             if area in self.areas:
                 metrics[name] = self.average_precision(area=area)
         return metrics
+
+    def scores_by_name(self) -> dict[str, float]:
+        """The metrics and, with several classes, the AP of each as ``AP-{class}``."""
+        if len(self.class_names) < 2:
+            return self.metrics()
+        return self.metrics() | {f"AP-{name}": ap for name, ap in self.per_class().items()}
 
     def per_class(self) -> dict[str, float]:
         """AP of each class in percent, NaN for classes without ground truth."""
@@ -157,100 +171,6 @@ def metric_names(task: Task) -> list[str]:
     return ["AP", "AP50", "AP75", *areas]
 
 
-def evaluate_coco_results(
-    ground_truth: CocoGroundTruth | str | os.PathLike[str],
-    results: Sequence[dict[str, Any]] | str | os.PathLike[str],
-    task: Task,
-    *,
-    max_detections: int | None = None,
-    kpt_oks_sigmas: Sequence[float] = (),
-    image_ids: Sequence[int] | None = None,
-    use_fast_impl: bool = True,
-) -> CocoCurves:
-    """Match COCO results with annotations and compute precision and recall.
-
-    Args:
-        ground_truth: annotations, a dataset's name, or a COCO annotation file.
-        results: entries of COCO's result format with the dataset's category ids, or a file of
-            them. Left unchanged. The area of a detection is that of its box where it has one,
-            except for ``"segm"``.
-        task: ``"bbox"``, ``"segm"`` or ``"keypoints"``.
-        max_detections: most detections per image that count, by default 100 (20 for keypoints).
-        kpt_oks_sigmas: per keypoint the tolerance of COCO's similarity; empty uses COCO's 17.
-        image_ids: evaluate only these images.
-        use_fast_impl: False computes with pycocotools. The numbers are the same.
-
-    Raises:
-        ValueError: if a result belongs to an unknown image or category, lacks a field, has a score
-            that is not finite or a mask of another size than its image, or the number of
-            keypoints, sigmas and annotated keypoints differ.
-    """
-    if task not in TASKS:
-        raise ValueError(f"task is one of {TASKS}, got {task!r}")
-    truth = (
-        ground_truth
-        if isinstance(ground_truth, CocoGroundTruth)
-        else CocoGroundTruth.load(ground_truth)
-    )
-    entries: Sequence[dict[str, Any]] = (
-        read_json(results) if isinstance(results, str | os.PathLike) else results
-    )
-    check_results(truth, entries, task)
-    parameters = _parameters(truth, task, max_detections, image_ids)
-    if task == "keypoints":
-        parameters.kpt_oks_sigmas = _sigmas(truth, entries, kpt_oks_sigmas, parameters)
-        complete_keypoints(truth, len(parameters.kpt_oks_sigmas))
-    if task == "segm":
-        complete_masks(truth)
-    evaluate = fast_precision_recall if use_fast_impl else official_precision_recall
-    return CocoCurves(
-        task,
-        truth.class_names,
-        *evaluate(truth, entries, parameters),
-        iou_thresholds=np.asarray(parameters.iouThrs),
-        recall_thresholds=np.asarray(parameters.recThrs),
-        areas=tuple(parameters.areaRngLbl),
-        max_detections=tuple(parameters.maxDets),
-    )
-
-
-def _parameters(
-    truth: CocoGroundTruth,
-    task: Task,
-    max_detections: int | None,
-    image_ids: Sequence[int] | None,
-) -> Params:
-    """pycocotools' settings for a task."""
-    parameters = Params(task)
-    parameters.imgIds = list(truth.coco.imgs if image_ids is None else image_ids)
-    if max_detections is not None:
-        limits = (max_detections,) if task == "keypoints" else (1, 10, max_detections)
-        parameters.maxDets = sorted({min(limit, max_detections) for limit in limits})
-    return parameters
-
-
 def _mean_percent(values: np.ndarray) -> float:
     present = values[values > -1]
     return float(present.mean()) * 100 if present.size else math.nan
-
-
-def _sigmas(
-    truth: CocoGroundTruth,
-    results: Sequence[dict[str, Any]],
-    kpt_oks_sigmas: Sequence[float],
-    parameters: Any,
-) -> np.ndarray:
-    sigmas = np.asarray(kpt_oks_sigmas if len(kpt_oks_sigmas) else parameters.kpt_oks_sigmas)
-    annotated = next(
-        (len(a["keypoints"]) // 3 for a in truth.coco.anns.values() if a.get("keypoints")), None
-    )
-    if annotated is None:
-        raise ValueError(f"{truth.name!r} has no keypoint annotations to compare with")
-    predicted = len(results[0]["keypoints"]) // 3 if results else annotated
-    if not annotated == predicted == len(sigmas):
-        raise ValueError(
-            f"{truth.name!r} has {annotated} keypoints per object, the predictions have "
-            f"{predicted} and there are {len(sigmas)} OKS sigmas; give kpt_oks_sigmas of the same "
-            "length"
-        )
-    return sigmas

@@ -1,0 +1,90 @@
+"""COCO's average precision of entries in its result format.
+
+Source: Lin et al., "Microsoft COCO: Common Objects in Context", 2014;
+https://cocodataset.org/#detection-eval and https://cocodataset.org/#keypoints-eval.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from d2_data.formats import read_json
+from d2_eval.coco.curves import CocoCurves
+from d2_eval.coco.fast import fast_precision_recall
+from d2_eval.coco.ground_truth import CocoGroundTruth
+from d2_eval.coco.official import official_precision_recall
+from d2_eval.coco.result_checks import check_results
+from d2_eval.coco.settings import CocoSettings, Task
+
+
+def evaluate_coco_results(
+    ground_truth: CocoGroundTruth | str | os.PathLike[str],
+    results: Sequence[dict[str, Any]] | str | os.PathLike[str],
+    task: Task | CocoSettings,
+    *,
+    max_detections: int | None = None,
+    kpt_oks_sigmas: Sequence[float] = (),
+    image_ids: Sequence[int] | None = None,
+    use_fast_impl: bool = True,
+) -> CocoCurves:
+    """Match COCO results with annotations and compute precision and recall.
+
+    Args:
+        ground_truth: annotations, a dataset's name, or a COCO annotation file.
+        results: entries of COCO's result format with the dataset's category ids, or a file of
+            them. Left unchanged. The area of a detection is that of its box where it has one,
+            except for masks.
+        task: ``"bbox"``, ``"rotated_bbox"``, ``"segm"``, ``"boundary"`` (masks and their outlines)
+            or ``"keypoints"``; or own settings, which replace ``max_detections`` and
+            ``kpt_oks_sigmas``.
+        max_detections: most detections per image that count, by default 100 (20 for keypoints).
+        kpt_oks_sigmas: per keypoint the tolerance of COCO's similarity; empty uses COCO's 17.
+        image_ids: evaluate only these images.
+        use_fast_impl: False computes with pycocotools. The numbers are the same.
+
+    Raises:
+        ValueError: if a result belongs to an unknown image or category, lacks a field, has a score
+            that is not finite or a mask of another size than its image, or the number of
+            keypoints, sigmas and annotated keypoints differ.
+    """
+    settings = (
+        task
+        if isinstance(task, CocoSettings)
+        else CocoSettings.standard(
+            task, max_detections=max_detections, keypoint_sigmas=kpt_oks_sigmas
+        )
+    )
+    truth = (
+        ground_truth
+        if isinstance(ground_truth, CocoGroundTruth)
+        else CocoGroundTruth.load(ground_truth)
+    )
+    entries: Sequence[dict[str, Any]] = (
+        read_json(results) if isinstance(results, str | os.PathLike) else results
+    )
+    check_results(truth, entries, settings.task)
+    if settings.task == "keypoints":
+        _check_keypoints(truth, entries, settings)
+    evaluate = fast_precision_recall if use_fast_impl else official_precision_recall
+    images = list(truth.coco.imgs if image_ids is None else image_ids)
+    return CocoCurves.of(settings, truth.class_names, evaluate(truth, entries, settings, images))
+
+
+def _check_keypoints(
+    truth: CocoGroundTruth, results: Sequence[dict[str, Any]], settings: CocoSettings
+) -> None:
+    annotated = next(
+        (len(a["keypoints"]) // 3 for a in truth.coco.anns.values() if a.get("keypoints")), None
+    )
+    if annotated is None:
+        raise ValueError(f"{truth.name!r} has no keypoint annotations to compare with")
+    predicted = len(results[0]["keypoints"]) // 3 if results else annotated
+    tolerances = len(settings.keypoint_sigmas)
+    if not annotated == predicted == tolerances:
+        raise ValueError(
+            f"{truth.name!r} has {annotated} keypoints per object, the predictions have "
+            f"{predicted} and there are {tolerances} OKS sigmas; give kpt_oks_sigmas of the same "
+            "length"
+        )
