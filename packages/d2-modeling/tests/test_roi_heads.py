@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from d2_config import get_cfg
 from d2_modeling.box_regression import Box2BoxTransform
 from d2_modeling.events import EventStorage
 from d2_modeling.layers import ShapeSpec
@@ -16,6 +17,7 @@ from d2_modeling.roi_heads import (
     FastRCNNOutputLayers,
     StandardROIHeads,
     fast_rcnn_inference,
+    federated_class_weights,
     select_foreground_proposals,
 )
 from d2_structures import Boxes, ImageList, Instances
@@ -286,10 +288,22 @@ def test_the_federated_loss_takes_present_classes_and_fills_up() -> None:
     assert chosen[0]
     assert chosen[2]
     assert not chosen[5]
-    assert chosen.sum() == 4
+    assert chosen.sum() == 3  # background is the fourth
+    assert layers._federated_classes(torch.tensor([0, 2])).sum() == 4
     assert layers.sigmoid_cross_entropy_loss(torch.randn(3, 7), torch.tensor([0, 2, 6])) > 0
     with pytest.raises(ValueError, match="use_fed_loss needs"):
         predictor(use_fed_loss=True)
+
+
+def test_a_config_gets_the_class_weights_of_the_federated_loss() -> None:
+    cfg = get_cfg()
+    cfg.MODEL.ROI_HEADS.NUM_CLASSES = 3
+    cfg.MODEL.ROI_BOX_HEAD.USE_FED_LOSS = cfg.MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE = True
+    with pytest.raises(ValueError, match=r"gets these within federated_class_weights\(\)"):
+        FastRCNNOutputLayers(cfg, ShapeSpec(channels=4))
+    with federated_class_weights(lambda: torch.tensor([1.0, 2.0, 0.0])):
+        layers = FastRCNNOutputLayers(cfg, ShapeSpec(channels=4))
+    assert layers.get_buffer("fed_loss_cls_weights").tolist() == [1.0, 2.0, 0.0]
 
 
 @pytest.mark.parametrize("agnostic", [False, True])

@@ -117,6 +117,17 @@ class EventStorage:
         for name, value in kwargs.items():
             self.put_scalar(name, value, smoothing_hint=smoothing_hint, cur_iter=cur_iter)
 
+    def restore_scalar(self, name: str, value: float, iteration: int) -> None:
+        """Record a scalar that a run which is continued wrote down.
+
+        Args:
+            name: key of the series; if it is new, :meth:`put_scalar` decides about its smoothing.
+            value: a number.
+            iteration: at which it was recorded.
+        """
+        self._fetch_pending()
+        self._record(name, value, iteration)
+
     def put_image(self, img_name: str, img_tensor: Tensor | np.ndarray) -> None:
         """Record an RGB picture.
 
@@ -184,7 +195,7 @@ class EventStorage:
         return {
             name: (
                 self._histories[name].median(self.count_samples(name, window_size))
-                if self._smoothing_hints[name]
+                if self._smoothing_hints.get(name, False)
                 else value,
                 iteration,
             )
@@ -258,7 +269,7 @@ class EventStorage:
                 "iterations": torch.tensor([int(when) for _, when in newest], dtype=torch.int64),
                 "count": count,
                 "total": total,
-                "smoothing_hint": self._smoothing_hints[name],
+                "smoothing_hint": self._smoothing_hints.get(name),
             }
         return {"series": series}
 
@@ -276,7 +287,8 @@ class EventStorage:
             history = self._histories[name] = HistoryBuffer()
             entries = list(zip(values, iterations, strict=True))
             history.restore(entries, saved["count"], saved["total"])
-            self._smoothing_hints[name] = saved["smoothing_hint"]
+            if saved["smoothing_hint"] is not None:
+                self._smoothing_hints[name] = saved["smoothing_hint"]
             self._latest[name] = (values[-1], iterations[-1])
 
     def __enter__(self) -> EventStorage:

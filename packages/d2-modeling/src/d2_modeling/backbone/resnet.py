@@ -26,7 +26,7 @@ BLOCKS_PER_STAGE = {
 """Number of blocks of each stage, by depth."""
 
 
-def _conv_norm(in_channels: int, out_channels: int, norm: Norm, **kwargs: Any) -> Conv2d:
+def conv_norm(in_channels: int, out_channels: int, norm: Norm, **kwargs: Any) -> Conv2d:
     """A He-initialised convolution without bias and its normalisation."""
     layer = Conv2d(
         in_channels, out_channels, bias=False, norm=get_norm(norm, out_channels), **kwargs
@@ -46,7 +46,7 @@ class BasicStem(CNNBlockBase):
 
     def __init__(self, in_channels: int = 3, out_channels: int = 64, norm: Norm = "BN") -> None:
         super().__init__(in_channels, out_channels, 4)
-        self.conv1 = _conv_norm(in_channels, out_channels, norm, kernel_size=7, stride=2, padding=3)
+        self.conv1 = conv_norm(in_channels, out_channels, norm, kernel_size=7, stride=2, padding=3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H / 4, W / 4)."""
@@ -72,12 +72,12 @@ class BasicBlock(CNNBlockBase):
         self.shortcut = (
             None
             if in_channels == out_channels
-            else _conv_norm(in_channels, out_channels, norm, kernel_size=1, stride=stride)
+            else conv_norm(in_channels, out_channels, norm, kernel_size=1, stride=stride)
         )
-        self.conv1 = _conv_norm(
+        self.conv1 = conv_norm(
             in_channels, out_channels, norm, kernel_size=3, stride=stride, padding=1
         )
-        self.conv2 = _conv_norm(out_channels, out_channels, norm, kernel_size=3, padding=1)
+        self.conv2 = conv_norm(out_channels, out_channels, norm, kernel_size=3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""
@@ -118,15 +118,15 @@ class BottleneckBlock(CNNBlockBase):
         self.shortcut = (
             None
             if in_channels == out_channels
-            else _conv_norm(in_channels, out_channels, norm, kernel_size=1, stride=stride)
+            else conv_norm(in_channels, out_channels, norm, kernel_size=1, stride=stride)
         )
         # The original networks and Caffe2's weights have the stride in the 1×1 layer,
         # torchvision's in the 3×3 one.
         stride_1x1, stride_3x3 = (stride, 1) if stride_in_1x1 else (1, stride)
-        self.conv1 = _conv_norm(
+        self.conv1 = conv_norm(
             in_channels, bottleneck_channels, norm, kernel_size=1, stride=stride_1x1
         )
-        self.conv2 = _conv_norm(
+        self.conv2 = conv_norm(
             bottleneck_channels,
             bottleneck_channels,
             norm,
@@ -136,7 +136,7 @@ class BottleneckBlock(CNNBlockBase):
             groups=num_groups,
             dilation=dilation,
         )
-        self.conv3 = _conv_norm(bottleneck_channels, out_channels, norm, kernel_size=1)
+        self.conv3 = conv_norm(bottleneck_channels, out_channels, norm, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""

@@ -38,7 +38,9 @@ def build_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
     )
     stages = []
     in_channels = options.STEM_OUT_CHANNELS
-    for index, num_blocks in enumerate(BLOCKS_PER_STAGE[options.DEPTH][: _num_stages(options)]):
+    for index, num_blocks in enumerate(
+        BLOCKS_PER_STAGE[options.DEPTH][: number_of_stages(options)]
+    ):
         out_channels = options.RES2_OUT_CHANNELS * 2**index
         block_class, block_options = _block(options, index)
         stages.append(
@@ -131,7 +133,7 @@ def _first_stride(options: CfgNode, index: int) -> int:
     return 1 if index == 0 or dilated else 2
 
 
-def _num_stages(options: CfgNode) -> int:
+def number_of_stages(options: CfgNode) -> int:
     """How many stages are needed for the outputs."""
     used = [_STAGE_NAMES.index(n) + 1 for n in options.OUT_FEATURES if n in _STAGE_NAMES]
     return max(used, default=len(_STAGE_NAMES))

@@ -12,7 +12,7 @@ from .build import (
     build_roi_heads,
 )
 from .cascade_rcnn import CascadeROIHeads
-from .fast_rcnn import FastRCNNOutputLayers
+from .fast_rcnn import FastRCNNOutputLayers, federated_class_weights
 from .fast_rcnn_inference import fast_rcnn_inference
 from .keypoint_head import (
     BaseKeypointRCNNHead,
@@ -56,6 +56,7 @@ __all__ = [
     "build_mask_head",
     "build_roi_heads",
     "fast_rcnn_inference",
+    "federated_class_weights",
     "keypoint_rcnn_inference",
     "keypoint_rcnn_loss",
     "mask_rcnn_inference",

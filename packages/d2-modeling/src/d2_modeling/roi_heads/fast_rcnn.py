@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -97,7 +99,8 @@ class FastRCNNOutputLayers(nn.Module):
         if use_fed_loss:
             if not use_sigmoid_ce or get_fed_loss_cls_weights is None:
                 raise ValueError(
-                    "use_fed_loss needs use_sigmoid_ce=True and get_fed_loss_cls_weights"
+                    "use_fed_loss needs use_sigmoid_ce=True and get_fed_loss_cls_weights; a model "
+                    "built from a config gets these within federated_class_weights()"
                 )
             self.register_buffer(
                 "fed_loss_cls_weights", get_fed_loss_cls_weights(), persistent=False
@@ -198,11 +201,11 @@ class FastRCNNOutputLayers(nn.Module):
         """(K,) bool: the classes present, filled up to the wanted number at random."""
         chosen = torch.zeros(self.num_classes + 1, dtype=torch.bool, device=gt_classes.device)
         chosen[gt_classes] = True
-        chosen[self.num_classes] = False
+        # Background counts as a class of the sample where there is any, as in the original.
         lacking = self.fed_loss_num_classes - int(chosen.sum())
         if lacking > 0:
-            weights = self.get_buffer("fed_loss_cls_weights").float().clone()
-            weights[chosen[:-1]] = 0
+            weights = F.pad(self.get_buffer("fed_loss_cls_weights").float(), (0, 1))
+            weights[chosen] = 0
             lacking = min(lacking, int((weights > 0).sum()))
             if lacking > 0:
                 chosen[torch.multinomial(weights, lacking, replacement=False)] = True
@@ -270,8 +273,8 @@ class FastRCNNOutputLayers(nn.Module):
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
         """The constructor's arguments out of a config and the shape of the region features.
 
-        A federated loss (``USE_FED_LOSS``) also needs ``get_fed_loss_cls_weights``, which
-        no config can hold: give it beside the config.
+        The class weights of a federated loss (``USE_FED_LOSS``) are a matter of the data: see
+        `federated_class_weights`.
         """
         options = cfg.MODEL.ROI_BOX_HEAD
         return {
@@ -287,8 +290,28 @@ class FastRCNNOutputLayers(nn.Module):
             "loss_weight": {"loss_cls": 1.0, "loss_box_reg": options.BBOX_REG_LOSS_WEIGHT},
             "use_fed_loss": options.USE_FED_LOSS,
             "use_sigmoid_ce": options.USE_SIGMOID_CE,
+            "get_fed_loss_cls_weights": _federated_class_weights.get(),
             "fed_loss_num_classes": options.FED_LOSS_NUM_CLASSES,
         }
+
+
+_federated_class_weights: ContextVar[Callable[[], Tensor] | None] = ContextVar(
+    "federated_class_weights", default=None
+)
+
+
+@contextmanager
+def federated_class_weights(get: Callable[[], Tensor]) -> Iterator[None]:
+    """Give models that are built from configs in the block the class weights of their data.
+
+    Args:
+        get: returns (K,) sampling weights; called where ``USE_FED_LOSS`` is on.
+    """
+    token = _federated_class_weights.set(get)
+    try:
+        yield
+    finally:
+        _federated_class_weights.reset(token)
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from d2_structures import ArrayPickleError, load_array_pickle
 from .checksums import DamagedFileError, is_torch_archive, verify_checksums
 from .file_kinds import describe_content
 
+_MAX_BITS_SHOWN = 256
 _WEIGHT_KEYS = ("model", "blobs")
 _SUFFIXES = (".pth", ".pkl", ".safetensors", ".pt")
 
@@ -113,12 +114,19 @@ def _check_names(name: str, key: str, weights: Any) -> None:
     for wrong in weights:
         if not isinstance(wrong, str):
             raise ValueError(
-                f"checkpoint {name!r} has a weight that is called {str(wrong)[:60]} "
+                f"checkpoint {name!r} has a weight that is called {_short(wrong)} "
                 f"({type(wrong).__name__}), wanted names that are text"
             )
 
 
 # Errors
+
+
+def _short(key: Any) -> str:
+    """A key of a dictionary as it is written, unless it is enormous."""
+    if isinstance(key, int) and key.bit_length() > _MAX_BITS_SHOWN:
+        return "a huge number"
+    return repr(key)[:60]
 
 
 def _not_there(file: Path) -> str:
