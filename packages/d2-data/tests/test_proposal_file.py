@@ -76,8 +76,8 @@ def test_unsuitable_files_are_named(tmp_path):
         ({"boxes": [None, np.full((2, 4), np.nan)]}, "wanted an .* array of finite numbers"),
         ({"objectness_logits": [1, np.ones(3)]}, r"shape \(3,\); wanted a \(2,\) array"),
         ({"objectness_logits": [1, np.array(["a", "b"])]}, "an array of <U1"),
-        ({"bbox_mode": 17}, r"'17'; known are 0 \(XYXY_ABS\), 1 \(XYWH_ABS\)"),
-        ({"bbox_mode": BoxMode.XYXY_REL}, "the 'bbox_mode' '2'"),
+        ({"bbox_mode": 17}, r" 17; known are 0 \(XYXY_ABS\), 1 \(XYWH_ABS\)"),
+        ({"bbox_mode": BoxMode.XYXY_REL}, "the 'bbox_mode' 2"),
         ({"bbox_mode": "XYXY_ABS"}, "the 'bbox_mode' 'XYXY_ABS'"),
     ],
 )
@@ -98,3 +98,37 @@ def test_an_image_without_proposals_gets_none(tmp_path):
     empty = content(boxes=[np.zeros(0), None], objectness_logits=[np.zeros(0), None])
     (record,) = load_proposals_into_dataset([{"image_id": 7}], write(tmp_path / "p.pkl", empty))
     assert record["proposal_boxes"].shape == (0, 4)
+
+
+def lists_in_lists(depth):
+    """A value whose text has 2 ** depth parts."""
+    value = [1]
+    for _ in range(depth):
+        value = [value, value]
+    return value
+
+
+@pytest.mark.parametrize("wrong", [1.5, None, True, [1], lists_in_lists(60), 10**50])
+def test_ids_that_are_no_numbers_or_text_are_refused_at_once(tmp_path, wrong):
+    path = write(tmp_path / "p.pkl", content(ids=[7, wrong]))
+    with pytest.raises(ValueError, match=r"p\.pkl' has .* among its 'ids', wanted whole numbers"):
+        load_proposals_into_dataset([], path)
+
+
+@pytest.mark.parametrize("wrong", [lists_in_lists(60), 7, "x" * 10**6, 10**3000])
+def test_a_mode_that_is_not_known_is_refused_at_once(tmp_path, wrong):
+    path = write(tmp_path / "p.pkl", content(bbox_mode=wrong))
+    with pytest.raises(
+        ValueError, match=r"p\.pkl' has the 'bbox_mode' .{1,60}; known are 0"
+    ) as caught:
+        load_proposals_into_dataset([], path)
+    assert len(str(caught.value)) < 1000
+
+
+def test_keys_of_any_kind_are_shown_briefly(tmp_path):
+    path = write(tmp_path / "p.pkl", {"x" * 10**5: 1, 10**3000: 2, (1, 2): 3})
+    with pytest.raises(
+        ValueError, match=r"must have 'ids'.*it has \['x+', a value of type"
+    ) as caught:
+        load_proposals_into_dataset([], path)
+    assert len(str(caught.value)) < 1000

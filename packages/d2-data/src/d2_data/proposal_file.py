@@ -10,6 +10,7 @@ from d2_structures import ArrayPickleError, BoxMode, load_array_pickle
 
 __all__ = ["load_proposals_into_dataset"]
 
+_MAX_BITS_OF_ID = 128
 _MODES = (BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
 
 
@@ -56,10 +57,10 @@ class _ProposalFile:
         self._logits: Any = content.get("objectness_logits", content.get("scores"))
         self._boxes: Any = content.get("boxes")
         if ids is None or self._logits is None or self._boxes is None:
-            keys = sorted(str(key)[:40] for key in content)[:12]
+            keys = ", ".join(sorted(map(_short, content))[:12])
             raise ValueError(
                 f"proposal file {name!r} must have 'ids', 'boxes' and 'objectness_logits', it has "
-                f"{keys}"
+                f"[{keys}]"
             )
         lengths = [_length(part) for part in (ids, self._boxes, self._logits)]
         if None in lengths or len(set(lengths)) != 1:
@@ -68,7 +69,7 @@ class _ProposalFile:
                 f"proposal file {name!r} must have 'ids', 'boxes' and 'objectness_logits' for each "
                 f"image, their lengths are {shown[0]}, {shown[1]} and {shown[2]}"
             )
-        self._position_of = {str(image_id): position for position, image_id in enumerate(ids)}
+        self._position_of = {self._id(image_id): place for place, image_id in enumerate(ids)}
         self.mode = self._mode(content.get("bbox_mode", BoxMode.XYXY_ABS))
 
     def of_image(self, image_id: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -89,6 +90,17 @@ class _ProposalFile:
             raise self._wrong(image_id, "objectness_logits", wanted, logits)
         return boxes, logits
 
+    def _id(self, value: Any) -> str:
+        if isinstance(value, np.integer):
+            value = int(value)
+        is_id = isinstance(value, (int, str)) and not isinstance(value, bool)
+        if not is_id or (isinstance(value, int) and value.bit_length() > _MAX_BITS_OF_ID):
+            raise ValueError(
+                f"proposal file {self._name!r} has {_short(value)} among its 'ids', wanted whole "
+                "numbers or text, as in 'image_id' of the dataset"
+            )
+        return str(value)
+
     def _wrong(self, image_id: Any, what: str, wanted: str, got: Any) -> ValueError:
         kind = type(got).__name__
         if isinstance(got, np.ndarray):
@@ -102,9 +114,18 @@ class _ProposalFile:
         if isinstance(value, int) and value in _MODES:
             return BoxMode(value)
         raise ValueError(
-            f"proposal file {self._name!r} has the 'bbox_mode' {str(value)[:60]!r}; known are "
+            f"proposal file {self._name!r} has the 'bbox_mode' {_short(value)}; known are "
             f"{', '.join(f'{mode.value} ({mode.name})' for mode in _MODES)}"
         )
+
+
+def _short(value: Any) -> str:
+    """A scalar as it is written, of others the kind: lists that share lists have endless texts."""
+    if isinstance(value, str):
+        return repr(value[:40])
+    if isinstance(value, int) and value.bit_length() <= _MAX_BITS_OF_ID:
+        return str(int(value))
+    return f"a value of type {type(value).__name__}"
 
 
 def _length(value: Any) -> int | None:

@@ -272,7 +272,10 @@ class Checkpointer:
         return match_weights(self.model.state_dict(), tensors, by_suffix=by_suffix)
 
     def _load_model(self, path: str, checkpoint: dict[str, Any], *, strict: bool) -> None:
-        match = self._match(checkpoint)
+        try:
+            match = self._match(checkpoint)
+        except ValueError as error:
+            raise ValueError(f"checkpoint {path!r} does not fit: {error}") from error
         check_same_architecture(path, match, strict=strict)
         report_nonfinite(path, match.state_dict)
         weights = all_divided_like(match.state_dict, self.model.state_dict())

@@ -1,0 +1,1 @@
+"""Pickles of the kinds that are read, mutated operation by operation."""
