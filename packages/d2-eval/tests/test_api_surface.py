@@ -16,6 +16,7 @@ def test_public_names_of_the_package():
         "DatasetEvaluator",
         "DatasetEvaluators",
         "PanopticQuality",
+        "RotatedCOCOEvaluator",
         "SemSegEvaluator",
         "convert_to_coco_dict",
         "convert_to_coco_json",

@@ -243,3 +243,54 @@ def test_ids_of_any_kind_evaluate_alike(tmp_path, coco_content, kind, fast):
     assert {name: round(ap) for name, ap in curves.per_class().items()} == {"cat": 50, "dog": 100}
     one = evaluate_coco_results(path, found, "bbox", use_fast_impl=fast, image_ids=[names[1]])
     assert one.metrics()["AP"] == pytest.approx(100)
+
+
+# Several datasets as one
+
+
+@pytest.fixture
+def two_files(tmp_path, coco_content):
+    second = json.loads(json.dumps(coco_content))
+    for image in second["images"]:
+        image["id"] += 10
+    for annotation in second["annotations"]:
+        annotation["image_id"] += 10
+    paths = [tmp_path / "first.json", tmp_path / "second.json"]
+    for path, content in zip(paths, (coco_content, second), strict=True):
+        path.write_text(json.dumps(content))
+    return paths
+
+
+def test_several_datasets_are_evaluated_as_one(two_files):
+    joined = CocoGroundTruth.load(two_files)
+    assert joined.name == "first+second"
+    assert sorted(joined.coco.imgs) == [1, 2, 11, 12]
+    assert sorted(joined.coco.anns) == [1, 2, 3, 4, 5, 6]
+    results = [
+        {key: a[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.5}
+        for a in CocoGroundTruth.load(two_files[1]).coco.dataset["annotations"]
+    ]
+    curves = evaluate_coco_results(joined, results, "bbox")
+    assert curves.average_recall() == pytest.approx(50)
+
+
+def test_a_list_of_one_dataset_is_that_dataset(two_files):
+    assert CocoGroundTruth.load(two_files[:1]).name == "first"
+
+
+def test_datasets_that_share_image_ids_cannot_be_one(two_files):
+    with pytest.raises(ValueError, match="'first' and 'first' both have an image id 1"):
+        CocoGroundTruth.load([two_files[0], two_files[0]])
+
+
+def test_datasets_of_different_classes_cannot_be_one(two_files):
+    content = json.loads(two_files[1].read_text())
+    content["categories"][0]["name"] = "fox"
+    two_files[1].write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="'first' and 'second' have different classes"):
+        CocoGroundTruth.load(two_files)
+
+
+def test_no_dataset_at_all_is_an_error():
+    with pytest.raises(ValueError, match="the list of names is empty"):
+        CocoGroundTruth.load([])

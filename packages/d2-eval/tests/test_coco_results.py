@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from d2_data import Metadata
-from d2_eval import CocoGroundTruth, evaluate_coco_results
+from d2_eval import CocoGroundTruth, CocoSettings, evaluate_coco_results
 from d2_ops.host import polygons_to_rle
 
 
@@ -212,12 +212,27 @@ def scene(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("task", ["bbox", "segm"])
+@pytest.mark.parametrize("task", ["bbox", "segm", "boundary"])
 def test_both_implementations_give_the_same_numbers(scene, task, seed):
     truth, results = scene(seed)
     assert_same_numbers(truth, results, task)
     assert_same_numbers(truth, results, task, max_detections=2, image_ids=[3, 1, 77])
     assert_same_numbers(truth, [], task)
+
+
+def test_agreement_of_outlines_is_never_above_that_of_masks(scene):
+    truth, results = scene(1)
+    masks, outlines = (evaluate_coco_results(truth, results, task) for task in ("segm", "boundary"))
+    assert 0 < outlines.average_precision() < masks.average_precision()
+    assert (outlines.recall <= masks.recall).all()
+
+
+def test_outlines_that_cover_whole_masks_score_as_masks_do(scene):
+    truth, results = scene(0)
+    masks = evaluate_coco_results(truth, results, "segm")
+    wide = evaluate_coco_results(truth, results, CocoSettings("boundary", boundary_ratio=1.0))
+    np.testing.assert_array_equal(wide.precision, masks.precision)
+    np.testing.assert_array_equal(wide.scores, masks.scores)
 
 
 @pytest.mark.parametrize("left_out", [[], ["bbox"], ["bbox", "segmentation"]])

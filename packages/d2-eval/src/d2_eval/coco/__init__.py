@@ -1,7 +1,7 @@
 """COCO's metrics: of an evaluator, of result files, with curves."""
 
 from d2_eval.coco.curves import CocoCurves
-from d2_eval.coco.evaluation import COCOEvaluator
+from d2_eval.coco.evaluation import COCOEvaluator, RotatedCOCOEvaluator
 from d2_eval.coco.files import evaluate_coco_files
 from d2_eval.coco.ground_truth import CocoGroundTruth
 from d2_eval.coco.predictions import instances_to_coco_json
@@ -13,6 +13,7 @@ __all__ = [
     "CocoCurves",
     "CocoGroundTruth",
     "CocoSettings",
+    "RotatedCOCOEvaluator",
     "evaluate_coco_files",
     "evaluate_coco_results",
     "instances_to_coco_json",

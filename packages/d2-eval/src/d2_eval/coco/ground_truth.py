@@ -31,6 +31,9 @@ from d2_data.formats import read_json
 
 _logger = logging.getLogger(__name__)
 
+Dataset = str | os.PathLike[str] | Metadata
+"""A dataset's name in the catalogs, the path of a COCO annotation file, or metadata."""
+
 
 @attrs.frozen(eq=False)
 class CocoGroundTruth:
@@ -58,7 +61,7 @@ class CocoGroundTruth:
     @classmethod
     def load(
         cls,
-        dataset: str | os.PathLike[str] | Metadata,
+        dataset: Dataset | Sequence[Dataset],
         *,
         cache_dir: str | os.PathLike[str] | None = None,
         allow_cached: bool = True,
@@ -68,7 +71,8 @@ class CocoGroundTruth:
         Args:
             dataset: a name from the catalogs, a ``Metadata``, or the path of a COCO annotation
                 file. With ``json_file`` in the metadata that file is read; otherwise the dataset
-                is converted from the standard format.
+                is converted from the standard format. Several are joined: they have the same
+                classes, and each its own image ids.
             cache_dir: where a converted dataset is kept as
                 ``{name}_coco_format.json``; None converts it in memory.
             allow_cached: whether a file kept earlier may be used.
@@ -76,8 +80,14 @@ class CocoGroundTruth:
         Raises:
             KeyError: if the name is not known.
             FileNotFoundError: if the annotation file is missing.
-            ValueError: if the file is not COCO's format or disagrees with the metadata.
+            ValueError: if the file is not COCO's format or disagrees with the metadata, or several
+                datasets do not fit together.
         """
+        if not isinstance(dataset, str | os.PathLike | Metadata):
+            parts = [
+                cls.load(one, cache_dir=cache_dir, allow_cached=allow_cached) for one in dataset
+            ]
+            return _joined(parts)
         metadata, json_file = _find(dataset)
         if json_file is not None:
             content = read_coco(
@@ -99,15 +109,53 @@ class CocoGroundTruth:
             if "area" not in annotation:
                 annotation["area"] = _area(annotation, images[annotation["image_id"]])
         _number(content.annotations, where)
-        coco = COCO()
-        coco.dataset = {
-            "images": content.images,
-            "annotations": content.annotations,
-            "categories": content.categories,
-        }
-        with contextlib.redirect_stdout(io.StringIO()):
-            coco.createIndex()
+        coco = _index(content.images, content.annotations, content.categories)
         return cls(metadata.name, coco, category_ids, class_names, content.has_annotations)
+
+
+def _index(images: list[Any], annotations: list[Any], categories: list[Any]) -> COCO:
+    coco = COCO()
+    coco.dataset = {"images": images, "annotations": annotations, "categories": categories}
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco
+
+
+def _joined(parts: Sequence[CocoGroundTruth]) -> CocoGroundTruth:
+    """Several datasets as one."""
+    if not parts:
+        raise ValueError("there is no dataset to evaluate on: the list of names is empty")
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    owners: dict[Any, str] = {}
+    for part in parts:
+        if (part.category_ids, part.class_names) != (first.category_ids, first.class_names):
+            raise ValueError(
+                f"{first.name!r} and {part.name!r} have different classes: evaluate each with an "
+                "evaluator of its own"
+            )
+        for image in part.coco.imgs:
+            if image in owners:
+                raise ValueError(
+                    f"{owners[image]!r} and {part.name!r} both have an image id {image!r}: "
+                    "evaluate each with an evaluator of its own, or number their images apart"
+                )
+            owners[image] = part.name
+    annotations = [
+        {**annotation, "id": number}
+        for number, annotation in enumerate(
+            (one for part in parts for one in part.coco.dataset["annotations"]), start=1
+        )
+    ]
+    images = [image for part in parts for image in part.coco.dataset["images"]]
+    return CocoGroundTruth(
+        "+".join(part.name for part in parts),
+        _index(images, annotations, first.coco.dataset["categories"]),
+        first.category_ids,
+        first.class_names,
+        any(part.has_annotations for part in parts),
+    )
 
 
 def _area(annotation: Mapping[str, Any], image: Mapping[str, Any]) -> float:

@@ -39,18 +39,24 @@ _AREAS = {
 }
 
 
-def checked_tasks(tasks: Sequence[Task] | Task | None) -> tuple[Task, ...] | None:
+def checked_tasks(
+    tasks: Sequence[Task] | Task | None, known: Sequence[Task] = TASKS
+) -> tuple[Task, ...] | None:
     """Return the tasks as a tuple, None where they are to be inferred.
 
+    Args:
+        tasks: one, several, or None.
+        known: those that there are.
+
     Raises:
-        ValueError: if one is none of :data:`TASKS`, or there is none at all.
+        ValueError: if one is not known, or there is none at all.
     """
     if tasks is None:
         return None
     given: tuple[Task, ...] = (tasks,) if isinstance(tasks, str) else tuple(tasks)
-    unknown = [task for task in given if task not in TASKS]
+    unknown = [task for task in given if task not in known]
     if unknown or not given:
-        raise ValueError(f"tasks are some of {list(TASKS)}, got {list(given)}")
+        raise ValueError(f"tasks are some of {list(known)}, got {list(given)}")
     return given
 
 

@@ -1,0 +1,205 @@
+"""What evaluators of detected instances share: they collect, write files and score each task."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import logging
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from d2_config.files import write_atomically
+from d2_eval.coco.ground_truth import CocoGroundTruth
+from d2_eval.coco.predictions import instances_to_coco_json
+from d2_eval.coco.settings import FIELDS, Task, checked_tasks
+from d2_eval.collecting import CollectingEvaluator, one_per_image
+from d2_eval.proposal_recall import ImageProposals, proposal_recall
+
+_logger = logging.getLogger(__name__)
+
+Scores = dict[str, dict[str, float]]
+
+
+class InstanceEvaluator(CollectingEvaluator):
+    """Base of the evaluators that compare instances with annotations in COCO's format.
+
+    A subclass says in :meth:`score` what a task's scores are.
+
+    Args:
+        ground_truth: the annotations.
+        tasks: one or some of those in ``TASKS``; None infers them from the predictions.
+        distributed: collect the predictions of all ranks and evaluate on the main one; otherwise
+            each rank evaluates its own.
+        output_dir: folder for the predictions; None writes nothing.
+
+    Raises:
+        ValueError: if ``tasks`` names others.
+    """
+
+    TASKS: ClassVar[tuple[Task, ...]] = ("bbox", "segm")
+    RESULTS_FILE: ClassVar[str]
+
+    def __init__(
+        self,
+        ground_truth: CocoGroundTruth,
+        tasks: Sequence[Task] | Task | None,
+        distributed: bool,
+        output_dir: str | os.PathLike[str] | None,
+    ) -> None:
+        super().__init__(distributed=distributed)
+        self._tasks = checked_tasks(tasks, self.TASKS)
+        self._output_dir = None if output_dir is None else Path(output_dir)
+        self._ground_truth = ground_truth
+
+    def score(
+        self, results: list[dict[str, Any]], task: Task, image_ids: list[int] | None
+    ) -> Scores:
+        """Return the scores of one task, of some predictions.
+
+        Args:
+            results: entries of COCO's result format with the dataset's category ids.
+            task: what is compared.
+            image_ids: only these images; None means all.
+        """
+        raise NotImplementedError
+
+    def metric_names(self, task: Task) -> list[str]:
+        """Return the names of a task's metrics, for when nothing was predicted."""
+        raise NotImplementedError
+
+    def process(
+        self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Take in one batch.
+
+        Args:
+            inputs: one dict per image with ``image_id``.
+            outputs: one dict per image with ``instances`` (see
+                :func:`~d2_eval.instances_to_coco_json`), ``proposals`` (``Instances`` with
+                ``proposal_boxes`` and ``objectness_logits``), or both.
+
+        Raises:
+            RuntimeError: before :meth:`reset`.
+            ValueError: if the lengths differ or a dict lacks what is needed.
+        """
+        self.check_was_reset("process")
+        if len(inputs) != len(outputs):
+            raise ValueError(f"got {len(inputs)} inputs but {len(outputs)} outputs")
+        for record, output in zip(inputs, outputs, strict=True):
+            if "image_id" not in record:
+                raise ValueError(f"an input has no 'image_id'; it has {sorted(record)}")
+            if not {"instances", "proposals"} & set(output):
+                raise ValueError(
+                    f"the output for image {record['image_id']!r} has neither 'instances' nor "
+                    f"'proposals'; it has {sorted(output)}"
+                )
+            prediction: dict[str, Any] = {"image_id": record["image_id"]}
+            if "instances" in output:
+                instances = output["instances"].to(torch.device("cpu"))
+                prediction["instances"] = instances_to_coco_json(instances, record["image_id"])
+            if "proposals" in output:
+                proposals = output["proposals"].to(torch.device("cpu"))
+                prediction["proposals"] = {
+                    "boxes_xyxy": proposals.proposal_boxes.tensor,
+                    "objectness_logits": proposals.objectness_logits,
+                }
+            self.keep(prediction)
+
+    def evaluate(self, img_ids: Iterable[int] | None = None) -> Scores:
+        """Evaluate everything since :meth:`reset`.
+
+        Args:
+            img_ids: only these images; None means all of the dataset.
+
+        Returns:
+            ``{task: {metric: score}}``, for proposals ``box_proposals`` with ``AR@100`` and so on.
+            Empty on ranks other than the main one, where nothing was processed, and where the
+            dataset has no annotations.
+
+        Raises:
+            RuntimeError: before :meth:`reset`.
+            ValueError: if a prediction is of a class or an image that the dataset lacks.
+        """
+        predictions = self.collected()
+        if predictions is None:
+            return {}
+        if not predictions:
+            _logger.warning("%s did not receive predictions for any image", type(self).__name__)
+            return {}
+        predictions = one_per_image(predictions)
+        if self._output_dir is not None:
+            buffer = io.BytesIO()
+            torch.save(predictions, buffer)
+            write_atomically(self._output_dir / "instances_predictions.pth", buffer.getvalue())
+        results: Scores = {}
+        if any("proposals" in prediction for prediction in predictions):
+            results |= self._evaluate_proposals(predictions)
+        if any("instances" in prediction for prediction in predictions):
+            image_ids = None if img_ids is None else list(img_ids)
+            results |= self._evaluate_instances(predictions, image_ids)
+        return copy.deepcopy(results)
+
+    def _evaluate_proposals(self, predictions: Sequence[dict[str, Any]]) -> Scores:
+        if not self._ground_truth.has_annotations:
+            _logger.info("The dataset has no annotations; proposals are not evaluated")
+            return {}
+        proposals = [
+            ImageProposals(
+                prediction["image_id"],
+                prediction["proposals"]["boxes_xyxy"],
+                prediction["proposals"]["objectness_logits"],
+            )
+            for prediction in predictions
+            if "proposals" in prediction
+        ]
+        return {"box_proposals": proposal_recall(self._ground_truth, proposals)}
+
+    def _evaluate_instances(
+        self, predictions: Sequence[dict[str, Any]], image_ids: list[int] | None
+    ) -> Scores:
+        coco_results = self._coco_results(predictions)
+        if self._output_dir is not None:
+            write_atomically(self._output_dir / self.RESULTS_FILE, json.dumps(coco_results))
+        if not self._ground_truth.has_annotations:
+            _logger.info("The dataset has no annotations; predictions are not evaluated")
+            return {}
+        results: Scores = {}
+        for task in self._tasks or self._inferred_tasks(coco_results):
+            if coco_results:
+                results |= self.score(coco_results, task, image_ids)
+            else:
+                _logger.warning("The model predicted no instances at all")
+                results[task] = dict.fromkeys(self.metric_names(task), math.nan)
+        return results
+
+    def _inferred_tasks(self, coco_results: Sequence[dict[str, Any]]) -> tuple[Task, ...]:
+        """Those with a field in the results; outlines only where they were asked for."""
+        first = self.TASKS[0]
+        others: list[Task] = [
+            task
+            for task in self.TASKS[1:]
+            if task != "boundary" and any(FIELDS[task] in result for result in coco_results)
+        ]
+        return (first, *others)
+
+    def _coco_results(self, predictions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """All instances with the dataset's category ids in place of the model's."""
+        category_ids = self._ground_truth.category_ids
+        results = []
+        for prediction in predictions:
+            for instance in prediction.get("instances", ()):
+                contiguous = instance["category_id"]
+                if not 0 <= contiguous < len(category_ids):
+                    raise ValueError(
+                        f"a prediction for image {instance['image_id']!r} has class {contiguous}, "
+                        f"but {self._ground_truth.name!r} has {len(category_ids)} classes "
+                        f"(0..{len(category_ids) - 1}); the model was built for another dataset"
+                    )
+                results.append({**instance, "category_id": category_ids[contiguous]})
+        return results
