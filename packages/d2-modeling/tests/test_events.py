@@ -175,3 +175,49 @@ def test_a_full_history_forgets_the_oldest_but_counts_it_in_the_global_average()
         buffer.update(value)
     assert [value for value, _ in buffer.values()] == [2.0, 6.0]
     assert buffer.global_avg() == 3.0
+
+
+entries = st.lists(
+    st.tuples(st.sampled_from("abc"), st.floats(-1e6, 1e6, width=32), st.integers(0, 3)),
+    max_size=40,
+)
+
+
+@given(entries, entries, st.integers(1, 30))
+def test_a_storage_with_the_state_of_another_goes_on_as_that_would(before, after, window) -> None:
+    def record(storage: EventStorage, values: list[tuple[str, float, int]]) -> None:
+        for name, value, steps in values:
+            storage.iter += steps
+            storage.put_scalar(name, value, smoothing_hint=name != "a")
+
+    one = EventStorage()
+    record(one, before)
+    other = EventStorage(one.iter)
+    other.load_state_dict(one.state_dict())
+    for storage in (one, other):
+        record(storage, after)
+    assert other.latest_with_smoothing_hint(window) == one.latest_with_smoothing_hint(window)
+    for name in one.histories():
+        assert other.count_samples(name, window) == one.count_samples(name, window)
+        assert other.history(name).global_avg() == one.history(name).global_avg()
+
+
+def test_a_restored_scalar_leaves_its_smoothing_to_who_records_it_next() -> None:
+    storage = EventStorage(3)
+    storage.restore_scalar("loss", 5.0, 2)
+    assert storage.latest_with_smoothing_hint() == {"loss": (5.0, 2)}
+    again = EventStorage(3)
+    again.load_state_dict(storage.state_dict())
+    again.put_scalar("loss", 1.0)
+    assert again.latest_with_smoothing_hint() == {"loss": (3.0, 3)}
+
+
+def test_a_state_keeps_the_newest_thousand_values_of_a_series_and_its_average() -> None:
+    storage = EventStorage()
+    for iteration in range(1500):
+        storage.put_scalar("loss", iteration, cur_iter=iteration)
+    state = storage.state_dict()["series"]["loss"]
+    assert state["iterations"].tolist() == list(range(500, 1500))
+    restored = EventStorage()
+    restored.load_state_dict({"series": {"loss": state}})
+    assert restored.history("loss").global_avg() == 749.5

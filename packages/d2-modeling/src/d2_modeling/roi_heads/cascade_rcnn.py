@@ -23,6 +23,9 @@ from .fast_rcnn_inference import fast_rcnn_inference
 from .region_pooling import build_region_pooler
 from .roi_heads import StandardROIHeads, report_sample
 
+StageOutput = tuple[Any, Predictions, list[Instances]]
+"""Predictor, predictions and proposals of a stage."""
+
 
 @ROI_HEADS_REGISTRY.register()
 class CascadeROIHeads(StandardROIHeads):
@@ -80,40 +83,54 @@ class CascadeROIHeads(StandardROIHeads):
     def _box_losses(
         self,
         features: Mapping[str, Tensor],
-        proposals: Sequence[Instances],
+        proposals: list[Instances],
         targets: Sequence[Instances],
     ) -> dict[str, Tensor]:
-        """The losses of every stage, named ``…_stage0`` and so on."""
-        losses: dict[str, Tensor] = {}
-        boxes: Sequence[Tensor] = ()
-        for stage, predictor in enumerate(self.box_predictor):
-            with _event_scope(f"stage{stage}"):
-                if stage > 0:
-                    proposals = self._label_boxes(boxes, proposals, targets, stage)
-                predictions = self._run_stage(features, proposals, stage)
-                stage_losses = predictor.losses(predictions, proposals)
-            losses |= {f"{name}_stage{stage}": loss for name, loss in stage_losses.items()}
-            boxes = predictor.predict_boxes(predictions, proposals)
+        losses: dict[str, Tensor] = self._forward_box(features, proposals, targets)
         return losses
 
-    def _detect(
-        self, features: Mapping[str, Tensor], proposals: Sequence[Instances]
-    ) -> list[Instances]:
-        """Boxes of the last stage with the mean scores of all stages."""
-        scores: list[Sequence[Tensor]] = []
+    def _forward_box(
+        self,
+        features: Mapping[str, Tensor],
+        proposals: list[Instances],
+        targets: Sequence[Instances] | None = None,
+    ) -> Any:
+        """In training the losses of every stage, named ``…_stage0`` and so on.
+
+        Otherwise the boxes of the last stage with the mean scores of all stages.
+        """
+        maps = [features[name] for name in self.box_in_features]
+        outputs: list[StageOutput] = []
         boxes: Sequence[Tensor] = ()
         for stage, predictor in enumerate(self.box_predictor):
             if stage > 0:
-                proposals = [
-                    _clipped_proposals(image_boxes, image.image_size)
-                    for image_boxes, image in zip(boxes, proposals, strict=True)
-                ]
-            predictions = self._run_stage(features, proposals, stage)
-            scores.append(predictor.predict_probs(predictions, proposals))
+                sizes = [image.image_size for image in proposals]
+                proposals = self._create_proposals_from_boxes(boxes, sizes)
+                if self.training:
+                    assert targets is not None
+                    with _event_scope(f"stage{stage}"):
+                        proposals = self._match_and_label_boxes(proposals, stage, targets)
+            predictions = self._run_stage(maps, proposals, stage)
             boxes = predictor.predict_boxes(predictions, proposals)
-        last = self.box_predictor[-1]
+            outputs.append((predictor, predictions, proposals))
+        return self._stage_losses(outputs) if self.training else self._mean_detections(outputs)
+
+    def _stage_losses(self, outputs: Sequence[StageOutput]) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = {}
+        for stage, (predictor, predictions, proposals) in enumerate(outputs):
+            with _event_scope(f"stage{stage}"):
+                stage_losses = predictor.losses(predictions, proposals)
+            losses |= {f"{name}_stage{stage}": loss for name, loss in stage_losses.items()}
+        return losses
+
+    def _mean_detections(self, outputs: Sequence[StageOutput]) -> list[Instances]:
+        scores = [
+            predictor.predict_probs(predictions, proposals)
+            for predictor, predictions, proposals in outputs
+        ]
+        last, predictions, proposals = outputs[-1]
         detections, _ = fast_rcnn_inference(
-            boxes,
+            last.predict_boxes(predictions, proposals),
             [torch.stack(image_scores).mean(dim=0) for image_scores in zip(*scores, strict=True)],
             [image.image_size for image in proposals],
             last.test_score_thresh,
@@ -123,42 +140,45 @@ class CascadeROIHeads(StandardROIHeads):
         return detections
 
     def _run_stage(
-        self, features: Mapping[str, Tensor], proposals: Sequence[Instances], stage: int
+        self, features: Sequence[Tensor], proposals: Sequence[Instances], stage: int
     ) -> Predictions:
-        pooled = self.box_pooler(
-            [features[name] for name in self.box_in_features],
-            [image.proposal_boxes for image in proposals],
-        )
+        """The predictions of one stage from the maps ``box_in_features``."""
+        pooled = self.box_pooler(list(features), [image.proposal_boxes for image in proposals])
         # Every stage trains its own head in full, but the features get the mean of what the
         # stages want of them.
-        scaled = _ScaledGradient.apply(pooled, 1.0 / self.num_cascade_stages)
+        scaled = ScaledGradient.apply(pooled, 1.0 / self.num_cascade_stages)
         predictions: Predictions = self.box_predictor[stage](self.box_head[stage](scaled))
         return predictions
 
-    @torch.no_grad()
-    def _label_boxes(
-        self,
-        boxes: Sequence[Tensor],
-        proposals: Sequence[Instances],
-        targets: Sequence[Instances],
-        stage: int,
+    def _create_proposals_from_boxes(
+        self, boxes: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]
     ) -> list[Instances]:
-        """The boxes of the stage before as labelled proposals of this one; none is drawn."""
-        labelled = []
-        for image_boxes, image, gt in zip(boxes, proposals, targets, strict=True):
-            refined = _clipped_proposals(image_boxes, image.image_size)
-            refined = refined[refined.proposal_boxes.nonempty()]
+        """The boxes of the stage before as fixed proposals; in training the empty ones go."""
+        proposals = []
+        for image_boxes, size in zip(boxes, image_sizes, strict=True):
+            clipped = Boxes(image_boxes.detach())
+            clipped.clip(size)
+            if self.training:
+                clipped = clipped[clipped.nonempty()]
+            proposals.append(Instances(size, proposal_boxes=clipped))
+        return proposals
+
+    @torch.no_grad()
+    def _match_and_label_boxes(
+        self, proposals: list[Instances], stage: int, targets: Sequence[Instances]
+    ) -> list[Instances]:
+        """Give proposals the ground truth that a stage wants of them; none is drawn."""
+        for image, gt in zip(proposals, targets, strict=True):
             matched_idxs, matched_labels = match_boxes(
-                self.proposal_matchers[stage], gt.gt_boxes, refined.proposal_boxes
+                self.proposal_matchers[stage], gt.gt_boxes, image.proposal_boxes
             )
-            refined.gt_classes = classes_of_matches(
+            image.gt_classes = classes_of_matches(
                 matched_idxs, matched_labels, gt.gt_classes, self.num_classes
             )
             if len(gt) > 0:
-                refined.gt_boxes = gt.gt_boxes[matched_idxs]
-            labelled.append(refined)
-        report_sample(labelled, self.num_classes)
-        return labelled
+                image.gt_boxes = gt.gt_boxes[matched_idxs]
+        report_sample(proposals, self.num_classes)
+        return proposals
 
     @classmethod
     def from_config(
@@ -190,7 +210,7 @@ class CascadeROIHeads(StandardROIHeads):
         }
 
 
-class _ScaledGradient(torch.autograd.Function):
+class ScaledGradient(torch.autograd.Function):
     """The identity, whose gradient is multiplied."""
 
     @staticmethod
@@ -201,13 +221,6 @@ class _ScaledGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
         return grad_outputs[0] * ctx.scale, None
-
-
-def _clipped_proposals(boxes_xyxy: Tensor, image_size: tuple[int, int]) -> Instances:
-    """Predicted boxes as fixed proposals within the image."""
-    boxes = Boxes(boxes_xyxy.detach())
-    boxes.clip(image_size)
-    return Instances(image_size, proposal_boxes=boxes)
 
 
 def _event_scope(name: str) -> AbstractContextManager[Any]:

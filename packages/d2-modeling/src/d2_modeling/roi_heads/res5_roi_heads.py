@@ -74,7 +74,10 @@ class Res5ROIHeads(ROIHeads):
             if targets is None:
                 raise ValueError("the ROI heads want targets while training, got None")
             proposals = self.label_and_sample_proposals(proposals, targets)
-        regions = self._region_features(features, [image.proposal_boxes for image in proposals])
+        regions = self._shared_roi_transform(
+            [features[name] for name in self.in_features],
+            [image.proposal_boxes for image in proposals],
+        )
         predictions = self.box_predictor(regions.mean(dim=(2, 3)))
         if not self.training:
             detections, _ = self.box_predictor.inference(predictions, proposals)
@@ -92,13 +95,16 @@ class Res5ROIHeads(ROIHeads):
         require_known_boxes(instances, training=self.training)
         if not self.mask_on:
             return instances
-        regions = self._region_features(features, [image.pred_boxes for image in instances])
+        regions = self._shared_roi_transform(
+            [features[name] for name in self.in_features],
+            [image.pred_boxes for image in instances],
+        )
         with_masks: list[Instances] = self.mask_head(regions, instances)
         return with_masks
 
-    def _region_features(self, features: Mapping[str, Tensor], boxes: Sequence[Boxes]) -> Tensor:
-        pooled = self.pooler([features[name] for name in self.in_features], boxes)
-        regions: Tensor = self.res5(pooled)
+    def _shared_roi_transform(self, features: Sequence[Tensor], boxes: Sequence[Boxes]) -> Tensor:
+        """What box and mask head both get: regions of the maps ``in_features``, through res5."""
+        regions: Tensor = self.res5(self.pooler(features, boxes))
         return regions
 
     @classmethod

@@ -238,17 +238,15 @@ class StandardROIHeads(ROIHeads):
             ValueError: in training without targets.
         """
         if not self.training:
-            detections = self._detect(features, proposals)
+            detections = self._forward_box(features, proposals)
             # The other heads look at the detected boxes, not at the proposals.
             return self.forward_with_given_boxes(features, detections), {}
         if targets is None:
             raise ValueError("the ROI heads want targets while training, got None")
         proposals = self.label_and_sample_proposals(proposals, targets)
         losses = self._box_losses(features, proposals, targets)
-        if self.mask_on or self.keypoint_on:
-            foreground, _ = select_foreground_proposals(proposals, self.num_classes)
-            losses.update(self._forward_mask(features, foreground))
-            losses.update(self._forward_keypoint(features, foreground))
+        losses.update(self._forward_mask(features, proposals))
+        losses.update(self._forward_keypoint(features, proposals))
         return proposals, losses
 
     def forward_with_given_boxes(
@@ -267,40 +265,21 @@ class StandardROIHeads(ROIHeads):
             ValueError: in training, or if the boxes or classes are missing.
         """
         require_known_boxes(instances, training=self.training)
-        if self.mask_on:
-            instances = self._forward_mask(features, instances)
-        if self.keypoint_on:
-            instances = self._forward_keypoint(features, instances)
+        instances = self._forward_mask(features, instances)
+        instances = self._forward_keypoint(features, instances)
         return instances
 
-    def _predict_boxes(
-        self, features: Mapping[str, Tensor], proposals: Sequence[Instances]
-    ) -> tuple[Tensor, Tensor]:
+    def _forward_box(self, features: Mapping[str, Tensor], proposals: list[Instances]) -> Any:
+        """The box head's losses of labelled proposals, or the detections."""
         pooled = self.box_pooler(
             [features[name] for name in self.box_in_features],
             [image.proposal_boxes for image in proposals],
         )
-        predictions: tuple[Tensor, Tensor] = self.box_predictor(self.box_head(pooled))
-        return predictions
-
-    def _detect(
-        self, features: Mapping[str, Tensor], proposals: Sequence[Instances]
-    ) -> list[Instances]:
-        detections: list[Instances]
-        detections, _ = self.box_predictor.inference(
-            self._predict_boxes(features, proposals), proposals
-        )
-        return detections
-
-    def _box_losses(
-        self,
-        features: Mapping[str, Tensor],
-        proposals: Sequence[Instances],
-        targets: Sequence[Instances],
-    ) -> dict[str, Tensor]:
-        """Losses of the box head for labelled proposals; subclasses may label anew."""
-        predictions = self._predict_boxes(features, proposals)
-        losses: dict[str, Tensor] = self.box_predictor.losses(predictions, proposals)
+        predictions = self.box_predictor(self.box_head(pooled))
+        if not self.training:
+            detections, _ = self.box_predictor.inference(predictions, proposals)
+            return detections
+        losses = self.box_predictor.losses(predictions, proposals)
         if self.train_on_pred_boxes:
             with torch.no_grad():
                 boxes = self.box_predictor.predict_boxes_for_gt_classes(predictions, proposals)
@@ -308,22 +287,35 @@ class StandardROIHeads(ROIHeads):
                     image.proposal_boxes = type(image.proposal_boxes)(image_boxes)
         return losses
 
+    def _box_losses(
+        self,
+        features: Mapping[str, Tensor],
+        proposals: list[Instances],
+        targets: Sequence[Instances],
+    ) -> dict[str, Tensor]:
+        """`_forward_box` in training; subclasses that label anew give it the targets."""
+        losses: dict[str, Tensor] = self._forward_box(features, proposals)
+        return losses
+
     def _forward_mask(self, features: Mapping[str, Tensor], instances: list[Instances]) -> Any:
-        """The mask head's losses of foreground proposals, or instances with masks."""
+        """The mask head's losses of labelled proposals, or instances with masks."""
         if not self.mask_on:
-            return {}
+            return {} if self.training else instances
         assert self.mask_head is not None
+        if self.training:
+            instances, _ = select_foreground_proposals(instances, self.num_classes)
         regions = self._region_features(
             features, self.mask_in_features, self.mask_pooler, instances
         )
         return self.mask_head(regions, instances)
 
     def _forward_keypoint(self, features: Mapping[str, Tensor], instances: list[Instances]) -> Any:
-        """The keypoint head's losses of foreground proposals, or instances with keypoints."""
+        """The keypoint head's losses of labelled proposals, or instances with keypoints."""
         if not self.keypoint_on:
-            return {}
+            return {} if self.training else instances
         assert self.keypoint_head is not None
         if self.training:
+            instances, _ = select_foreground_proposals(instances, self.num_classes)
             instances = select_proposals_with_visible_keypoints(instances)
         regions = self._region_features(
             features, self.keypoint_in_features, self.keypoint_pooler, instances
