@@ -11,6 +11,7 @@ import pytest
 
 from d2_config.files.atomic_file import (
     DiskFullError,
+    append_whole,
     naming_full_disk,
     remove_leftovers,
     replacing,
@@ -94,6 +95,23 @@ def test_a_file_that_grows_beyond_its_limit_is_reported_as_one(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [3, 5, 900])
+def test_what_is_appended_is_there_whole_or_not_at_all(tmp_path, size):
+    resource = pytest.importorskip("resource")  # not on Windows
+    path = tmp_path / "new" / "lines.txt"
+    append_whole(path, "one\n")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        with pytest.raises(DiskFullError, match=r"no space left .*lines\.txt"):
+            append_whole(path, "two\n" * 300)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_text() == "one\n"
+    append_whole(path, b"three\n")
+    assert path.read_text() == "one\nthree\n"
 
 
 def test_other_errors_of_the_system_stay_what_they_are(tmp_path):

@@ -237,3 +237,24 @@ def test_small_table_has_titles_above_one_row() -> None:
     assert [cell.strip() for cell in row.strip("|").split("|")] == ["12.346", "2.000", "3", "ok"]
     assert set(rule) == set("|:-")
     assert len(titles) == len(rule) == len(row)
+
+
+def test_a_full_disk_is_told_once_and_work_goes_on_without_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resource = pytest.importorskip("resource")  # not on Windows
+    logger = setup_logger(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        for number in range(3):
+            logger.info("message %d", number)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    shown = capsys.readouterr()
+    assert "message 2" in shown.out
+    assert shown.err.count("no space left on the device") == 1
+    assert shown.err.count("\n") == 1
+    assert str(tmp_path / "log.txt") in shown.err
+    logger.info("there is room again")
+    assert "there is room again" in (tmp_path / "log.txt").read_text()

@@ -45,6 +45,7 @@ def _fresh_loggers() -> Iterator[None]:
     for name in ("d2", *(n for n in logging.root.manager.loggerDict if n.startswith("d2_"))):
         logger = logging.getLogger(name)
         logger.propagate = True
+        logger.setLevel(logging.NOTSET)
         for handler in [h for h in logger.handlers if type(h).__module__ != "_pytest.logging"]:
             logger.removeHandler(handler)
             handler.close()

@@ -208,3 +208,26 @@ def test_a_run_that_was_killed_before_its_final_checkpoint_makes_it_on_resuming(
     written = (tmp_path / "model_final.pth").stat().st_mtime_ns
     assert train(tmp_path, resume=True).start_iter == 6
     assert (tmp_path / "model_final.pth").stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, cut, empty, Path.unlink])
+def test_a_damaged_final_checkpoint_is_written_anew_by_resuming(tmp_path, caplog, damage):
+    train(tmp_path, resume=False)
+    final = tmp_path / "model_final.pth"
+    good = torch.load(final, weights_only=True)
+    damage(final)
+    assert train(tmp_path, resume=True).steps == 0
+    assert "model_0000005.pth instead" in caplog.text
+    again = torch.load(final, weights_only=True)
+    assert again["iteration"] == good["iteration"] == 5
+    assert torch.equal(again["model"]["weight"], good["model"]["weight"])
+    assert verify_checksums(final) == "every byte"
+
+
+def test_a_final_checkpoint_that_is_damaged_with_the_one_before_is_trained_again(tmp_path):
+    train(tmp_path, resume=False)
+    for name in ("model_final.pth", "model_0000005.pth"):
+        cut(tmp_path / name)
+    assert train(tmp_path, resume=True).steps == 2
+    for name in ("model_final.pth", "model_0000005.pth"):
+        assert verify_checksums(tmp_path / name) == "every byte"

@@ -1,6 +1,7 @@
 """Reading and writing videos."""
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -95,7 +96,15 @@ def opencv(monkeypatch):
         VideoWriter=type("Writer", (FakeWriter,), {}),
         error=RuntimeError,
     )
-    module.VideoCapture = lambda source: module.capture
+
+    def capture(source):
+        if not str(source).endswith(".part.mp4"):
+            return module.capture
+        written = FakeCapture([])
+        written.get = lambda what: float(Path(source).stat().st_size)  # of FakeWriter
+        return written
+
+    module.VideoCapture = capture
     monkeypatch.setitem(sys.modules, "cv2", module)
     return module
 

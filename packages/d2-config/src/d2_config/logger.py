@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import TextIO
 
+from .files.atomic_file import NO_SPACE
+
 FAMILY = "d2"
 PACKAGES = (
     "d2_config",
@@ -219,9 +221,27 @@ def _file_of(handler: logging.Handler) -> str | None:
 
 
 def _file_handler(log_file: str, name: str, abbreviation: str) -> logging.FileHandler:
-    handler = logging.FileHandler(log_file, encoding="utf-8")
+    handler = _LogFile(log_file, encoding="utf-8")
     handler.setFormatter(_AbbreviatingFormatter(name, abbreviation, _PLAIN_FORMAT))
     return handler
+
+
+class _LogFile(logging.FileHandler):
+    """A file of messages, without which work goes on while the disk is full."""
+
+    _is_told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exception()
+        if not isinstance(error, OSError) or error.errno not in NO_SPACE:
+            super().handleError(record)
+        elif not self._is_told:
+            self._is_told = True
+            print(
+                f"no space left on the device: {self.baseFilename!r} lacks what is logged until "
+                "there is room again",
+                file=sys.stderr,
+            )
 
 
 class _ConsoleHandler(logging.StreamHandler[TextIO]):

@@ -8,8 +8,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from d2_config.files import write_atomically
+from d2_config.files import append_whole, naming_full_disk, write_atomically
 from d2_config.logger import FILE_ONLY
+from d2_engine.event_thread import RaisedElsewhere
 from d2_engine.training_progress import TrainingProgress
 from d2_eval.live import LiveLine
 from d2_modeling.events import EventStorage, get_event_storage
@@ -26,6 +27,10 @@ __all__ = [
     "get_event_storage",
 ]
 
+ETA = "eta_seconds"
+"""The scalar of the seconds that remain."""
+
+_EVENT_FILES = "events.out.tfevents"
 _SECONDS_BETWEEN_READINGS = 0.5
 
 
@@ -35,6 +40,16 @@ class EventWriter(ABC):
     @abstractmethod
     def write(self) -> None:
         """Write what is new since the last call."""
+
+    def continue_after(  # noqa: B027  # optional: most writers keep nothing
+        self, iteration: int
+    ) -> None:
+        """Called before :meth:`begin_training` where training is resumed; does nothing by default.
+
+        Args:
+            iteration: what was recorded until then is written, -1 for nothing. What came later is
+                in the storage again, as far as the checkpoint has it, or will be recorded again.
+        """
 
     def begin_training(  # noqa: B027  # optional: most writers do not care
         self, start_iter: int, max_iter: int
@@ -60,7 +75,8 @@ class JSONWriter(EventWriter):
     that JSON does not know (NaN, infinity) are written as null.
 
     An existing file is continued: its lines of iterations that are now done again are dropped, so
-    that each is there once, and so is a line that was not written to its end.
+    that each is there once, and so is a line that was not written to its end. Where the disk is
+    full the file stays as it was.
 
     Args:
         json_file: path.
@@ -71,12 +87,26 @@ class JSONWriter(EventWriter):
         self._json_file = Path(json_file)
         self._window_size = window_size
         self._last_written = -1
-        self._start_iter: int | None = None
+        self._first_anew: int | None = None
+        self._resumed_after: int | None = None
         self._is_continued = False
 
+    def continue_after(self, iteration: int) -> None:
+        """Take note of it for :meth:`begin_training`."""
+        self._resumed_after = iteration
+
     def begin_training(self, start_iter: int, max_iter: int) -> None:
-        """Take note of the first iteration; the file is left alone until something is written."""
-        self._start_iter = start_iter
+        """Take note of the first iteration; the file is left alone until something is written.
+
+        Results of a resumed training that came after its checkpoint was saved, as those of an
+        evaluation, are brought back into the storage.
+        """
+        self._first_anew = start_iter
+        if self._resumed_after is not None:
+            self._first_anew = self._resumed_after + 1
+            self._last_written = self._resumed_after
+            self._restore(range(self._first_anew, start_iter))
+        self._resumed_after = None
         self._is_continued = False
 
     def write(self) -> None:
@@ -86,42 +116,57 @@ class JSONWriter(EventWriter):
             lines[iteration][name] = value if math.isfinite(value) else None
         if not lines:
             return
-        if not self._is_continued:
+        records = [{"iteration": iteration, **lines[iteration]} for iteration in sorted(lines)]
+        text = "".join(json.dumps(record, sort_keys=True) + "\n" for record in records)
+        if self._is_continued:
+            append_whole(self._json_file, text)
+        else:
             first = min(lines)
-            self._cut_off(first if self._start_iter is None else min(first, self._start_iter))
+            self._replace_from(
+                first if self._first_anew is None else min(first, self._first_anew), text
+            )
             self._is_continued = True
-        self._json_file.parent.mkdir(parents=True, exist_ok=True)
-        # Open no longer than for this: a run that dies leaves whole lines.
-        with self._json_file.open("a", encoding="utf-8") as file:
-            for iteration in sorted(lines):
-                record = {"iteration": iteration, **lines[iteration]}
-                file.write(json.dumps(record, sort_keys=True) + "\n")
         self._last_written = max(lines)
 
-    def _cut_off(self, first_iter: int) -> None:
-        """Drop the lines of an existing file from an iteration on, and broken ones."""
+    def _replace_from(self, first_iter: int, text: str) -> None:
+        """Let lines take the place of those from an iteration on, and of broken ones."""
+        lines = self._lines()
+        kept = b"".join(line + b"\n" for line in lines if _iteration_of(line) < first_iter)
+        write_atomically(self._json_file, kept + text.encode())
+
+    def _lines(self) -> list[bytes]:
         try:
-            content = self._json_file.read_bytes()
+            return self._json_file.read_bytes().splitlines()
         except FileNotFoundError:
-            return
-        kept = b"".join(
-            line + b"\n" for line in content.splitlines() if _is_before(line, first_iter)
-        )
-        if kept != content:
-            write_atomically(self._json_file, kept)
+            return []
+
+    def _restore(self, iterations: range) -> None:
+        """Put scalars of an existing file into the storage that are newer than those in it."""
+        storage = get_event_storage()
+        for line in self._lines():
+            iteration = _iteration_of(line)
+            if iteration not in iterations:
+                continue
+            latest = storage.latest()
+            for name, value in json.loads(line).items():
+                if name != "iteration" and latest.get(name, (0.0, -1))[1] < iteration:
+                    number = math.nan if value is None else float(value)
+                    storage.restore_scalar(name, number, int(iteration))
 
 
-def _is_before(line: bytes, first_iter: int) -> bool:
+def _iteration_of(line: bytes) -> float:
+    """The iteration of a line of the file; infinity if it is none."""
     try:
-        return bool(json.loads(line)["iteration"] < first_iter)
-    except (ValueError, KeyError, TypeError):
-        return False
+        return float(json.loads(line)["iteration"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return math.inf
 
 
 class TensorboardXWriter(EventWriter):
     """Write scalars, pictures and histograms for TensorBoard.
 
-    The event file is created at the first write.
+    The event file is created at the first write. Where the disk is full, that is one error that
+    names it.
 
     Args:
         log_dir: folder of the event files.
@@ -134,7 +179,13 @@ class TensorboardXWriter(EventWriter):
         self._window_size = window_size
         self._kwargs = kwargs
         self._writer: SummaryWriter | None = None
+        self._failures = RaisedElsewhere()
         self._last_written = -1
+
+    def continue_after(self, iteration: int) -> None:
+        """Let what is written from now on take the place of what is there of later iterations."""
+        self._kwargs.setdefault("purge_step", iteration + 1)
+        self._last_written = iteration
 
     def begin_training(self, start_iter: int, max_iter: int) -> None:
         """Let a resumed training take the place of what was written of its iterations before."""
@@ -143,6 +194,10 @@ class TensorboardXWriter(EventWriter):
 
     def write(self) -> None:
         """Write what is new; pictures and histograms are removed from the storage."""
+        with naming_full_disk(Path(self._log_dir, _EVENT_FILES)):
+            self._write()
+
+    def _write(self) -> None:
         writer = self._open()
         storage = get_event_storage()
         newest = self._last_written
@@ -161,12 +216,15 @@ class TensorboardXWriter(EventWriter):
     def close(self) -> None:
         """Close the event file, if one was opened."""
         if self._writer is not None:
-            self._writer.close()
+            with naming_full_disk(Path(self._log_dir, _EVENT_FILES)):
+                self._writer.close()
+            self._failures.end()
 
     def _open(self) -> "SummaryWriter":
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
+            self._failures.begin()
             self._writer = SummaryWriter(self._log_dir, **self._kwargs)
         return self._writer
 
@@ -205,7 +263,7 @@ class CommonMetricPrinter(EventWriter):
 
     def begin_training(self, start_iter: int, max_iter: int) -> None:
         """Show the line in the terminal, if there is one."""
-        self._last_logged, self._last_ended = None, start_iter - 1
+        self._last_logged, self._last_ended = None, -1  # none of this start
         self._progress.start(start_iter)
         self._line.show()
 
@@ -232,7 +290,7 @@ class CommonMetricPrinter(EventWriter):
         self._line.refresh()
         remaining = self._progress.remaining_seconds
         if remaining is not None and "time" in storage.histories():
-            storage.put_scalar("eta_seconds", remaining, smoothing_hint=False)
+            storage.put_scalar(ETA, remaining, smoothing_hint=False)
         extra = FILE_ONLY if self._line.visible else None
         self._logger.info(self._progress.log_line(), extra=extra)
 

@@ -17,6 +17,7 @@ class HookBase:
     The trainer calls the methods in this order::
 
         hook.before_train()
+        hook.complete_step()        # only if training is resumed
         for iter in range(start_iter, max_iter):
             hook.before_step()
             trainer.run_step()      # calls hook.after_backward() between gradient and update
@@ -35,6 +36,13 @@ class HookBase:
 
     def after_train(self) -> None:
         """Called after the last iteration, and also when training stops on an error."""
+
+    def complete_step(self) -> None:
+        """Called where training is resumed, in the last iteration of the checkpoint.
+
+        Whatever ended the run may have done so after the checkpoint was saved and before this
+        hook's ``after_step``: do what is to be done in that iteration and is not.
+        """
 
     def before_step(self) -> None:
         """Called before each iteration."""
@@ -68,6 +76,8 @@ class TrainerBase:
         self.max_iter = 0
         self.storage: EventStorage
         self._waiting_states: dict[str, Any] = {}
+        self._loaded_iter: int | None = None
+        self._loaded_events: dict[str, Any] | None = None
 
     def register_hooks(self, hooks: Sequence[HookBase | None]) -> None:
         """Add hooks; they run in the order of registration. None is skipped.
@@ -86,23 +96,40 @@ class TrainerBase:
     def train(self, start_iter: int, max_iter: int) -> None:
         """Run iterations ``start_iter`` (inclusive) to ``max_iter`` (exclusive).
 
-        ``after_train`` of the hooks runs even if a step raises.
+        Behind the iteration of a loaded state it goes on with the scalars of that state, and what
+        the hooks had to do in that iteration is completed. ``after_train`` of the hooks runs even
+        if a step raises.
         """
         logger.info("Training from iteration %d to %d", start_iter, max_iter)
         self.iter = self.start_iter = start_iter
         self.max_iter = max_iter
+        is_resumed = self._loaded_iter == start_iter - 1
         with naming_lost_workers(), EventStorage(start_iter) as self.storage:
+            if is_resumed and self._loaded_events is not None:
+                self.storage.load_state_dict(self._loaded_events)
+            self._loaded_iter = self._loaded_events = None
             try:
                 self.before_train()
+                if is_resumed:
+                    self.complete_step()
                 for iteration in range(start_iter, max_iter):
                     self.iter = iteration
                     self.before_step()
                     self.run_step()
                     self.after_step()
-                # Lets hooks tell a completed run from an interrupted one.
-                self.iter = max(start_iter, max_iter)
-            finally:
-                self.after_train()
+            except BaseException:
+                self._after_failure()
+                raise
+            # Lets hooks tell a completed run from an interrupted one.
+            self.iter = max(start_iter, max_iter)
+            self.after_train()
+
+    def _after_failure(self) -> None:
+        """Run ``after_train``; what is raised there is not to hide what ended training."""
+        try:
+            self.after_train()
+        except Exception as error:
+            logger.error("After that, %s: %s", type(error).__name__, error)
 
     def before_train(self) -> None:
         """Run the hooks' ``before_train``; report loaded states that no hook took."""
@@ -117,6 +144,12 @@ class TrainerBase:
         self.storage.iter = self.iter
         for hook in self._hooks:
             hook.after_train()
+
+    def complete_step(self) -> None:
+        """Run the hooks' ``complete_step``, in the iteration before the first."""
+        self.iter = self.storage.iter = self.start_iter - 1
+        for hook in self._hooks:
+            hook.complete_step()
 
     def before_step(self) -> None:
         """Run the hooks' ``before_step``."""
@@ -140,7 +173,7 @@ class TrainerBase:
         raise NotImplementedError(f"{type(self).__name__} must implement run_step()")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the last iteration that was done and the state of each hook that has one."""
+        """Return the last iteration that was done, its scalars, and the states of the hooks."""
         # Once training has completed, `iter` is the number of iterations.
         completed = self.max_iter > 0 and self.iter >= self.max_iter
         state: dict[str, Any] = {"iteration": self.iter - completed}
@@ -151,6 +184,8 @@ class TrainerBase:
                 hooks_state[name] = hook_state
         if hooks_state:
             state["hooks"] = hooks_state
+        if hasattr(self, "storage"):
+            state["events"] = self.storage.state_dict()
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -162,6 +197,8 @@ class TrainerBase:
         """
         self.iter = state_dict["iteration"]
         self.start_iter = self.iter + 1
+        self._loaded_iter = self.iter
+        self._loaded_events = state_dict.get("events")
         self._waiting_states = dict(state_dict.get("hooks", {}))
         self._hand_over_states()
 

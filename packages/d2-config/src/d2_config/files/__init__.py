@@ -10,6 +10,7 @@ from ..lazy_names import lazy_names
 if TYPE_CHECKING:
     from .atomic_file import (
         DiskFullError,
+        append_whole,
         full_disk_error,
         naming_full_disk,
         remove_leftovers,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DiskFullError",
+    "append_whole",
     "cache_folder",
     "fetch",
     "full_disk_error",
@@ -35,6 +37,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "DiskFullError": "atomic_file",
+        "append_whole": "atomic_file",
         "cache_folder": "remote_files",
         "fetch": "remote_files",
         "full_disk_error": "atomic_file",

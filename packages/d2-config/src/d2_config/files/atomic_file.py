@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system calls a disk, a quota or a limit that is full."""
+
 _TEMPORARY = re.compile(r"\..+\.[A-Za-z0-9_]{8}\.tmp")
 """Names of temporary files: ``.NAME.xxxxxxxx.tmp``."""
 
@@ -61,6 +63,29 @@ def write_atomically(filename: str | os.PathLike[str], content: str | bytes) -> 
         temporary.write_bytes(data)
 
 
+def append_whole(filename: str | os.PathLike[str], content: str | bytes) -> None:
+    """Append ``content`` to ``filename`` whole or not at all, text as UTF-8.
+
+    Missing parent folders are made. The file is open no longer than for this; whoever kills the
+    process while it writes may leave a part.
+
+    Raises:
+        DiskFullError: (an ``OSError``) where the disk or a quota is full; the file is as it was.
+    """
+    path = Path(filename)
+    data = memoryview(content.encode() if isinstance(content, str) else content)
+    with naming_full_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab", buffering=0) as file:
+            before = file.seek(0, os.SEEK_END)
+            try:
+                while data:
+                    data = data[file.write(data) :]
+            except OSError:
+                file.truncate(before)
+                raise
+
+
 def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
     """Remove temporary files of :func:`replacing` in a folder whose process was killed.
 
@@ -91,7 +116,7 @@ def naming_full_disk(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_SPACE or isinstance(error, DiskFullError):
+        if error.errno not in NO_SPACE or isinstance(error, DiskFullError):
             raise
         raise full_disk_error(path, error.errno) from error
 

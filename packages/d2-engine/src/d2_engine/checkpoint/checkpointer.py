@@ -55,6 +55,9 @@ class Checkpointer:
         checkpointables: further objects with ``state_dict()`` and ``load_state_dict()``, e.g.
             ``optimizer=optimizer``.
 
+    Attributes:
+        resumed_from (str): the checkpoint that :meth:`resume_or_load` went on from; "" for none.
+
     Example:
         >>> Checkpointer(model, "output", optimizer=optimizer).save("model_999", epoch=3)
     """
@@ -70,6 +73,7 @@ class Checkpointer:
         self.model = unwrapped(model)
         self.save_dir = os.fspath(save_dir)
         self.save_to_disk = save_to_disk
+        self.resumed_from = ""
         self._is_tidy = False
         self.checkpointables: dict[str, Checkpointable] = {}
         for key, checkpointable in checkpointables.items():
@@ -215,12 +219,15 @@ class Checkpointer:
         Raises:
             ValueError: if all checkpoints of the folder are damaged, or the last does not fit.
         """
+        self.resumed_from = ""
         candidates = self._candidates() if resume else []
         if not candidates:
             return self.load(path, checkpointables=[], prefer_ema=True)
         self._remove_leftovers()
         path, checkpoint = self._read_newest(candidates)
-        return self._take(path, checkpoint, list(self.checkpointables), strict=True)
+        rest = self._take(path, checkpoint, list(self.checkpointables), strict=True)
+        self.resumed_from = path
+        return rest
 
     def _read_newest(self, candidates: Sequence[str]) -> tuple[str, dict[str, Any]]:
         """Return path and content of the first checkpoint that can be read."""

@@ -55,14 +55,15 @@ class PeriodicCheckpointer:
     def complete(self, iteration: int, **kwargs: Any) -> None:
         """Save the final checkpoint of a training that was killed just before it did.
 
-        Call it where a training begins that has nothing left to do, in every process.
+        So it is where the final checkpoint is damaged and another one took its place. Call it where
+        a training begins that has nothing left to do, in every process.
 
         Args:
             iteration: the last iteration, ``max_iter - 1``.
             kwargs: extra data to save.
         """
-        last = Path(self.checkpointer.get_checkpoint_file()).name
-        if last != f"{self._final_name}.pth":
+        last = self.checkpointer.resumed_from or self.checkpointer.get_checkpoint_file()
+        if Path(last).name != f"{self._final_name}.pth":
             self.checkpointer.save(self._final_name, iteration=int(iteration), **kwargs)
 
     def save(self, name: str, **kwargs: Any) -> None:

@@ -147,7 +147,9 @@ class DefaultTrainer(YacsParts, TrainerBase):
 
     def state_dict(self) -> dict[str, Any]:
         """Return iteration, hooks, and the state of the inner trainer with its optimizer."""
-        return {**super().state_dict(), "_trainer": self._trainer.state_dict()}
+        inner = self._trainer.state_dict()
+        inner.pop("events", None)  # the same as those of this one
+        return {**super().state_dict(), "_trainer": inner}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""

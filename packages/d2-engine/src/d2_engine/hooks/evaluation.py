@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from d2_engine.events import ETA
 from d2_engine.train_loop import HookBase
 from d2_eval import flatten_results
 from d2_structures import comm
@@ -12,7 +13,9 @@ class EvalHook(HookBase):
     """Run an evaluation periodically and at the end of training.
 
     The results are stored as scalars whose names are the keys joined by ``/``. Every process
-    has to have this hook; one that is not to evaluate gives ``lambda: None``.
+    has to have this hook; one that is not to evaluate gives ``lambda: None``. Where training is
+    resumed from a checkpoint whose evaluation did not come to its end, that is done first; it was
+    if the writers, which belong behind this hook, bring its results back.
 
     Args:
         eval_period: iterations between two evaluations; 0 evaluates at the end only.
@@ -29,11 +32,23 @@ class EvalHook(HookBase):
         self._period = eval_period
         self._function: Callable[[], Mapping[str, Any] | None] | None = eval_function
         self._after_train = eval_after_train
+        self._of_the_checkpoint: set[str] = set()
+
+    def before_train(self) -> None:
+        """Take note of the scalars that a checkpoint holds of its iteration."""
+        self._of_the_checkpoint = self._recorded(self.trainer.start_iter - 1)
+
+    def complete_step(self) -> None:
+        """Evaluate what is resumed if that was to be done and no results are there."""
+        if not self._is_due():
+            return
+        others = self._of_the_checkpoint | {ETA}
+        if not comm.all_gather(bool(self._recorded(self.trainer.iter) - others))[0]:
+            self._evaluate()
 
     def after_step(self) -> None:
         """Evaluate when the period is over; the end of training has its own evaluation."""
-        done = self.trainer.iter + 1
-        if self._period > 0 and done % self._period == 0 and done != self.trainer.max_iter:
+        if self._is_due():
             self._evaluate()
 
     def after_train(self) -> None:
@@ -42,6 +57,14 @@ class EvalHook(HookBase):
             self._evaluate()
         # It usually holds the model and the trainer.
         self._function = None
+
+    def _is_due(self) -> bool:
+        done = self.trainer.iter + 1
+        return self._period > 0 and done % self._period == 0 and done != self.trainer.max_iter
+
+    def _recorded(self, iteration: int) -> set[str]:
+        latest = self.trainer.storage.latest()
+        return {name for name, (_, when) in latest.items() if when == iteration}
 
     def _evaluate(self) -> None:
         if self._function is None:

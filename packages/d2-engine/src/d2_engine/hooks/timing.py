@@ -37,10 +37,13 @@ class IterationTimer(HookBase):
     def after_step(self) -> None:
         """Store the time of the iteration."""
         now = time.perf_counter()
-        if self.trainer.iter - self.trainer.start_iter + 1 > self._warmup_iter:
-            seconds = now - self._step_start
-            self._in_steps += seconds
+        seconds = now - self._step_start
+        is_warm = self.trainer.iter - self.trainer.start_iter + 1 > self._warmup_iter
+        # A resumed series goes on without a gap.
+        if is_warm or "time" in self.trainer.storage.histories():
             self.trainer.storage.put_scalars(time=seconds)
+        if is_warm:
+            self._in_steps += seconds
         else:
             self._start = now
 

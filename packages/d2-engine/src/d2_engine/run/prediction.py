@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from d2_config.files import naming_full_disk
 from d2_engine.defaults.predictor import DefaultPredictor
 from d2_engine.run.pictures import Picture
 from d2_engine.run.prediction_drawing import Draw, kept, picture_drawing, told, video_drawing
@@ -113,7 +114,8 @@ def predict_pictures(
                 else:
                     image, outputs = seen.image, found.sure_of(seen.outputs, confidence)
                     target = folder / f"{picture.name}.png"
-                    draw(image[:, :, ::-1], outputs).save(target)
+                    with naming_full_disk(target):
+                        draw(image[:, :, ::-1], outputs).save(target)
                     files.add(str(picture.path), picture.name, image.shape[:2], outputs)
                     tell(f"{picture.path}: {told(outputs)} -> {target}")
                 bar.advance()

@@ -137,5 +137,6 @@ def usual_hooks(
             checkpointer, plan.checkpoint_period, max_to_keep=plan.max_to_keep
         ),
         hooks.EvalHook(plan.eval_period, evaluate),
-        hooks.PeriodicWriter(writers, plan.log_period) if comm.is_main_process() else None,
+        # Every process has it, because every process is handed its state.
+        hooks.PeriodicWriter(writers if comm.is_main_process() else [], plan.log_period),
     ]

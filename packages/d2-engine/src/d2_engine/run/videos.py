@@ -11,6 +11,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from d2_config.files import full_disk_error
+
 _CODEC = "mp4v"
 """The one of MP4 files that every build of OpenCV has."""
 
@@ -89,6 +91,7 @@ class VideoFile:
         self._rate = frames_per_second
         self._writer: Any = None
         self._size: tuple[int, int] = (0, 0)
+        self._frames = 0
 
     def write(self, frame_rgb: npt.NDArray[np.uint8]) -> None:
         """Append a frame, (H, W, 3), RGB, of the size of the first.
@@ -103,6 +106,7 @@ class VideoFile:
         if size != self._size:
             raise ValueError(f"a frame is of {size} pixels, those before of {self._size}")
         self._writer.write(np.ascontiguousarray(frame_rgb[:, :, ::-1]))
+        self._frames += 1
 
     def _open(self, size: tuple[int, int]) -> None:
         cv2 = import_opencv()
@@ -123,9 +127,21 @@ class VideoFile:
     ) -> None:
         if self._writer is not None:
             self._writer.release()
-        if exc_type is None and self._part.is_file():
-            os.replace(self._part, self._path)
-        self._part.unlink(missing_ok=True)
+        try:
+            if exc_type is None and self._part.is_file():
+                self._check_frames()
+                os.replace(self._part, self._path)
+        finally:
+            self._part.unlink(missing_ok=True)
+
+    def _check_frames(self) -> None:
+        """Raise an error if not all frames are in the file: OpenCV says nothing of a full disk."""
+        cv2 = import_opencv()
+        written = cv2.VideoCapture(str(self._part))
+        frames = int(written.get(cv2.CAP_PROP_FRAME_COUNT)) if written.isOpened() else 0
+        written.release()
+        if frames < self._frames:
+            raise full_disk_error(self._path)
 
 
 class SteadyVideo:
