@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from d2_ops import (
+    ROIAlign,
+    ROIAlignRotated,
+    ROIPool,
     assign_to_pyramid,
     multilevel_roi_align,
     multilevel_roi_align_rotated,
@@ -69,6 +73,17 @@ class ROIPooler(nn.Module):
         self.min_level, self.max_level = pyramid_levels(scales)
         self.canonical_box_size = canonical_box_size
         self.canonical_level = canonical_level
+
+    @cached_property
+    def level_poolers(self) -> list[nn.Module]:
+        """One pooler for each level, for subclasses that pool in their own way."""
+        size, ratio = self.output_size, self.sampling_ratio
+        if self.pooler_type == "ROIPool":
+            return [ROIPool(size, scale) for scale in self.scales]
+        if self.pooler_type == "ROIAlignRotated":
+            return [ROIAlignRotated(size, scale, ratio) for scale in self.scales]
+        aligned = self.pooler_type == "ROIAlignV2"
+        return [ROIAlign(size, scale, ratio, aligned=aligned) for scale in self.scales]
 
     def forward(
         self, x: Sequence[Tensor], box_lists: Sequence[Boxes] | Sequence[RotatedBoxes]

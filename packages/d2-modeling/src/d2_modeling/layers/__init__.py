@@ -38,6 +38,7 @@ from d2_ops import (
     smooth_l1_loss,
 )
 
+from ..initialization import msra_fill, xavier_fill
 from .aspp import ASPP
 from .convolution import CNNBlockBase, Conv2d, DepthwiseSeparableConv2d
 from .norm import FrozenBatchNorm2d, get_norm
@@ -78,6 +79,7 @@ __all__ = [
     "giou_loss",
     "interpolate",
     "match_anchors",
+    "msra_fill",
     "multilevel_roi_align",
     "multilevel_roi_align_rotated",
     "nms",
@@ -93,4 +95,5 @@ __all__ = [
     "roi_pool",
     "sigmoid_focal_loss",
     "smooth_l1_loss",
+    "xavier_fill",
 ]

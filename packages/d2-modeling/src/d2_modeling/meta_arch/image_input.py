@@ -45,6 +45,10 @@ class ImageInput(nn.Module):
         """Where the model lives; inputs are moved there."""
         return self.pixel_mean.device
 
+    def _move_to_current_device(self, x: Tensor) -> Tensor:
+        """An input on the device of the model."""
+        return x.to(self.device, non_blocking=True)
+
     def batch_images(self, batched_inputs: BatchedInputs, backbone: Backbone) -> ImageList:
         """Normalise, pad and batch the ``image`` of every input.
 
@@ -72,9 +76,8 @@ class ImageInput(nn.Module):
                 raise ValueError(
                     f"input {index} wants a tensor image of shape ({channels}, H, W), got {got}"
                 )
-            images.append(
-                (image.to(self.device, non_blocking=True) - self.pixel_mean) / self.pixel_std
-            )
+            moved = self._move_to_current_device(image)
+            images.append((moved - self.pixel_mean) / self.pixel_std)
         return images
 
     def batch_sem_seg(

@@ -126,12 +126,7 @@ class GeneralizedRCNN(ImageInput):
             results = self.roi_heads.forward_with_given_boxes(features, known)
         if not do_postprocess:
             return results
-        return [
-            {"instances": detector_postprocess(result, *output_size(entry, image_size))}
-            for result, entry, image_size in zip(
-                results, batched_inputs, images.image_sizes, strict=True
-            )
-        ]
+        return self._postprocess(results, batched_inputs, images.image_sizes)
 
     def preprocess_image(self, batched_inputs: BatchedInputs) -> ImageList:
         """Normalise, pad and batch the images."""
@@ -152,6 +147,20 @@ class GeneralizedRCNN(ImageInput):
             self.input_format or "BGR",
             _PICTURE_NAME,
         )
+
+    @staticmethod
+    def _postprocess(
+        instances: Sequence[Instances],
+        batched_inputs: BatchedInputs,
+        image_sizes: Sequence[tuple[int, int]],
+    ) -> list[dict[str, Any]]:
+        """Bring instances to the wanted output sizes."""
+        return [
+            {"instances": detector_postprocess(result, *output_size(entry, image_size))}
+            for result, entry, image_size in zip(
+                instances, batched_inputs, image_sizes, strict=True
+            )
+        ]
 
     def _proposals(
         self,

@@ -11,9 +11,13 @@ from .build import (
     build_mask_head,
     build_roi_heads,
 )
-from .cascade_rcnn import CascadeROIHeads
-from .fast_rcnn import FastRCNNOutputLayers, federated_class_weights
-from .fast_rcnn_inference import fast_rcnn_inference
+from .cascade_rcnn import CascadeROIHeads, ScaledGradient
+from .fast_rcnn import (
+    FastRCNNOutputLayers,
+    federated_class_weights,
+    report_classification,
+)
+from .fast_rcnn_inference import fast_rcnn_inference, fast_rcnn_inference_single_image
 from .keypoint_head import (
     BaseKeypointRCNNHead,
     KRCNNConvDeconvUpsampleHead,
@@ -50,17 +54,20 @@ __all__ = [
     "RROIHeads",
     "Res5ROIHeads",
     "RotatedFastRCNNOutputLayers",
+    "ScaledGradient",
     "StandardROIHeads",
     "build_box_head",
     "build_keypoint_head",
     "build_mask_head",
     "build_roi_heads",
     "fast_rcnn_inference",
+    "fast_rcnn_inference_single_image",
     "federated_class_weights",
     "keypoint_rcnn_inference",
     "keypoint_rcnn_loss",
     "mask_rcnn_inference",
     "mask_rcnn_loss",
+    "report_classification",
     "select_foreground_proposals",
     "select_proposals_with_visible_keypoints",
 ]

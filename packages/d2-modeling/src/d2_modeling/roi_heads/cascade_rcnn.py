@@ -113,7 +113,9 @@ class CascadeROIHeads(StandardROIHeads):
             predictions = self._run_stage(maps, proposals, stage)
             boxes = predictor.predict_boxes(predictions, proposals)
             outputs.append((predictor, predictions, proposals))
-        return self._stage_losses(outputs) if self.training else self._mean_detections(outputs)
+        if self.training:
+            return self._stage_losses(outputs)
+        return self._mean_detections(outputs, boxes)
 
     def _stage_losses(self, outputs: Sequence[StageOutput]) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
@@ -123,14 +125,16 @@ class CascadeROIHeads(StandardROIHeads):
             losses |= {f"{name}_stage{stage}": loss for name, loss in stage_losses.items()}
         return losses
 
-    def _mean_detections(self, outputs: Sequence[StageOutput]) -> list[Instances]:
+    def _mean_detections(
+        self, outputs: Sequence[StageOutput], boxes: Sequence[Tensor]
+    ) -> list[Instances]:
         scores = [
             predictor.predict_probs(predictions, proposals)
             for predictor, predictions, proposals in outputs
         ]
-        last, predictions, proposals = outputs[-1]
+        last, _, proposals = outputs[-1]
         detections, _ = fast_rcnn_inference(
-            last.predict_boxes(predictions, proposals),
+            boxes,
             [torch.stack(image_scores).mean(dim=0) for image_scores in zip(*scores, strict=True)],
             [image.image_size for image in proposals],
             last.test_score_thresh,

@@ -266,8 +266,7 @@ class StandardROIHeads(ROIHeads):
         """
         require_known_boxes(instances, training=self.training)
         instances = self._forward_mask(features, instances)
-        instances = self._forward_keypoint(features, instances)
-        return instances
+        return self._forward_keypoint(features, instances)
 
     def _forward_box(self, features: Mapping[str, Tensor], proposals: list[Instances]) -> Any:
         """The box head's losses of labelled proposals, or the detections."""
