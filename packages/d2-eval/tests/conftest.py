@@ -1,14 +1,18 @@
 """Builders of small datasets and predictions that several test modules share."""
 
+import gzip
 import io
+import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from d2_data import DatasetCatalog, MetadataCatalog
+from d2_ops.host import rle_decode
 from d2_structures import Boxes, Instances
 
 _REPOSITORY = Path(__file__).resolve().parents[3]
@@ -21,6 +25,39 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("reference data not found; point D2_SHARED at its folder")
     return folder
+
+
+@pytest.fixture
+def golden(shared_data):
+    """Read from the folder of an evaluator's inputs and the original's figures."""
+
+    def read(*parts: str) -> Any:
+        path = shared_data / "golden" / "evaluators" / Path(*parts)
+        if path.suffix == ".gz":
+            with gzip.open(path) as stream:
+                return json.load(stream)
+        return json.loads(path.read_text()) if path.suffix == ".json" else path
+
+    return read
+
+
+@pytest.fixture
+def golden_instances():
+    """Build the instances of one entry of a file of golden predictions."""
+    return _golden_instances
+
+
+def _golden_instances(entry: dict, *, masks: bool = True) -> Instances:
+    size = (entry["height"], entry["width"])
+    instances = Instances(size, scores=torch.tensor(entry["scores"]))
+    instances.pred_classes = torch.tensor(entry["pred_classes"], dtype=torch.int64)
+    if "pred_boxes" in entry:
+        instances.pred_boxes = Boxes(torch.tensor(entry["pred_boxes"]).reshape(-1, 4))
+    if masks and "pred_masks" in entry:
+        decoded = [torch.from_numpy(rle_decode(rle)) for rle in entry["pred_masks"]]
+        empty = torch.zeros(0, *size, dtype=torch.bool)
+        instances.pred_masks = torch.stack(decoded).bool() if decoded else empty
+    return instances
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from d2_eval.coco import (
 from d2_eval.evaluator import DatasetEvaluator, DatasetEvaluators
 from d2_eval.inference import inference_context, inference_on_dataset
 from d2_eval.live import progress
+from d2_eval.lvis import LVISEvaluator, evaluate_lvis_files, evaluate_lvis_results
 from d2_eval.panoptic_evaluation import COCOPanopticEvaluator
 from d2_eval.panoptic_quality import PanopticQuality
 from d2_eval.results import flatten_results, print_csv_format, verify_results
@@ -27,6 +28,7 @@ __all__ = [
     "CocoSettings",
     "DatasetEvaluator",
     "DatasetEvaluators",
+    "LVISEvaluator",
     "PanopticQuality",
     "RotatedCOCOEvaluator",
     "SemSegEvaluator",
@@ -34,6 +36,8 @@ __all__ = [
     "convert_to_coco_json",
     "evaluate_coco_files",
     "evaluate_coco_results",
+    "evaluate_lvis_files",
+    "evaluate_lvis_results",
     "flatten_results",
     "inference_context",
     "inference_on_dataset",

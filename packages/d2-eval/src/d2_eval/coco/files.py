@@ -44,18 +44,11 @@ def evaluate_coco_files(
         ValueError: if a file is not what it should be, or predictions and annotations do not
             belong together.
     """
-    results = _read_results(Path(predictions))
-    if not Path(ground_truth).is_file():
-        raise FileNotFoundError(f"there is no annotation file {str(ground_truth)!r}")
-    truth = CocoGroundTruth.load(Path(ground_truth))
-    if not truth.has_annotations:
-        raise ValueError(
-            f"{str(ground_truth)!r} lists images without annotations: there is nothing to compare "
-            "predictions with"
-        )
+    results = read_results(Path(predictions))
+    truth = read_ground_truth(Path(ground_truth))
     scores: dict[str, dict[str, float]] = {}
     try:
-        for task in checked_tasks(tasks or None) or _tasks_of(results, truth):
+        for task in checked_tasks(tasks or None) or tasks_of(results, truth):
             curves = evaluate_coco_results(
                 truth,
                 results,
@@ -70,7 +63,31 @@ def evaluate_coco_files(
     return scores
 
 
-def _read_results(path: Path) -> list[dict[str, Any]]:
+def read_ground_truth(path: Path) -> CocoGroundTruth:
+    """Read the annotations of a file that must have some.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it has no annotations, or see :meth:`CocoGroundTruth.load`.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no annotation file {str(path)!r}")
+    truth = CocoGroundTruth.load(path)
+    if not truth.has_annotations:
+        raise ValueError(
+            f"{str(path)!r} lists images without annotations: there is nothing to compare "
+            "predictions with"
+        )
+    return truth
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """Read a file in COCO's result format.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not JSON, or no list of objects.
+    """
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -89,7 +106,12 @@ def _read_results(path: Path) -> list[dict[str, Any]]:
     return content
 
 
-def _tasks_of(results: Sequence[dict[str, Any]], truth: CocoGroundTruth) -> list[Task]:
+def tasks_of(results: Sequence[dict[str, Any]], truth: CocoGroundTruth) -> list[Task]:
+    """Return the tasks that results, or else annotations, have fields for.
+
+    Raises:
+        ValueError: if there are none.
+    """
     entries = results or list(truth.coco.anns.values())
     tasks = [task for task in _INFERRED if any(entry.get(FIELDS[task]) for entry in entries)]
     if not tasks:

@@ -1,0 +1,94 @@
+"""LVIS' metrics of a model's predictions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from d2_eval.coco.curves import CocoCurves
+from d2_eval.coco.ground_truth import CocoGroundTruth, Dataset
+from d2_eval.coco.settings import Task
+from d2_eval.instance_evaluation import InstanceEvaluator, Scores
+from d2_eval.lvis.results import (
+    DETECTIONS_PER_IMAGE,
+    LvisTask,
+    evaluate_lvis_results,
+    lvis_scores,
+)
+
+
+class LVISEvaluator(InstanceEvaluator):
+    """LVIS' average precision of boxes and masks, and average recall of proposals.
+
+    Metrics are in percent, 0 to 100; NaN where one cannot be computed. Besides COCO's they are
+    ``APr``, ``APc`` and ``APf``: of classes that are rare, common and frequent in training.
+
+    Args:
+        dataset_name: a dataset's name in the catalogs, its ``Metadata`` with ``json_file``, or the
+            path of an LVIS annotation file. A list of several is evaluated as one dataset.
+        tasks: ``"bbox"``, ``"segm"`` or both; None infers them from the predictions.
+        distributed: collect the predictions of all ranks and evaluate on the main one; otherwise
+            each rank evaluates its own.
+        output_dir: folder for ``instances_predictions.pth`` (all results, plain data) and
+            ``lvis_instances_results.json`` (COCO's result format); None writes nothing.
+        max_dets_per_image: most detections of an image, of all classes, that count; None stands
+            for LVIS' 300.
+        fixed_ap: also report ``bbox_fixed`` and ``segm_fixed``, of the best 10 000 detections of
+            each class however many there are in an image. A model should then return as many
+            detections of an image as it can.
+
+    Attributes:
+        curves: after :meth:`evaluate`, on the rank that evaluated, precision and recall of each
+            task.
+
+    Raises:
+        KeyError, FileNotFoundError, ValueError: see :meth:`CocoGroundTruth.load`.
+    """
+
+    TASKS: ClassVar[tuple[Task, ...]] = ("bbox", "segm")
+    RESULTS_FILE: ClassVar[str] = "lvis_instances_results.json"
+
+    def __init__(
+        self,
+        dataset_name: Dataset | Sequence[Dataset],
+        tasks: Sequence[LvisTask] | LvisTask | None = None,
+        distributed: bool = True,
+        output_dir: str | os.PathLike[str] | None = None,
+        *,
+        max_dets_per_image: int | None = None,
+        fixed_ap: bool = False,
+    ) -> None:
+        if max_dets_per_image is not None and max_dets_per_image < 1:
+            raise ValueError(f"max_dets_per_image is at least 1, got {max_dets_per_image}")
+        super().__init__(CocoGroundTruth.load(dataset_name), tasks, distributed, output_dir)
+        self._max_dets_per_image = max_dets_per_image or DETECTIONS_PER_IMAGE
+        self._fixed_ap = fixed_ap
+        self.curves: dict[str, CocoCurves] = {}
+
+    def reset(self) -> None:
+        super().reset()
+        self.curves = {}
+
+    def score(
+        self, results: list[dict[str, Any]], task: Task, image_ids: list[int] | None
+    ) -> Scores:
+        assert task in ("bbox", "segm")
+        scores: Scores = {}
+        for name, fixed in ((task, False), (f"{task}_fixed", True)):
+            if fixed and not self._fixed_ap:
+                continue
+            self.curves[name] = evaluate_lvis_results(
+                self._ground_truth,
+                results,
+                task,
+                max_detections=self._max_dets_per_image,
+                fixed=fixed,
+                mask_areas=True,
+                image_ids=image_ids,
+            )
+            scores[name] = lvis_scores(self._ground_truth, self.curves[name])
+        return scores
+
+    def metric_names(self, task: Task) -> list[str]:
+        return ["AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf"]
