@@ -12,7 +12,7 @@ from .deform_bottleneck import DeformBottleneckBlock
 from .fpn import FPN, LastLevelMaxPool, LastLevelP6P7
 from .resnet import BLOCKS_PER_STAGE, BasicBlock, BasicStem, BottleneckBlock, ResNet
 
-_STAGE_NAMES = ("res2", "res3", "res4", "res5")
+STAGE_NAMES = ("res2", "res3", "res4", "res5")
 
 
 @BACKBONE_REGISTRY.register()
@@ -135,8 +135,8 @@ def _first_stride(options: CfgNode, index: int) -> int:
 
 def number_of_stages(options: CfgNode) -> int:
     """How many stages are needed for the outputs."""
-    used = [_STAGE_NAMES.index(n) + 1 for n in options.OUT_FEATURES if n in _STAGE_NAMES]
-    return max(used, default=len(_STAGE_NAMES))
+    used = [STAGE_NAMES.index(n) + 1 for n in options.OUT_FEATURES if n in STAGE_NAMES]
+    return max(used, default=len(STAGE_NAMES))
 
 
 def _check_options(options: CfgNode) -> None:
@@ -145,9 +145,9 @@ def _check_options(options: CfgNode) -> None:
         raise ValueError(f"MODEL.RESNETS.DEPTH {depth} is not one of {sorted(BLOCKS_PER_STAGE)}")
     if options.RES5_DILATION not in (1, 2):
         raise ValueError(f"MODEL.RESNETS.RES5_DILATION can be 1 or 2, got {options.RES5_DILATION}")
-    if len(options.DEFORM_ON_PER_STAGE) != len(_STAGE_NAMES):
+    if len(options.DEFORM_ON_PER_STAGE) != len(STAGE_NAMES):
         raise ValueError(
-            f"MODEL.RESNETS.DEFORM_ON_PER_STAGE wants a value for each of {_STAGE_NAMES}, got "
+            f"MODEL.RESNETS.DEFORM_ON_PER_STAGE wants a value for each of {STAGE_NAMES}, got "
             f"{options.DEFORM_ON_PER_STAGE}"
         )
     if depth < 50:
@@ -155,7 +155,7 @@ def _check_options(options: CfgNode) -> None:
             "RES2_OUT_CHANNELS": 64,
             "RES5_DILATION": 1,
             "NUM_GROUPS": 1,
-            "DEFORM_ON_PER_STAGE": [False] * len(_STAGE_NAMES),
+            "DEFORM_ON_PER_STAGE": [False] * len(STAGE_NAMES),
         }
         wrong = {key: options[key] for key, value in wanted.items() if options[key] != value}
         if wrong:

@@ -258,9 +258,7 @@ class PointRendMaskHead(PointMaskHead):
         output_shape = (cfg.MODEL.ROI_HEADS.NUM_CLASSES, side, side)
         point_head = point_head_of(cfg, input_shape) if options.POINT_HEAD_ON else None
         return point_mask_options(cfg, input_shape) | {
-            "coarse_head": coarse_head_of(
-                cfg, input_shape, (cfg.MODEL.ROI_HEADS.NUM_CLASSES, side, side)
-            ),
+            "coarse_head": coarse_head_of(cfg, input_shape, output_shape),
             "point_head": point_head,
             "oversample_ratio": cfg.MODEL.POINT_HEAD.OVERSAMPLE_RATIO,
             "importance_sample_ratio": cfg.MODEL.POINT_HEAD.IMPORTANCE_SAMPLE_RATIO,

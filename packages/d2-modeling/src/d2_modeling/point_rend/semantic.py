@@ -57,7 +57,7 @@ class PointRendSemSegHead(nn.Module):
         self.coarse_sem_seg_head: Any = coarse_sem_seg_head
         self.point_head = point_head
         self.in_features = tuple(in_features)
-        self.ignore_value: int = self.coarse_sem_seg_head.ignore_value
+        self.ignore_value: Any = coarse_sem_seg_head.ignore_value
         self.train_num_points = train_num_points
         self.oversample_ratio = oversample_ratio
         self.importance_sample_ratio = importance_sample_ratio

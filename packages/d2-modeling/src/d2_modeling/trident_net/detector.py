@@ -1,0 +1,160 @@
+"""Proposals and detections from the maps of several branches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from d2_config import CfgNode, configurable
+from d2_ops import batched_nms
+from d2_structures import ImageList, Instances
+
+from ..layers import ShapeSpec
+from ..proposal_generator import PROPOSAL_GENERATOR_REGISTRY, RPN
+from ..roi_heads import ROI_HEADS_REGISTRY, Res5ROIHeads, StandardROIHeads
+
+
+@PROPOSAL_GENERATOR_REGISTRY.register()
+class TridentRPN(RPN):
+    """An RPN that sees the map of each branch as one more image.
+
+    Args:
+        num_branch: number of branches.
+        trident_fast: inference runs one branch only.
+        kwargs: see `RPN`.
+    """
+
+    @configurable
+    def __init__(self, *, num_branch: int, trident_fast: bool, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_branch = num_branch
+        self.trident_fast = trident_fast
+
+    def forward(
+        self,
+        images: ImageList,
+        features: Mapping[str, Tensor],
+        gt_instances: Sequence[Instances] | None = None,
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
+        """See `RPN.forward`; proposals are those of the first branch, then of the next one."""
+        count = self.num_branch if self.training or not self.trident_fast else 1
+        all_images = ImageList(
+            images.tensor.repeat(count, 1, 1, 1), list(images.image_sizes) * count
+        )
+        all_gt = None if gt_instances is None else list(gt_instances) * count
+        return super().forward(all_images, features, all_gt)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
+        """The constructor's arguments out of a config and the backbone's output shapes."""
+        return super().from_config(cfg, input_shape) | branch_options(cfg)
+
+
+class _TridentHeads:
+    """What is the same around both kinds of ROI heads."""
+
+    training: bool
+    num_branch: int
+    trident_fast: bool
+    box_predictor: Any
+
+    def forward(
+        self,
+        images: ImageList,
+        features: Mapping[str, Tensor],
+        proposals: list[Instances],
+        targets: Sequence[Instances] | None = None,
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
+        """See `ROIHeads.forward`; detections of the branches are merged."""
+        count = self.num_branch if self.training or not self.trident_fast else 1
+        all_targets = None if targets is None else list(targets) * count
+        found, losses = super().forward(images, features, proposals, all_targets)  # type: ignore[misc]  # of the heads
+        if self.training:
+            return found, losses
+        predictor = self.box_predictor
+        merged = merge_branch_instances(
+            found, count, predictor.test_nms_thresh, predictor.test_topk_per_image
+        )
+        return merged, {}
+
+
+@ROI_HEADS_REGISTRY.register()
+class TridentRes5ROIHeads(_TridentHeads, Res5ROIHeads):
+    """`Res5ROIHeads` on several branches.
+
+    Args:
+        num_branch, trident_fast: see `TridentRPN`.
+        kwargs: see `Res5ROIHeads`.
+    """
+
+    @configurable
+    def __init__(self, *, num_branch: int, trident_fast: bool, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_branch = num_branch
+        self.trident_fast = trident_fast
+
+    @classmethod
+    def from_config(
+        cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec] | None = None
+    ) -> dict[str, Any]:
+        """The constructor's arguments out of a config and the backbone's output shapes."""
+        return super().from_config(cfg, input_shape) | branch_options(cfg)
+
+
+@ROI_HEADS_REGISTRY.register()
+class TridentStandardROIHeads(_TridentHeads, StandardROIHeads):
+    """`StandardROIHeads` on several branches.
+
+    Args:
+        num_branch, trident_fast: see `TridentRPN`.
+        kwargs: see `StandardROIHeads`.
+    """
+
+    @configurable
+    def __init__(self, *, num_branch: int, trident_fast: bool, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_branch = num_branch
+        self.trident_fast = trident_fast
+
+    @classmethod
+    def from_config(
+        cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec] | None = None
+    ) -> dict[str, Any]:
+        """The constructor's arguments out of a config and the backbone's output shapes."""
+        return super().from_config(cfg, input_shape) | branch_options(cfg)
+
+
+def branch_options(cfg: CfgNode) -> dict[str, Any]:
+    """What proposal generator and heads read of ``cfg.MODEL.TRIDENT``."""
+    trident = cfg.MODEL.TRIDENT
+    return {"num_branch": trident.NUM_BRANCH, "trident_fast": trident.TEST_BRANCH_IDX != -1}
+
+
+def merge_branch_instances(
+    instances: Sequence[Instances], num_branch: int, nms_thresh: float, topk_per_image: int
+) -> list[Instances]:
+    """Put the detections of several branches together, without duplicates.
+
+    Args:
+        instances: for each branch, for each image; with ``pred_boxes``, ``scores`` and
+            ``pred_classes``.
+        num_branch: number of branches.
+        nms_thresh: overlap from which two boxes of a class are one object.
+        topk_per_image: at most so many are kept; a negative number keeps all.
+
+    Returns:
+        For each image, by decreasing score.
+    """
+    if num_branch == 1:
+        return list(instances)
+    batch_size = len(instances) // num_branch
+    merged = []
+    for image in range(batch_size):
+        found = Instances.cat([instances[image + batch_size * b] for b in range(num_branch)])
+        keep = batched_nms(found.pred_boxes.tensor, found.scores, found.pred_classes, nms_thresh)
+        kept: torch.Tensor = keep if topk_per_image < 0 else keep[:topk_per_image]
+        merged.append(found[kept])
+    return merged
