@@ -20,10 +20,8 @@ def annotation(number, image_id, category_id, bbox):
         "image_id": image_id,
         "category_id": category_id,
         "bbox": bbox,
-        "area": area,
-        "segmentation": [
-            [bbox[0], bbox[1], bbox[0] + bbox[2], bbox[1], bbox[0], bbox[1] + bbox[3]]
-        ],
+        "area": width * height,
+        "segmentation": [[x, y, x + width, y, x, y + height]],
     }
 
 
