@@ -7,10 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
+from d2_config import CfgNode, get_cfg
 from d2_data import DatasetMapper, MapDataset
 from d2_data import transforms as T
 from d2_data.detection_utils import SizeMismatchError
-from d2_structures import BoxMode
+from d2_ops.host import polygons_to_rle
+from d2_structures import Boxes, BoxMode, RotatedBoxes
 
 SHARED = pathlib.Path(
     os.environ.get("D2_SHARED", pathlib.Path(__file__).resolve().parents[3].parent / "shared")
@@ -227,12 +229,28 @@ def test_values_of_numpy_and_torch_are_read(record):
         ({"bbox_mode": None}, "annotation 0 of 2 lacks 'bbox_mode'"),
         ({"segmentation": {"size": [3, 3], "counts": "9"}}, "annotation 0 of 2 has a mask of 3x3"),
         ({"segmentation": {"size": [H, W], "counts": "zz"}}, "annotation 0 of 2: .*counts"),
+        ({"bbox_mode": BoxMode.XYXY_REL}, "annotation 0 of 2: .*image_size"),
     ],
 )
 def test_errors_name_picture_and_annotation(record, change, message):
     record["annotations"][0].update(change)
     with pytest.raises(ValueError, match=rf"image\.png' \(image_id 5\): {message}"):
         mapper(use_instance_mask=True, instance_mask_format="bitmask")(record)
+
+
+def test_masks_that_the_format_cannot_hold_are_named(record):
+    run_lengths = polygons_to_rle(record["annotations"][0]["segmentation"], H, W)
+    second = {**record["annotations"][0], "segmentation": run_lengths}
+    record["annotations"].append(second)
+    pattern = r"image\.png' \(image_id 5\): annotation 2 of 3: mask_format='polygon' cannot hold"
+    with pytest.raises(ValueError, match=pattern):
+        mapper(use_instance_mask=True)(record)
+
+
+def test_mirrored_keypoints_without_indices_are_named(record):
+    pattern = r"image\.png' \(image_id 5\): annotation 0 of 2: keypoints of a mirrored image need"
+    with pytest.raises(ValueError, match=pattern):
+        mapper(augmentations=[T.HFlipTransform(W)], use_keypoint=True)(record)
 
 
 def test_errors_of_augmentations_name_the_picture(record):
@@ -272,11 +290,50 @@ def test_settings_that_contradict_are_refused():
         mapper(instance_mask_format="rle")
 
 
+def test_pixels_are_exact_in_inference_and_quick_in_training_unless_said_otherwise(caplog):
+    caplog.set_level("INFO")
+    assert mapper(False).exact_pixels
+    assert "resized by Pillow (exact pixels)" in caplog.messages[-1]
+    assert not mapper(True).exact_pixels
+    assert "shrunk by torch (exact_pixels=False)" in caplog.messages[-1]
+    assert mapper(True, exact_pixels=True).exact_pixels
+    assert not mapper(False, exact_pixels=False).exact_pixels
+    assert not mapper(False, reduced_decoding=True).exact_pixels
+    with pytest.raises(ValueError, match="reduced_decoding=True changes pixels"):
+        mapper(reduced_decoding=True, exact_pixels=True)
+
+
+def test_a_config_may_ask_for_exact_pixels_in_training():
+    cfg = get_cfg()
+    assert not DatasetMapper(cfg, is_train=True).exact_pixels
+    assert DatasetMapper(cfg, is_train=False).exact_pixels
+    cfg.RUN = CfgNode({"EXACT_PIXELS": True})
+    assert DatasetMapper(cfg, is_train=True).exact_pixels
+    assert DatasetMapper(cfg, is_train=False).exact_pixels
+    assert not DatasetMapper(cfg, is_train=True, exact_pixels=False).exact_pixels
+
+
+def test_a_config_with_rotated_anchors_asks_for_rotated_boxes(record):
+    cfg = get_cfg()
+    cfg.MODEL.ANCHOR_GENERATOR.NAME = "RotatedAnchorGenerator"
+    cfg.INPUT.CROP.ENABLED = cfg.MODEL.MASK_ON = True
+    assert DatasetMapper(cfg, is_train=True).rotated_boxes
+    rotated = {"bbox": [12.0, 10, 8, 4, 30], "bbox_mode": BoxMode.XYWHA_ABS, "category_id": 0}
+    for annotations in ([rotated], record["annotations"], []):
+        plain = {**record, "annotations": annotations}
+        assert isinstance(mapper()(plain)["instances"].gt_boxes, Boxes)
+        boxes = mapper(rotated_boxes=True)(plain)["instances"].gt_boxes
+        assert isinstance(boxes, RotatedBoxes)
+    with pytest.raises(ValueError, match="recompute_boxes=True makes upright boxes"):
+        mapper(rotated_boxes=True, recompute_boxes=True, use_instance_mask=True)
+
+
 @pytest.mark.skipif(
     not GOLDEN.is_file(), reason="needs the folder of reference values ($D2_SHARED)"
 )
 @pytest.mark.parametrize("case", range(6))
-def test_mapped_dicts_equal_the_original(case):
+@pytest.mark.parametrize("exact", [True, False])
+def test_mapped_dicts_equal_the_original(case, exact):
     golden = torch.load(GOLDEN, weights_only=True)
     expected, settings = golden["mapper"][case], golden["mapper_cfg"]
     record = copy.deepcopy(expected["input"])
@@ -288,13 +345,14 @@ def test_mapped_dicts_equal_the_original(case):
         image_format="BGR",
         use_instance_mask=True,
         instance_mask_format=expected["fmt"],
+        exact_pixels=exact,
     )
     np.random.seed(settings["seed"])
     mapped = map_record(record)
     instances = mapped["instances"]
     assert instances.image_size == expected["size"]
     difference = (mapped["image"].int() - expected["image"].int()).abs()
-    assert difference.max() <= 1
+    assert difference.max() <= (0 if exact else 1)
     torch.testing.assert_close(instances.gt_boxes.tensor, expected["boxes"])
     assert torch.equal(instances.gt_classes, expected["classes"])
     if expected["fmt"] == "bitmask":

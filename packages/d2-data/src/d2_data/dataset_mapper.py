@@ -17,17 +17,17 @@ from d2_data.annotations import (
     normalized_record,
     with_keypoints,
 )
+from d2_data.deferred_input import DeferredInput, stand_in
 from d2_data.formats import read_label_map
+from d2_data.image_reading import ImageSource
+from d2_data.instance_annotations import are_left
+from d2_data.instance_targets import instance_targets
+from d2_data.jpeg_files import jpeg_decoder
 from d2_data.located_errors import locate, located, picture
 from d2_data.skipped_records import OnError, SkippedRecords, checked_on_error
-from d2_data.transforms import (
-    AugInput,
-    Augmentation,
-    AugmentationList,
-    RandomCrop,
-    Transform,
-)
-from d2_structures import BitMasks, PolygonMasks
+from d2_data.transforms import Augmentation, AugmentationList, RandomCrop, Transform
+from d2_data.transforms.quick_resampling import enlarging_library
+from d2_structures import BitMasks, Instances, PolygonMasks
 
 __all__ = ["DatasetMapper"]
 
@@ -62,6 +62,14 @@ class DatasetMapper:
             many kept for each image.
         recompute_boxes: whether boxes become the tight boxes of the masks; needs
             ``use_instance_mask``.
+        rotated_boxes: whether ``gt_boxes`` are ``RotatedBoxes``, as RRPN wants; otherwise they are
+            ``Boxes``, of rotated annotations the upright ones round them.
+        exact_pixels: whether images are resized by Pillow, as detectron2 does, and the result is to
+            the bit that of the transforms one after the other. Otherwise they are resized by
+            OpenCV or torch, several times as fast and one grey level off at times (on noise two,
+            never more); boxes, masks and keypoints are the same. When None: in inference only.
+        reduced_decoding: whether a JPEG that is to be shrunk is decoded at a smaller size, which
+            is faster still and differs by some grey levels; not together with exact pixels.
         on_error: ``"raise"`` errors, or ``"skip"`` what cannot be mapped: then it is logged and
             listed in ``skipped``, and None comes back, which loaders replace.
 
@@ -72,6 +80,8 @@ class DatasetMapper:
 
     Attributes:
         skipped: the records that were left out with ``on_error="skip"``, in all loading processes.
+        exact_pixels: whether this mapper gives exact pixels. The log of its construction tells
+            which libraries decode and resize images.
 
     It can also be called with a yacs-style config, ``DatasetMapper(cfg, is_train=True)``, and
     arguments beside it win: see :meth:`from_config`.
@@ -98,6 +108,9 @@ class DatasetMapper:
         keypoint_hflip_indices: np.ndarray | Sequence[int] | None = None,
         precomputed_proposal_topk: int | None = None,
         recompute_boxes: bool = False,
+        rotated_boxes: bool = False,
+        exact_pixels: bool | None = None,
+        reduced_decoding: bool = False,
         on_error: OnError = "raise",
     ) -> None:
         if recompute_boxes and not use_instance_mask:
@@ -106,6 +119,16 @@ class DatasetMapper:
             raise ValueError(
                 "DatasetMapper: instance_mask_format is 'polygon' or 'bitmask', got "
                 f"{instance_mask_format!r}"
+            )
+        if rotated_boxes and recompute_boxes:
+            raise ValueError(
+                "DatasetMapper: recompute_boxes=True makes upright boxes of masks, and "
+                "rotated_boxes=True wants rotated ones; choose one of them"
+            )
+        if exact_pixels and reduced_decoding:
+            raise ValueError(
+                "DatasetMapper: reduced_decoding=True changes pixels, which exact_pixels=True "
+                "forbids; choose one of them"
             )
         self.is_train = is_train
         self.augmentations = AugmentationList(augmentations)
@@ -116,11 +139,16 @@ class DatasetMapper:
         self.keypoint_hflip_indices = keypoint_hflip_indices
         self.proposal_topk = precomputed_proposal_topk
         self.recompute_boxes = recompute_boxes
+        self.rotated_boxes = rotated_boxes
+        by_default = not is_train and not reduced_decoding
+        self.exact_pixels = by_default if exact_pixels is None else exact_pixels
+        self.reduced_decoding = reduced_decoding
         skips = checked_on_error(on_error, "DatasetMapper") == "skip"
         self.skipped = SkippedRecords() if skips else None
         self._has_named_lacking_masks = False
         mode = "training" if is_train else "inference"
         _logger.info("Augmentations in %s: %s", mode, self.augmentations)
+        _logger.info("Images in %s: %s", mode, _libraries(self.exact_pixels))
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any] | None:
         """Map one dict.
@@ -184,13 +212,18 @@ class DatasetMapper:
         dataset_dict = {**normalized_record(dataset_dict)}
         annotations = dataset_dict.pop("annotations", None)
         sem_seg_file = dataset_dict.pop("sem_seg_file_name", None)
-        image = utils.read_image(dataset_dict["file_name"], format=self.image_format)
-        utils.check_image_size(dataset_dict, image)
+        source = ImageSource(dataset_dict["file_name"], self.image_format)
+        utils.check_image_size(dataset_dict, stand_in(source.shape))
         sem_seg = None
         if sem_seg_file is not None and self.is_train:
             sem_seg = read_label_map(sem_seg_file)
 
-        augmented = AugInput(image, sem_seg=sem_seg)
+        augmented = DeferredInput(
+            source,
+            sem_seg=sem_seg,
+            exact_pixels=self.exact_pixels,
+            reduced_decoding=self.reduced_decoding,
+        )
         transforms = self.augmentations(augmented)
         image_size = augmented.image.shape[:2]
         dataset_dict["image"] = utils.image_to_tensor(augmented.image)
@@ -245,22 +278,16 @@ class DatasetMapper:
         places: Sequence[str],
         transforms: Transform,
         image_size: tuple[int, int],
-    ) -> Any:
+    ) -> Instances:
         """Targets of the annotations that are left in the image."""
-        moved = []
-        for annotation, place in zip(annotations, places, strict=True):
-            with located(place):
-                moved.append(
-                    utils.transform_instance_annotations(
-                        annotation,
-                        transforms,
-                        image_size,
-                        keypoint_hflip_indices=self.keypoint_hflip_indices,
-                    )
-                )
-        instances = utils.annotations_to_instances(
-            moved, image_size, mask_format=self.instance_mask_format
-        )
+        try:
+            instances = self._targets(annotations, transforms, image_size)
+        except Exception:
+            # Each alone, to name the one that is wrong.
+            for annotation, place in zip(annotations, places, strict=True):
+                with located(place):
+                    self._targets([annotation], transforms, image_size)
+            raise
         if self.use_instance_mask and not instances.has("gt_masks"):
             instances.gt_masks = (
                 PolygonMasks([])
@@ -270,11 +297,31 @@ class DatasetMapper:
         # A crop leaves a part of an object: its mask, unlike its box, knows the part's extent.
         if self.recompute_boxes:
             instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
-        return utils.filter_empty_instances(instances)
+        keep = are_left(instances)
+        return instances if keep.all() else instances[keep]
+
+    def _targets(
+        self,
+        annotations: Sequence[dict[str, Any]],
+        transforms: Transform,
+        image_size: tuple[int, int],
+    ) -> Instances:
+        return instance_targets(
+            annotations,
+            transforms,
+            image_size,
+            mask_format=self.instance_mask_format,
+            rotated_boxes=self.rotated_boxes,
+            keypoint_hflip_indices=self.keypoint_hflip_indices,
+        )
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
-        """Take the arguments from ``INPUT``, ``DATASETS`` and what the model makes use of."""
+        """Take the arguments from ``INPUT``, ``DATASETS`` and what the model makes use of.
+
+        ``RUN.EXACT_PIXELS``, where a config has it, asks for exact pixels in training.
+        """
+        rotated = cfg.MODEL.ANCHOR_GENERATOR.NAME == "RotatedAnchorGenerator"
         augmentations = utils.build_augmentation(cfg, is_train)
         crop = cfg.INPUT.CROP.ENABLED and is_train
         if crop:
@@ -286,8 +333,11 @@ class DatasetMapper:
             "use_instance_mask": cfg.MODEL.MASK_ON,
             "instance_mask_format": cfg.INPUT.MASK_FORMAT,
             "use_keypoint": cfg.MODEL.KEYPOINT_ON,
-            "recompute_boxes": crop and cfg.MODEL.MASK_ON,
+            "recompute_boxes": crop and cfg.MODEL.MASK_ON and not rotated,
+            "rotated_boxes": rotated,
         }
+        if is_train and cfg.get("RUN", {}).get("EXACT_PIXELS"):
+            arguments["exact_pixels"] = True
         if cfg.MODEL.KEYPOINT_ON and is_train:
             arguments["keypoint_hflip_indices"] = utils.create_keypoint_hflip_indices(
                 cfg.DATASETS.TRAIN
@@ -298,3 +348,13 @@ class DatasetMapper:
                 f"PRECOMPUTED_PROPOSAL_TOPK_{split}"
             ]
         return arguments
+
+
+def _libraries(exact_pixels: bool) -> str:
+    """Which libraries work on images, for the log."""
+    decoder = jpeg_decoder()
+    decoding = f"JPEG decoded by {'Pillow' if decoder is None else decoder.name}"
+    if exact_pixels:
+        return f"{decoding}, resized by Pillow (exact pixels)"
+    enlarging = "torch" if enlarging_library() is None else "OpenCV"
+    return f"{decoding}, enlarged by {enlarging} and shrunk by torch (exact_pixels=False)"

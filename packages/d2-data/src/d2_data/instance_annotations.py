@@ -1,6 +1,6 @@
 """Annotations of single instances: moving them with the image, and batching them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,9 +40,9 @@ def transform_instance_annotations(
 ) -> dict[str, Any]:
     """Apply transforms to the box, segmentation and keypoints of one instance.
 
-    Boxes go through ``apply_box`` and are clipped to the image, polygons through
-    ``apply_polygons``, run lengths are decoded and go through ``apply_segmentation``,
-    keypoints through ``apply_coords``.
+    Boxes go through ``apply_box`` and are clipped to the image (of a rotated one the upright one
+    round it), polygons through ``apply_polygons``, run lengths are decoded and go through
+    ``apply_segmentation``, keypoints through ``apply_coords``.
 
     Args:
         annotation: one instance in the standard dataset format, brought into its one form first
@@ -87,13 +87,26 @@ def _transform_segmentation(
     if isinstance(segmentation, list):
         polygons = [np.asarray(points, dtype=np.float64).reshape(-1, 2) for points in segmentation]
         return [polygon.reshape(-1) for polygon in transforms.apply_polygons(polygons)]
+    return moved_mask(segmentation, transforms, image_size).astype(np.uint8)
+
+
+def moved_mask(
+    segmentation: dict[str, Any], transforms: Transform, image_size: ImageSize
+) -> np.ndarray:
+    """(H, W) bool: run lengths after transforms; what a border adds belongs to no object.
+
+    Raises:
+        ValueError: if they are not of the image's size before.
+    """
     mask = transforms.apply_segmentation(rle_decode(segmentation).astype(np.uint8))
     if mask.shape[:2] != tuple(image_size):
         raise ValueError(
             f"a mask of size {tuple(segmentation['size'])} becomes {mask.shape[:2]} while its "
             f"image becomes {tuple(image_size)}; the annotation belongs to another image size"
         )
-    return mask
+    # Borders of label maps are filled with a label of their own, 255 for instance.
+    inside: np.ndarray = mask == 1
+    return inside
 
 
 def transform_keypoint_annotations(
@@ -118,10 +131,23 @@ def transform_keypoint_annotations(
     Raises:
         ValueError: if the image was mirrored and the indices are missing, or not K.
     """
-    points = np.array(keypoints, dtype=np.float64).reshape(-1, 3)
-    points[:, :2] = transforms.apply_coords(points[:, :2])
+    points = np.array(keypoints, dtype=np.float64).reshape(1, -1, 3)
+    return moved_keypoints(points, transforms, image_size, keypoint_hflip_indices)[0]
+
+
+def moved_keypoints(
+    keypoints: np.ndarray,
+    transforms: Transform,
+    image_size: ImageSize,
+    keypoint_hflip_indices: np.ndarray | Sequence[int] | None,
+) -> np.ndarray:
+    """The same for (N, K, 3) keypoints of N instances; a new array."""
+    points = np.array(keypoints)
+    count, number = points.shape[:2]
+    moved = transforms.apply_coords(points[..., :2].reshape(-1, 2))
+    points[..., :2] = moved.reshape(count, number, 2)
     height, width = image_size
-    inside = ((points[:, :2] >= 0) & (points[:, :2] <= [width, height])).all(axis=1)
+    inside = ((points[..., :2] >= 0) & (points[..., :2] <= [width, height])).all(axis=-1)
     points[~inside, 2] = 0
     steps = TransformList([transforms]).transforms
     if sum(isinstance(step, HFlipTransform) for step in steps) % 2 == 1:
@@ -130,13 +156,13 @@ def transform_keypoint_annotations(
                 "keypoints of a mirrored image need keypoint_hflip_indices to exchange left and "
                 "right; make them by create_keypoint_hflip_indices(dataset_names)"
             )
-        if len(keypoint_hflip_indices) != len(points):
+        if len(keypoint_hflip_indices) != number:
             raise ValueError(
-                f"an instance has {len(points)} keypoints, the metadata's flip indices "
+                f"an instance has {number} keypoints, the metadata's flip indices "
                 f"{len(keypoint_hflip_indices)}; correct 'keypoint_names' of the dataset"
             )
-        points = points[np.asarray(keypoint_hflip_indices)]
-    points[points[:, 2] == 0] = 0
+        points = points[:, np.asarray(keypoint_hflip_indices)]
+    points[points[..., 2] == 0] = 0
     return points
 
 
@@ -269,19 +295,25 @@ def filter_empty_instances(
     Returns:
         The remaining ``Instances``; with ``return_mask`` also an (N,) bool tensor.
     """
-    if not (by_box or by_mask):
-        raise ValueError("filter_empty_instances: give by_box=True or by_mask=True, or both")
-    kept: list[torch.Tensor] = []
-    if by_box:
-        kept.append(instances.gt_boxes.nonempty(threshold=box_threshold))
-    if by_mask and instances.has("gt_masks"):
-        kept.append(instances.gt_masks.nonempty())
-    keep = _all(kept, len(instances))
+    keep = are_left(instances, by_box=by_box, by_mask=by_mask, box_threshold=box_threshold)
     return (instances[keep], keep) if return_mask else instances[keep]
 
 
-def _all(conditions: Iterable[torch.Tensor], length: int) -> torch.Tensor:
-    result = torch.ones(length, dtype=torch.bool)
-    for condition in conditions:
-        result = result & condition
-    return result
+def are_left(
+    instances: Instances,
+    *,
+    by_box: bool = True,
+    by_mask: bool = True,
+    box_threshold: float = 1e-5,
+) -> torch.Tensor:
+    """(N,) bool: which instances :func:`filter_empty_instances` keeps."""
+    if not (by_box or by_mask):
+        raise ValueError("filter_empty_instances: give by_box=True or by_mask=True, or both")
+    conditions = []
+    if by_box:
+        conditions.append(instances.gt_boxes.nonempty(threshold=box_threshold))
+    if by_mask and instances.has("gt_masks"):
+        conditions.append(instances.gt_masks.nonempty())
+    if not conditions:
+        return torch.ones(len(instances), dtype=torch.bool)
+    return torch.stack(conditions).all(dim=0)

@@ -89,9 +89,12 @@ def _is_normal(annotation: Any, image_size: ImageSize | None) -> bool:
         total = sum(box)
         if "segmentation" in annotation:
             segmentation = annotation["segmentation"]
-            if type(segmentation) is not list:
+            if type(segmentation) is dict:
+                if normalized_segmentation(segmentation, image_size)[0] is not segmentation:
+                    return False
+            elif type(segmentation) is not list:
                 return False
-            for polygon in segmentation:
+            for polygon in segmentation if type(segmentation) is list else ():
                 if type(polygon) is not list or len(polygon) < 6 or len(polygon) % 2:
                     return False
                 total += sum(polygon)

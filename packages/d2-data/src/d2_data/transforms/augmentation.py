@@ -6,8 +6,9 @@ train loader seeds it anew for each sample.
 """
 
 import inspect
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,6 +20,18 @@ __all__ = ["AugInput", "Augmentation", "AugmentationList"]
 
 class _Transformable(Protocol):
     def transform(self, tfm: Transform) -> None: ...
+
+
+Decision = TypeVar("Decision", bound=Callable[..., Any])
+
+
+def decides_by_shape(get_transform: Decision) -> Decision:
+    """Mark a ``get_transform`` that looks at nothing of the image but its shape.
+
+    An input whose image is not read yet gives it an array of that shape.
+    """
+    get_transform.decides_by_shape = True  # type: ignore[attr-defined]  # functions take attributes
+    return get_transform
 
 
 class Augmentation:
@@ -73,7 +86,11 @@ class Augmentation:
 
     def _arguments(self, aug_input: _Transformable) -> list[Any]:
         arguments = []
+        by_shape = getattr(type(self).get_transform, "decides_by_shape", False)
         for name in _argument_names(type(self)):
+            if name == "image" and by_shape and hasattr(aug_input, "image_stand_in"):
+                arguments.append(aug_input.image_stand_in)
+                continue
             try:
                 arguments.append(getattr(aug_input, name))
             except AttributeError:
@@ -98,12 +115,17 @@ class Augmentation:
         return repr(self)
 
 
-def _argument_names(policy: type[Augmentation]) -> list[str]:
+def _argument_names(policy: type[Augmentation]) -> tuple[str, ...]:
     """What ``policy.get_transform`` is called with."""
-    parameters = list(inspect.signature(policy.get_transform).parameters.values())[1:]
+    return _parameters(policy.get_transform)
+
+
+@lru_cache(maxsize=256)
+def _parameters(get_transform: Callable[..., Any]) -> tuple[str, ...]:
+    parameters = list(inspect.signature(get_transform).parameters.values())[1:]
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return ["image"]
-    return [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+        return ("image",)
+    return tuple(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
 
 
 class AugmentationList(Augmentation):
@@ -133,6 +155,7 @@ class _Always(Augmentation):
     def __init__(self, transform: Transform) -> None:
         self.transform = transform
 
+    @decides_by_shape
     def get_transform(self, *args: Any) -> Transform:
         return self.transform
 

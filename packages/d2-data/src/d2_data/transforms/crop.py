@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from d2_data.transforms.augmentation import Augmentation
+from d2_data.transforms.augmentation import Augmentation, decides_by_shape
 from d2_data.transforms.transform import Transform, TransformList
 from d2_data.transforms.windows import CropTransform, PadTransform
 
@@ -43,6 +43,7 @@ class RandomCrop(Augmentation):
         self.crop_type = crop_type
         self.crop_size = crop_size
 
+    @decides_by_shape
     def get_transform(self, image: np.ndarray) -> Transform:
         """The crop to a drawn window."""
         h, w = image.shape[:2]
@@ -134,6 +135,7 @@ class FixedSizeCrop(Augmentation):
         self.pad_value = pad_value
         self.seg_pad_value = seg_pad_value
 
+    @decides_by_shape
     def get_transform(self, image: np.ndarray) -> TransformList:
         """A crop, followed by a pad where one is wanted."""
         h, w = image.shape[:2]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from d2_data.transforms.augmentation import Augmentation
+from d2_data.transforms.augmentation import Augmentation, decides_by_shape
 from d2_data.transforms.resampling import BILINEAR, NEAREST, by_channel, pillow_plane
 from d2_data.transforms.resize import scale_points
 from d2_data.transforms.transform import Transform
@@ -112,6 +112,7 @@ class RandomExtent(Augmentation):
         self.scale_range = scale_range
         self.shift_range = shift_range
 
+    @decides_by_shape
     def get_transform(self, image: np.ndarray) -> Transform:
         """The extraction of a drawn region."""
         h, w = image.shape[:2]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from d2_data.transforms.augmentation import Augmentation
+from d2_data.transforms.augmentation import Augmentation, decides_by_shape
 from d2_data.transforms.random_application import check_probability
 from d2_data.transforms.transform import NoOpTransform, Transform
 
@@ -95,6 +95,7 @@ class RandomFlip(Augmentation):
         self.horizontal = horizontal
         self.vertical = vertical
 
+    @decides_by_shape
     def get_transform(self, image: np.ndarray) -> Transform:
         """A flip, or a transform that does nothing."""
         h, w = image.shape[:2]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from d2_data.transforms.augmentation import Augmentation
+from d2_data.transforms.augmentation import Augmentation, decides_by_shape
 from d2_data.transforms.crop import FixedSizeCrop
 from d2_data.transforms.resampling import BILINEAR
 from d2_data.transforms.resize import ResizeScale
@@ -48,6 +48,7 @@ class LargeScaleJitter(Augmentation):
         self._resize = ResizeScale(min_scale, max_scale, *size, interp=interp)
         self._crop = FixedSizeCrop(size, pad_value=pad_value, seg_pad_value=seg_pad_value)
 
+    @decides_by_shape
     def get_transform(self, image: np.ndarray) -> TransformList:
         """A resize, a crop and a pad."""
         resize = self._resize.get_transform(image)

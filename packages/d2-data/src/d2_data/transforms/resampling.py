@@ -16,13 +16,9 @@ _TORCH_MODES = {NEAREST: "nearest-exact", BILINEAR: "bilinear", BICUBIC: "bicubi
 def resize(img: np.ndarray, new_h: int, new_w: int, method: int) -> np.ndarray:
     """Resize an image.
 
-    uint8 images are filtered over the support of the output pixel (antialiased), as
-    Pillow does; other types are interpolated between input pixels, without
+    uint8 images are filtered over the support of the output pixel (antialiased), by
+    Pillow; other types are interpolated between input pixels, without
     antialiasing. Nearest keeps every value, of any type, unmixed.
-
-    Three-channel uint8 images go through torch's vectorised implementation of the same
-    filter, three times as fast as Pillow. It rounds its weights to 16 bits, so about
-    one value in a thousand differs from Pillow's by one level.
 
     Args:
         img: (H, W) or (H, W, C).
@@ -30,20 +26,20 @@ def resize(img: np.ndarray, new_h: int, new_w: int, method: int) -> np.ndarray:
         method: number of a Pillow resampling method.
 
     Returns:
-        (new_h, new_w) or (new_h, new_w, C), same dtype; memory may be planar.
+        (new_h, new_w) or (new_h, new_w, C), same dtype, writable.
     """
     if method == NEAREST and img.dtype != np.uint8:
         return _resize_nearest(img, new_h, new_w)
     if img.dtype != np.uint8:
         return _interpolate(img, new_h, new_w, method)
-    if method in (BILINEAR, BICUBIC) and img.ndim == 3 and img.shape[2] == 3:
-        return _filter_planar(img, new_h, new_w, method)
-    return by_channel(
-        img,
-        lambda channel: np.asarray(
-            Image.fromarray(channel).resize((new_w, new_h), Image.Resampling(method))
-        ),
-    )
+
+    def filtered(pixels: np.ndarray) -> np.ndarray:
+        image = Image.fromarray(pixels)
+        return np.array(image.resize((new_w, new_h), Image.Resampling(method)))
+
+    if img.ndim == 3 and img.shape[2] == 3:  # Pillow, too, holds three at once
+        return filtered(contiguous_pixels(img).numpy())
+    return by_channel(img, filtered)
 
 
 def by_channel(img: np.ndarray, op: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -63,12 +59,15 @@ def pillow_plane(channel: np.ndarray) -> np.ndarray:
     return channel.astype(np.float32 if np.issubdtype(channel.dtype, np.floating) else np.int32)
 
 
-def _filter_planar(img: np.ndarray, new_h: int, new_w: int, method: int) -> np.ndarray:
-    planes = torch.from_numpy(_writable_planes(img))[None]
-    resized = torch.nn.functional.interpolate(
-        planes, (new_h, new_w), mode=_TORCH_MODES[method], antialias=True, align_corners=False
-    )
-    return resized[0].numpy().transpose(1, 2, 0)
+def contiguous_pixels(img: np.ndarray) -> torch.Tensor:
+    """(H, W, C) contiguous memory, of the array itself where it is so."""
+    mirrored = tuple(axis for axis in (0, 1) if img.strides[axis] < 0)
+    # torch mirrors many times faster than NumPy copies backward.
+    upright = np.flip(img, mirrored) if mirrored else img
+    if not upright.flags.writeable or min(upright.strides) < 0:
+        upright = upright.copy()
+    pixels = torch.from_numpy(upright)
+    return (pixels.flip(mirrored) if mirrored else pixels).contiguous()
 
 
 def _writable_planes(img: np.ndarray) -> np.ndarray:
@@ -93,12 +92,12 @@ def _interpolate(img: np.ndarray, new_h: int, new_w: int, method: int) -> np.nda
 
 
 def _resize_nearest(img: np.ndarray, new_h: int, new_w: int) -> np.ndarray:
-    rows = _nearest_indices(img.shape[0], new_h)
-    columns = _nearest_indices(img.shape[1], new_w)
+    rows = nearest_indices(img.shape[0], new_h)
+    columns = nearest_indices(img.shape[1], new_w)
     return img.take(rows, axis=0).take(columns, axis=1)
 
 
-def _nearest_indices(size: int, new_size: int) -> np.ndarray:
+def nearest_indices(size: int, new_size: int) -> np.ndarray:
     """Input pixel under the centre of each output pixel, summed in Pillow's order."""
     steps = np.full(new_size, size / new_size)
     steps[0] /= 2

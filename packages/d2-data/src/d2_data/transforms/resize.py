@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from d2_data.transforms.augmentation import Augmentation
+from d2_data.transforms.augmentation import Augmentation, decides_by_shape
 from d2_data.transforms.resampling import BILINEAR, NEAREST, resize, through_nchw
 from d2_data.transforms.transform import NoOpTransform, Transform
 
@@ -132,6 +132,7 @@ class Resize(Augmentation):
         self.shape = (new_h, new_w)
         self.interp = interp
 
+    @decides_by_shape
     def get_transform(self, image: np.ndarray) -> Transform:
         """The resize of this image to the fixed size."""
         h, w = image.shape[:2]
@@ -176,6 +177,7 @@ class ResizeShortestEdge(Augmentation):
         self.sample_style = sample_style
         self.interp = interp
 
+    @decides_by_shape
     def get_transform(self, image: np.ndarray) -> Transform:
         """The resize of this image by a drawn size; size 0 means to leave it as it is."""
         h, w = image.shape[:2]
@@ -230,6 +232,7 @@ class ResizeScale(Augmentation):
         self.target_height, self.target_width = target_height, target_width
         self.interp = interp
 
+    @decides_by_shape
     def get_transform(self, image: np.ndarray) -> ResizeTransform:
         """The resize of this image by a drawn scale."""
         scale = np.random.uniform(self.min_scale, self.max_scale)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from d2_data.transforms.augmentation import Augmentation
+from d2_data.transforms.augmentation import Augmentation, decides_by_shape
 from d2_data.transforms.resampling import by_channel, pillow_plane
 from d2_data.transforms.transform import NoOpTransform, Transform, TransformList
 from d2_data.transforms.windows import CropTransform
@@ -182,6 +182,7 @@ class RandomRotation(Augmentation):
         self.sample_style = sample_style
         self.interp = interp
 
+    @decides_by_shape
     def get_transform(self, image: np.ndarray) -> Transform:
         """The rotation by a drawn angle about a drawn centre."""
         h, w = image.shape[:2]
