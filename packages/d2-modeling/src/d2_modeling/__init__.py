@@ -1,6 +1,6 @@
 """Backbones, proposal generators, heads and detectors in PyTorch."""
 
-from . import deeplab, point_rend, trident_net  # noqa: F401  # registers what configs name
+from . import deeplab, panoptic_deeplab, point_rend, trident_net  # noqa: F401  # registers what configs name
 from .anchor_generator import ANCHOR_GENERATOR_REGISTRY, build_anchor_generator
 from .backbone import (
     BACKBONE_REGISTRY,

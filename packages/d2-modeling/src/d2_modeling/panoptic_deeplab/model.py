@@ -1,0 +1,220 @@
+"""The model of Panoptic-DeepLab."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from d2_config import CfgNode, configurable
+from d2_structures import BitMasks, ImageList, Instances
+
+from ..backbone import Backbone, build_backbone
+from ..meta_arch import META_ARCH_REGISTRY, build_sem_seg_head
+from ..meta_arch.image_input import BatchedInputs, ImageInput, output_size
+from ..postprocessing import sem_seg_postprocess
+from .heads import build_ins_embed_branch
+from .post_processing import get_panoptic_segmentation
+
+_VOID = -1
+
+
+@META_ARCH_REGISTRY.register()
+class PanopticDeepLab(ImageInput):
+    """A backbone, and heads for the class, the centre and the offset of each pixel.
+
+    Args:
+        backbone: maps images to feature maps.
+        sem_seg_head: see `PanopticDeepLabSemSegHead`.
+        ins_embed_head: see `PanopticDeepLabInsEmbedHead`.
+        thing_ids: classes that are things; None until they are set, see ``thing_ids``.
+        label_divisor: see `get_panoptic_segmentation`.
+        pixel_mean: mean of each channel, subtracted from images.
+        pixel_std: standard deviation of each channel, divided by.
+        stuff_area, threshold, nms_kernel, top_k: see `get_panoptic_segmentation`.
+        predict_instances: also return the things as instances.
+        size_divisibility: images are padded to multiples of it; 0 or less takes the backbone's.
+        benchmark_network_speed: inference returns nothing behind the heads.
+
+    Attributes:
+        thing_ids: classes that are things. A model of a config gets them from the dataset:
+            ``model.thing_ids = metadata.thing_dataset_id_to_contiguous_id.values()``.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        sem_seg_head: nn.Module,
+        ins_embed_head: nn.Module,
+        thing_ids: Collection[int] | None = None,
+        label_divisor: int = 1000,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        stuff_area: int = 2048,
+        threshold: float = 0.1,
+        nms_kernel: int = 7,
+        top_k: int = 200,
+        predict_instances: bool = True,
+        size_divisibility: int = 0,
+        benchmark_network_speed: bool = False,
+    ) -> None:
+        super().__init__(pixel_mean, pixel_std)
+        self.backbone = backbone
+        self.sem_seg_head: Any = sem_seg_head
+        self.ins_embed_head: Any = ins_embed_head
+        self.thing_ids = thing_ids
+        self.label_divisor = label_divisor
+        self.stuff_area = stuff_area
+        self.threshold = threshold
+        self.nms_kernel = nms_kernel
+        self.top_k = top_k
+        self.predict_instances = predict_instances
+        self.size_divisibility = size_divisibility
+        self.benchmark_network_speed = benchmark_network_speed
+
+    def forward(self, batched_inputs: BatchedInputs) -> Any:
+        """Losses in training, segmentations otherwise.
+
+        Args:
+            batched_inputs: for each image a dict with
+
+                * ``image``: (C, H, W) tensor;
+                * in training ``sem_seg`` (H, W), ``center`` (H, W) and ``offset`` (2, H, W), and
+                  ``sem_seg_weights`` (H, W), ``center_weights`` and ``offset_weights``
+                  (1, H, W) or (H, W);
+                * ``height``, ``width``: wanted output size, by default the image's.
+
+        Returns:
+            In training a dict of losses. Otherwise for each image ``sem_seg``, (K, height, width)
+            logits; ``panoptic_seg``, a (height, width) map of ``class * label_divisor +
+            instance`` (−1 for void) and None; and, if wanted and there are any, ``instances``
+            with ``pred_classes``, ``pred_masks``, ``pred_boxes`` and ``scores``.
+
+        Raises:
+            ValueError: if something is missing, or in inference ``thing_ids`` is not set.
+        """
+        images = self._padded(self.normalized_images(batched_inputs), 0.0)
+        features = self.backbone(images.tensor)
+        if self.training:
+            return self._losses(batched_inputs, features)
+        logits, _ = self.sem_seg_head(features)
+        centers, offsets, _, _ = self.ins_embed_head(features)
+        if self.benchmark_network_speed:
+            return []
+        return [
+            self._segmented(
+                *(sem_seg_postprocess(one, size, *output_size(entry, size)) for one in maps)
+            )
+            for entry, size, *maps in zip(
+                batched_inputs, images.image_sizes, logits, centers, offsets, strict=True
+            )
+        ]
+
+    def _losses(
+        self, batched_inputs: BatchedInputs, features: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        def batch(name: str, padding: float = 0.0) -> Tensor:
+            missing = [i for i, entry in enumerate(batched_inputs) if name not in entry]
+            if missing:
+                raise ValueError(
+                    f"inputs {missing} have no {name!r}, which training wants: let "
+                    "PanopticDeepLabTargetGenerator (d2_data) make it"
+                )
+            given = [entry[name].to(self.device) for entry in batched_inputs]
+            return self._padded(given, padding).tensor
+
+        labels = batch("sem_seg", self.sem_seg_head.ignore_value).long()
+        weights = batch("sem_seg_weights") if "sem_seg_weights" in batched_inputs[0] else None
+        _, losses = self.sem_seg_head(features, labels, weights)
+        _, _, center_losses, offset_losses = self.ins_embed_head(
+            features,
+            batch("center")[:, None],
+            _with_channel(batch("center_weights")),
+            batch("offset"),
+            _with_channel(batch("offset_weights")),
+        )
+        return {**losses, **center_losses, **offset_losses}
+
+    def _padded(self, tensors: Sequence[Tensor], value: float) -> ImageList:
+        divisibility = self.size_divisibility
+        if divisibility <= 0:
+            divisibility = self.backbone.size_divisibility
+        return ImageList.from_tensors(list(tensors), divisibility, value)
+
+    @torch.no_grad()
+    def _segmented(self, logits: Tensor, centers: Tensor, offsets: Tensor) -> dict[str, Any]:
+        if self.thing_ids is None:
+            raise ValueError(
+                "PanopticDeepLab does not know which classes are things: set its thing_ids, e.g. "
+                "model.thing_ids = metadata.thing_dataset_id_to_contiguous_id.values()"
+            )
+        panoptic, _ = get_panoptic_segmentation(
+            logits.argmax(dim=0, keepdim=True),
+            centers,
+            offsets,
+            thing_ids=self.thing_ids,
+            label_divisor=self.label_divisor,
+            stuff_area=self.stuff_area,
+            void_label=_VOID,
+            threshold=self.threshold,
+            nms_kernel=self.nms_kernel,
+            top_k=self.top_k,
+        )
+        result: dict[str, Any] = {"sem_seg": logits, "panoptic_seg": (panoptic[0], None)}
+        if self.predict_instances:
+            instances = self._instances(panoptic[0], logits.softmax(dim=0), centers[0])
+            if instances is not None:
+                result["instances"] = instances
+        return result
+
+    def _instances(self, panoptic: Tensor, probs: Tensor, centers: Tensor) -> Instances | None:
+        """The things of a panoptic map; None if there are none."""
+        assert self.thing_ids is not None
+        things = set(self.thing_ids)
+        labels = [number for number in panoptic.unique().tolist() if number != _VOID]
+        labels = [number for number in labels if number // self.label_divisor in things]
+        if not labels:
+            return None
+        masks = torch.stack([panoptic == number for number in labels])
+        classes = torch.tensor([number // self.label_divisor for number in labels])
+        scores = []
+        for mask, label in zip(masks, classes.tolist(), strict=True):
+            row, column = mask.nonzero().float().mean(dim=0).long().tolist()
+            scores.append(probs[label][mask].mean() * centers[row, column])
+        return Instances(
+            (panoptic.shape[0], panoptic.shape[1]),
+            pred_classes=classes.to(panoptic.device),
+            pred_masks=masks,
+            scores=torch.stack(scores),
+            pred_boxes=BitMasks(masks).get_bounding_boxes(),
+        )
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """The constructor's arguments out of a config."""
+        options = cfg.MODEL.PANOPTIC_DEEPLAB
+        backbone = build_backbone(cfg)
+        shapes = backbone.output_shape()
+        return {
+            "backbone": backbone,
+            "sem_seg_head": build_sem_seg_head(cfg, shapes),
+            "ins_embed_head": build_ins_embed_branch(cfg, shapes),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "stuff_area": options.STUFF_AREA,
+            "threshold": options.CENTER_THRESHOLD,
+            "nms_kernel": options.NMS_KERNEL,
+            "top_k": options.TOP_K_INSTANCE,
+            "predict_instances": options.PREDICT_INSTANCES,
+            "size_divisibility": options.SIZE_DIVISIBILITY,
+            "benchmark_network_speed": options.BENCHMARK_NETWORK_SPEED,
+        }
+
+
+def _with_channel(maps: Tensor) -> Tensor:
+    """(N, H, W) as (N, 1, H, W)."""
+    return maps[:, None] if maps.dim() == 3 else maps
