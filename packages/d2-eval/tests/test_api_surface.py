@@ -17,6 +17,7 @@ def test_public_names_of_the_package():
         "DatasetEvaluators",
         "LVISEvaluator",
         "PanopticQuality",
+        "PascalVOCDetectionEvaluator",
         "RotatedCOCOEvaluator",
         "SemSegEvaluator",
         "convert_to_coco_dict",

@@ -17,6 +17,7 @@ from d2_eval.live import progress
 from d2_eval.lvis import LVISEvaluator, evaluate_lvis_files, evaluate_lvis_results
 from d2_eval.panoptic_evaluation import COCOPanopticEvaluator
 from d2_eval.panoptic_quality import PanopticQuality
+from d2_eval.pascal_voc import PascalVOCDetectionEvaluator
 from d2_eval.results import flatten_results, print_csv_format, verify_results
 from d2_eval.semantic_evaluation import SemSegEvaluator
 
@@ -30,6 +31,7 @@ __all__ = [
     "DatasetEvaluators",
     "LVISEvaluator",
     "PanopticQuality",
+    "PascalVOCDetectionEvaluator",
     "RotatedCOCOEvaluator",
     "SemSegEvaluator",
     "convert_to_coco_dict",

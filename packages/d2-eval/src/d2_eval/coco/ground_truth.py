@@ -9,7 +9,6 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from d2_data.annotations import (
 )
 from d2_data.datasets import convert_to_coco_dict
 from d2_data.formats import read_json
+from d2_eval.dataset_metadata import unknown_dataset
 
 _logger = logging.getLogger(__name__)
 
@@ -199,12 +199,8 @@ def _find(dataset: str | os.PathLike[str] | Metadata) -> tuple[Metadata, Path | 
     elif dataset in DatasetCatalog or dataset in MetadataCatalog.list():
         metadata = MetadataCatalog.get(dataset)
     else:
-        known = sorted({*DatasetCatalog.list(), *MetadataCatalog.list()})
-        close = get_close_matches(dataset, known)
         raise KeyError(
-            f"dataset {dataset!r} is not registered; "
-            + (f"did you mean {close}?" if close else f"known: {known}")
-            + " Or give the path of a COCO annotation file (.json)."
+            unknown_dataset(dataset) + " Or give the path of a COCO annotation file (.json)."
         )
     json_file = metadata.get("json_file")
     if json_file is not None and not Path(json_file).exists() and metadata.name in DatasetCatalog:

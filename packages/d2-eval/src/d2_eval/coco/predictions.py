@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -29,7 +30,26 @@ def instances_to_coco_json(instances: Instances, image_id: int | str) -> list[di
     """
     if len(instances) == 0:
         return []
-    for field in ("pred_boxes", "scores", "pred_classes"):
+    check_instances(instances, image_id)
+    return instances_to_coco(instances, image_id)
+
+
+def check_instances(
+    instances: Instances,
+    image_id: int | str,
+    fields: Sequence[str] = ("pred_boxes", "scores", "pred_classes"),
+) -> None:
+    """Refuse predictions of an image that cannot be evaluated.
+
+    Args:
+        instances: the predictions.
+        image_id: names the image in errors.
+        fields: what is needed.
+
+    Raises:
+        ValueError: if a field is missing, or scores or boxes are not finite.
+    """
+    for field in fields:
         if not instances.has(field):
             raise ValueError(
                 f"predictions of image {image_id!r} lack {field!r}; they have "
@@ -37,4 +57,5 @@ def instances_to_coco_json(instances: Instances, image_id: int | str) -> list[di
             )
     if not bool(torch.isfinite(instances.scores).all()):
         raise ValueError(f"predictions of image {image_id!r} have scores that are not finite")
-    return instances_to_coco(instances, image_id)
+    if "pred_boxes" in fields and not bool(torch.isfinite(instances.pred_boxes.tensor).all()):
+        raise ValueError(f"predictions of image {image_id!r} have boxes that are not finite")
