@@ -2,7 +2,8 @@
 
 from .color_mode import ColorMode
 from .drawing import Visualizer
+from .palette import palette_color
 from .video import VideoVisualizer
 from .vis_image import VisImage
 
-__all__ = ["ColorMode", "VideoVisualizer", "VisImage", "Visualizer"]
+__all__ = ["ColorMode", "VideoVisualizer", "VisImage", "Visualizer", "palette_color"]

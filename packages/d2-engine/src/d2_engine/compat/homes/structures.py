@@ -1,0 +1,16 @@
+"""``detectron2.structures``."""
+
+from d2_engine.compat.module_map import home
+
+MODULES = {
+    "detectron2.structures": home("d2_structures"),
+    "detectron2.structures.boxes": home("d2_structures"),
+    "detectron2.structures.image_list": home("d2_structures"),
+    "detectron2.structures.instances": home("d2_structures"),
+    "detectron2.structures.keypoints": home("d2_structures"),
+    "detectron2.structures.masks": home(
+        "d2_structures", names={"polygon_area": ".shims.masks:polygon_area"}
+    ),
+    # One function here tells the kinds of boxes apart.
+    "detectron2.structures.rotated_boxes": home("d2_structures"),
+}

@@ -1,0 +1,42 @@
+"""``detectron2.utils`` and ``detectron2.tracking``."""
+
+from d2_engine.compat.module_map import each, home
+
+_COLORS = each(".shims.colors", "colormap", "random_color", "random_colors")
+_ANALYSIS = "d2_modeling.analysis"
+_EVENTS = "d2_engine.events"
+_VISUALIZER = "d2_structures.visualizer"
+_FILES = each(".shims.file_io", "PathHandler", "PathManager", "PathManagerBase")
+_CAPTIONS = each(".shims.pictures", "_create_text_labels")
+
+MODULES = {
+    "detectron2.utils": home(),
+    "detectron2.utils.analysis": home(
+        _ANALYSIS,
+        names=each(".shims.unused_parameters", "find_unused_parameters")
+        | each(".shims.operator_counts", "FlopCountAnalysis"),
+    ),
+    "detectron2.utils.collect_env": home(".shims.collect_env"),
+    "detectron2.utils.colormap": home(names=_COLORS),
+    "detectron2.utils.comm": home("d2_structures.comm", is_same=True),
+    "detectron2.utils.env": home(".shims.process_environment"),
+    "detectron2.utils.events": home(_EVENTS, "d2_modeling.events"),
+    "detectron2.utils.file_io": home(names=_FILES),
+    "detectron2.utils.logger": home(
+        "d2_config.logger", names=each(".shims.logging", "_log_api_usage")
+    ),
+    "detectron2.utils.memory": home("d2_ops.memory"),
+    "detectron2.utils.registry": home(
+        "d2_config", names=each(".shims.target_names", "_convert_target_to_string")
+    ),
+    "detectron2.utils.serialize": home(names=each(".shims.serialize", "PicklableWrapper")),
+    "detectron2.utils.testing": home(".shims.testing"),
+    "detectron2.utils.video_visualizer": home(
+        _VISUALIZER,
+        names=_COLORS | _CAPTIONS | each(".shims.pictures", "_DetectedInstance"),
+    ),
+    "detectron2.utils.visualizer": home(
+        _VISUALIZER,
+        names=_COLORS | _CAPTIONS | each(".shims.pictures", "GenericMask", "_PanopticPrediction"),
+    ),
+}
