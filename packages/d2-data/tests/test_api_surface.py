@@ -26,7 +26,7 @@ PUBLIC = {
         read_splits
     """,
     d2_data.datasets: """
-        coco_folder convert_to_coco_dict convert_to_coco_json get_lvis_instances_meta
+        OutsideRoot coco_folder convert_to_coco_dict convert_to_coco_json get_lvis_instances_meta
         load_cityscapes_instances load_cityscapes_panoptic load_cityscapes_semantic load_coco_json
         load_coco_panoptic_json load_lvis_json load_sem_seg load_voc_instances load_yolo
         register_coco_instances register_coco_panoptic register_coco_panoptic_separated

@@ -18,12 +18,12 @@ FILE_NAMES = st.text(
 @given(FILE_NAMES, FILE_NAMES)
 def test_every_pair_of_paths_comes_back(json_file, image_root):
     paths = (f"/data/{json_file}", f"/data/{image_root}")
-    assert parse_coco_folder_name(coco_folder_name(*paths)) == paths
+    assert parse_coco_folder_name(coco_folder_name(*paths)) == (*paths, "refuse")
 
 
 def test_names_that_are_no_text_come_back():
     paths = (os.fsdecode(b"/data/\xff.json"), "/data")
-    assert parse_coco_folder_name(coco_folder_name(*paths)) == paths
+    assert parse_coco_folder_name(coco_folder_name(*paths)) == (*paths, "refuse")
 
 
 def test_a_plain_path_stays_readable():
@@ -64,3 +64,11 @@ def test_another_form_is_refused_with_the_expected_one(wrong):
         parse_coco_folder_name(wrong)
     assert repr(wrong) in str(caught.value)
     assert "coco_folder(json_file, image_root)" in str(caught.value)
+
+
+def test_what_may_lie_outside_of_the_folder_is_part_of_the_name():
+    name = coco_folder_name("/a.json", "/photos", "links")
+    assert name == "coco:/a.json?images=/photos&outside=links"
+    assert parse_coco_folder_name(name).outside_root == "links"
+    with pytest.raises(ValueError, match=r"ends in &outside=yes, known are refuse, links, allow"):
+        parse_coco_folder_name("coco:/a.json?images=/photos&outside=yes")

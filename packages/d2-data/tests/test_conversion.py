@@ -1,3 +1,4 @@
+import errno
 import json
 import logging
 import math
@@ -16,7 +17,7 @@ from d2_data import Metadata
 from d2_data.conversion import convert, read_splits
 from d2_data.conversion.splits import Split
 from d2_data.conversion.yolo_target import yolo_task
-from d2_data.datasets import load_yolo
+from d2_data.datasets import load_coco_json, load_yolo
 from d2_data.formats import CocoFile
 from d2_ops.host import polygons_to_bitmask, rle_decode, rle_encode
 from d2_structures import BoxMode
@@ -124,7 +125,7 @@ def test_a_coco_folder_has_annotations_beside_the_images(small, tmp_path):
     content = json.loads((tmp_path / "out/annotations/instances_train.json").read_text())
     assert [image["file_name"] for image in content["images"]] == ["a.png", "sub/b.png"]
     assert content["categories"] == [{"id": 1, "name": "cat"}, {"id": 7, "name": "dog"}]
-    assert (tmp_path / "out/train/sub/b.png").resolve() == (small / "train/sub/b.png").resolve()
+    assert (tmp_path / "out/train/sub/b.png").samefile(small / "train/sub/b.png")
 
 
 def test_masks_keypoints_crowds_and_rotated_boxes_stay_what_they_are(tmp_path):
@@ -434,10 +435,29 @@ def test_images_are_linked_copied_or_left(small, tmp_path):
     for placement in ("link", "copy", "none"):
         convert(small, "coco", tmp_path / placement, "coco", placement=placement)
     linked, copied = (tmp_path / kind / "train" / "a.png" for kind in ("link", "copy"))
-    assert linked.is_symlink()
+    assert linked.samefile(small / "train" / "a.png")
     assert copied.is_file()
-    assert not copied.is_symlink()
+    assert not copied.samefile(small / "train" / "a.png")
     assert not (tmp_path / "none" / "train").exists()
+
+
+def test_linked_images_lie_in_the_image_root(small, tmp_path):
+    convert(small, "coco", tmp_path / "out", "coco")
+    file = tmp_path / "out" / "annotations" / "instances_train.json"
+    assert load_coco_json(file, tmp_path / "out" / "train")[0]["file_name"].endswith("a.png")
+
+
+def test_images_of_another_file_system_become_symbolic_links(small, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr("os.link", refuse)
+    convert(small, "coco", tmp_path / "out", "coco")
+    assert (tmp_path / "out" / "train" / "a.png").is_symlink()
+    file = tmp_path / "out" / "annotations" / "instances_train.json"
+    with pytest.raises(ValueError, match="outside_root='links'"):
+        load_coco_json(file, tmp_path / "out" / "train")
+    assert load_coco_json(file, tmp_path / "out" / "train", outside_root="links")
 
 
 def test_an_absent_image_is_named_unless_images_are_not_placed(small, tmp_path):

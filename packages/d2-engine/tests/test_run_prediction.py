@@ -1,7 +1,10 @@
 """Predicting on pictures, videos and cameras, with a model that finds what it is told to."""
 
 import json
+import os
+import struct
 import sys
+import zlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -108,6 +111,38 @@ def test_a_bad_picture_is_named_and_does_not_end_the_others(
     assert str(raised.value).count("bad.jpg") == 1
     content = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert len(content["images"]) == names.count("a.png")
+
+
+def hostile_pictures(folder):
+    """Files that are called pictures, of which none may end, block or start anything."""
+    (folder / "postscript.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "lost.png").symlink_to(folder / "nowhere.png")
+    (folder / "folder.jpg").mkdir()
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "endless.png").symlink_to("/dev/zero")
+    bomb = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    head = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + bomb
+    (folder / "bomb.png").write_bytes(head + struct.pack(">I", zlib.crc32(head[12:])))
+    whole = (folder / "a.png").read_bytes()
+    (folder / "short.png").write_bytes(whole[: len(whole) // 2])
+    return ["postscript", "empty", "lost", "folder", "pipe", "endless", "bomb", "short"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_hostile_pictures_are_named_and_do_not_end_a_folder(predictor, photos, tmp_path):
+    names = hostile_pictures(photos)
+    with pytest.raises(BadPicturesError, match="with 8 of 10 pictures"):
+        predict_pictures(predictor, find_pictures([str(photos)]), tmp_path / "out", tell=str)
+    told = []
+    with pytest.raises(BadPicturesError):
+        predict_pictures(
+            predictor, find_pictures([str(photos)]), tmp_path / "again", tell=told.append
+        )
+    for name in names:
+        assert sum(f"{name}." in text and "could not be read" in text for text in told) == 1
+    content = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert len(content["images"]) == 2
 
 
 def test_a_picture_that_the_model_fails_on_does_not_end_the_others(predictor, photos, tmp_path):

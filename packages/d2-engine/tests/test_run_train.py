@@ -328,7 +328,22 @@ def test_test_data_of_other_classes_is_refused_before_training(tiny, shapes, tmp
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 
-@pytest.mark.parametrize("text", ["data.train.jsn=a.json", "data.train.images=somewhere"])
+def test_images_outside_of_their_folder_are_read_where_the_user_says_so(tiny, shapes, tmp_path):
+    (tmp_path / "linked").mkdir()
+    for image in (shapes / "images").iterdir():
+        (tmp_path / "linked" / image.name).symlink_to(image)
+    own = [f"data.train.json={shapes / 'instances.json'}", f"data.train.images={tmp_path}/linked"]
+    with pytest.raises(ValueError, match=r"symbolic link.*data\.train\.outside=links"):
+        train(tiny.plan(tmp_path / "refused", *own, max_iter=1))
+    allowed = [*own, "data.train.outside=links"]
+    assert train(tiny.plan(tmp_path / "run", *allowed, max_iter=1)) == {}
+    with pytest.raises(ValueError, match="outside=yes: known are refuse, links, allow"):
+        load_plan(tiny.config, [*own, "data.train.outside=yes"])
+
+
+@pytest.mark.parametrize(
+    "text", ["data.train.jsn=a.json", "data.train.images=somewhere", "data.train.outside=links"]
+)
 def test_data_that_is_half_named_is_refused(tiny, text):
     with pytest.raises((KeyError, ValueError), match="data.train.json"):
         load_plan(tiny.config, [text])

@@ -11,6 +11,7 @@ from d2_data.annotation_file import paused_collector, read_json
 from d2_data.annotations.coco_annotations import AnnotationPass
 from d2_data.annotations.image_entries import complete_image
 from d2_data.annotations.plain_values import shortened
+from d2_data.image_root import ImageRoot, OutsideRoot
 
 
 class CocoContent(NamedTuple):
@@ -36,7 +37,11 @@ class CocoContent(NamedTuple):
 
 
 def normalized_coco(
-    content: Mapping[str, Any], where: str, *, image_root: str | os.PathLike[str] | None = None
+    content: Mapping[str, Any],
+    where: str,
+    *,
+    image_root: str | os.PathLike[str] | None = None,
+    outside_root: OutsideRoot = "refuse",
 ) -> CocoContent:
     """Bring the content of a COCO annotation file into one form.
 
@@ -50,6 +55,7 @@ def normalized_coco(
         where: names the file in messages.
         image_root: the folder that file names are relative to; without it, file names and sizes
             may be missing.
+        outside_root: what may lie outside of it; see :mod:`d2_data.image_root`.
 
     Raises:
         KeyError: if an annotation has a category that the file does not declare.
@@ -57,9 +63,10 @@ def normalized_coco(
     """
     categories = _categories(content, where)
     images = _entries(content, "images", "image", where)
+    root = None if image_root is None else ImageRoot(image_root, outside_root)
     for image in images:
         try:
-            complete_image(image, image_root)
+            complete_image(image, root)
         except (OSError, ValueError) as error:
             raise ValueError(f"{where}: image id {image['id']!r} {error}") from error
     annotations = content.get("annotations")
@@ -74,13 +81,14 @@ def read_coco(
     json_file: str | os.PathLike[str],
     *,
     image_root: str | os.PathLike[str] | None = None,
+    outside_root: OutsideRoot = "refuse",
     expected_keys: tuple[str, ...] = ("images",),
 ) -> CocoContent:
     """Read a COCO annotation file in its one form.
 
     Args:
         json_file: the file.
-        image_root: see :func:`normalized_coco`.
+        image_root: see :func:`normalized_coco`, as ``outside_root``.
         expected_keys: what the file must have at the top level.
 
     Raises:
@@ -89,7 +97,8 @@ def read_coco(
     """
     with paused_collector():
         content = read_json(json_file, expected_keys=expected_keys)
-        return normalized_coco(content, name_of_file(json_file), image_root=image_root)
+        where = name_of_file(json_file)
+        return normalized_coco(content, where, image_root=image_root, outside_root=outside_root)
 
 
 def name_of_file(json_file: str | os.PathLike[str]) -> str:

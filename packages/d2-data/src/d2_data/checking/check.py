@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from d2_data.annotation_file import paused_collector
+from d2_data.builtin_datasets import builtin_names
 from d2_data.catalog import DatasetCatalog, Metadata, MetadataCatalog
 from d2_data.checking.content import CheckedContent, content_of_file, content_of_records
 from d2_data.checking.findings import KINDS, Finding
@@ -14,6 +15,7 @@ from d2_data.checking.image_files import ImageHead, Progress, read_heads, repeat
 from d2_data.checking.objects import check_categories, check_crowds, check_objects
 from d2_data.checking.report import DatasetReport
 from d2_data.checking.statistics import statistics_of
+from d2_data.image_root import OutsideRoot
 
 _SEVERITIES = ("error", "warning", "note")
 
@@ -22,6 +24,7 @@ def check_dataset(
     dataset: str | os.PathLike[str] | Metadata,
     image_root: str | os.PathLike[str] | None = None,
     *,
+    outside_root: OutsideRoot | None = None,
     decode: bool = False,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -35,6 +38,9 @@ def check_dataset(
             or its ``Metadata``.
         image_root: the folder that the file names are relative to; by default that of the
             annotation file, or what the metadata say.
+        outside_root: what may lie outside of it, as for
+            :func:`~d2_data.datasets.load_coco_json`; by default what the dataset was registered
+            with, and nothing of an annotation file.
         decode: whether to decode every image wholly, which finds all that is damaged. Otherwise
             the beginning and the end of each file are read.
         threads: how many files are read at the same time; by default four per processor.
@@ -48,7 +54,7 @@ def check_dataset(
     """
     began = time.perf_counter()
     with paused_collector():
-        content = _content(dataset, image_root)
+        content = _content(dataset, image_root, outside_root)
         images = list(content.images.values())
         paths = [image.path for image in images]
         heads = read_heads(
@@ -73,11 +79,14 @@ def check_dataset(
 
 
 def _content(
-    dataset: str | os.PathLike[str] | Metadata, image_root: str | os.PathLike[str] | None
+    dataset: str | os.PathLike[str] | Metadata,
+    image_root: str | os.PathLike[str] | None,
+    outside_root: OutsideRoot | None,
 ) -> CheckedContent:
     if not isinstance(dataset, Metadata) and is_annotation_file(dataset):
-        return content_of_file(dataset, Path(dataset).parent if image_root is None else image_root)
-    return _registered_content(dataset, image_root)
+        folder = Path(dataset).parent if image_root is None else image_root
+        return content_of_file(dataset, folder, outside_root or "refuse")
+    return _registered_content(dataset, image_root, outside_root)
 
 
 def is_annotation_file(dataset: str | os.PathLike[str]) -> bool:
@@ -87,7 +96,9 @@ def is_annotation_file(dataset: str | os.PathLike[str]) -> bool:
     )
 
 
-def _registered_content(dataset: Any, image_root: str | os.PathLike[str] | None) -> CheckedContent:
+def _registered_content(
+    dataset: Any, image_root: str | os.PathLike[str] | None, outside_root: OutsideRoot | None
+) -> CheckedContent:
     name = dataset.name if isinstance(dataset, Metadata) else dataset
     registered = name in DatasetCatalog
     metadata = dataset if isinstance(dataset, Metadata) else MetadataCatalog.get(name)
@@ -96,12 +107,19 @@ def _registered_content(dataset: Any, image_root: str | os.PathLike[str] | None)
         if registered and not os.path.exists(json_file):
             DatasetCatalog.get(name)  # a dataset that is generated when first read
         content = content_of_file(
-            json_file, metadata.get("image_root", "") if image_root is None else image_root
+            json_file,
+            metadata.get("image_root", "") if image_root is None else image_root,
+            outside_root or metadata.get("outside_root") or _usual(name),
         )
         content.name = name
         return content
     records: Any = DatasetCatalog.get(name)
     return content_of_records(name, records, metadata)
+
+
+def _usual(name: str) -> OutsideRoot:
+    """What a dataset is registered with: folders of built-in ones may be links."""
+    return "links" if name in builtin_names() else "refuse"
 
 
 def _check_files(content: CheckedContent, heads: list[ImageHead]) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from d2_data.annotations.instance import Geometry, changed, geometry
 from d2_data.annotations.plain_values import is_absent, is_number, shortened
 from d2_data.catalog import Metadata
 from d2_data.checking.findings import Finding
+from d2_data.image_root import ImageRoot, OutsideRoot
 from d2_structures import BoxMode
 
 
@@ -111,9 +112,13 @@ class CheckedContent:
 
 
 def content_of_file(
-    json_file: str | os.PathLike[str], image_root: str | os.PathLike[str]
+    json_file: str | os.PathLike[str],
+    image_root: str | os.PathLike[str],
+    outside_root: OutsideRoot = "refuse",
 ) -> CheckedContent:
     """Read a COCO annotation file as far as it can be understood.
+
+    Images that lie outside of the folder are malformed entries, unless that is allowed.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -128,8 +133,9 @@ def content_of_file(
     content.others = {k: v for k, v in raw.items() if k not in ("images", "annotations")}
     for category in raw.get("categories") or ():
         _add_category(content, category)
+    root = ImageRoot(image_root, outside_root)
     for image in raw.get("images") or ():
-        _add_image(content, image, os.fspath(image_root))
+        _add_image(content, image, root)
     ids = _Ids(content)
     for place, annotation in enumerate(raw.get("annotations") or ()):
         _add_object(content, annotation, place, ids)
@@ -145,6 +151,7 @@ def content_of_records(
         content.categories[number] = {"id": number, "name": class_name}
     content.others = {"categories": list(content.categories.values())}
     ids = _Ids(content)
+    no_root = ImageRoot("")
     for place, record in enumerate(records):
         entry = {
             "id": plain_id(record.get("image_id", place)),
@@ -152,7 +159,7 @@ def content_of_records(
         }
         if "file_name" in entry:
             entry["file_name"] = os.fspath(entry["file_name"])
-        if not _add_image(content, entry, ""):
+        if not _add_image(content, entry, no_root):
             continue
         for annotation in record.get("annotations") or ():
             label = f"object of image {entry.get('file_name')!r} (id {entry['id']!r})"
@@ -189,7 +196,7 @@ def _add_category(content: CheckedContent, category: Any) -> None:
         content.categories[identity] = category
 
 
-def _add_image(content: CheckedContent, image: Any, image_root: str) -> bool:
+def _add_image(content: CheckedContent, image: Any, root: ImageRoot) -> bool:
     identity = image.get("id") if isinstance(image, dict) else None
     if not isinstance(identity, int | float | str):
         content.add("malformed", "image", f"{shortened(image)} lacks 'id'")
@@ -203,12 +210,12 @@ def _add_image(content: CheckedContent, image: Any, image_root: str) -> bool:
         complete_image(normal, None)
         if "file_name" not in normal:
             raise ValueError("lacks 'file_name'")
+        path = root.path(normal["file_name"])
     except ValueError as error:
         content.add("malformed", label, str(error), image_id=identity)
         return False
     name = normal["file_name"]
     size = normal.get("height"), normal.get("width")
-    path = os.path.join(image_root, name)
     content.images[identity] = CheckedImage(identity, name, path, *size, image)
     return True
 

@@ -78,8 +78,9 @@ def convert(
         rotated: how four corners of YOLO's files are read.
         task: of YOLO's files: ``"detect"``, ``"segment"``, ``"pose"`` or ``"obb"``; None finds
             out what the annotations are good for.
-        placement: ``"link"`` makes symbolic links to the images, ``"copy"`` copies them,
-            ``"none"`` writes annotations only.
+        placement: ``"link"`` makes hard links to the images, or symbolic ones where these are on
+            another file system (:func:`~d2_data.datasets.load_coco_json` follows those with
+            ``outside_root="links"``); ``"copy"`` copies them, ``"none"`` writes annotations only.
 
     Returns:
         What was written, by split.
@@ -177,4 +178,12 @@ def _place_images(split: Split, names: Sequence[str], folder: Path, placement: s
         if placement == "copy":
             shutil.copyfile(image, place)
         else:
-            place.symlink_to(image)
+            _link(place, image)
+
+
+def _link(place: Path, image: Path) -> None:
+    """Make a link that does not lead out of its folder, where the file system can."""
+    try:
+        place.hardlink_to(image)
+    except OSError:  # another file system, or one without such links
+        place.symlink_to(image)

@@ -17,8 +17,10 @@ from d2_data.datasets.lvis import get_lvis_instances_meta, load_lvis_json, regis
 from d2_data.datasets.pascal_voc import load_voc_instances, register_pascal_voc
 from d2_data.datasets.semantic_folder import load_sem_seg
 from d2_data.datasets.yolo import load_yolo, register_yolo
+from d2_data.image_root import OutsideRoot
 
 __all__ = [
+    "OutsideRoot",
     "coco_folder",
     "convert_to_coco_dict",
     "convert_to_coco_json",

@@ -15,6 +15,7 @@ from d2_data.annotation_file import paused_collector
 from d2_data.annotations import CocoContent, in_order_of_ids, name_of_file, read_coco
 from d2_data.catalog import DatasetCatalog, MetadataCatalog
 from d2_data.datasets.coco_keypoints import describe_keypoints
+from d2_data.image_root import OutsideRoot
 from d2_structures import BoxMode
 
 __all__ = ["load_coco_json", "register_coco_instances"]
@@ -32,6 +33,8 @@ def register_coco_instances(
     metadata: dict[str, Any],
     json_file: str | os.PathLike[str],
     image_root: str | os.PathLike[str],
+    *,
+    outside_root: OutsideRoot = "refuse",
 ) -> None:
     """Register a dataset in COCO format for detection, segmentation and keypoints.
 
@@ -42,6 +45,7 @@ def register_coco_instances(
         metadata: further metadata of the dataset; may be empty.
         json_file: the annotation file.
         image_root: the folder that the file names in it are relative to.
+        outside_root: see :func:`load_coco_json`.
 
     Raises:
         TypeError: if an argument is of another type, e.g. when file and folder of a
@@ -58,11 +62,13 @@ def register_coco_instances(
                 f"register_coco_instances: {label} must be a string"
                 f"{'' if label == 'name' else ' or path'}, got {value!r}"
             )
-    DatasetCatalog.register(name, partial(load_coco_json, json_file, image_root, name))
+    load = partial(load_coco_json, json_file, image_root, name, outside_root=outside_root)
+    DatasetCatalog.register(name, load)
     MetadataCatalog.get(name).set(
         json_file=os.fspath(json_file),
         image_root=os.fspath(image_root),
         evaluator_type="coco",
+        **({} if outside_root == "refuse" else {"outside_root": outside_root}),
         **metadata,
     )
 
@@ -72,6 +78,8 @@ def load_coco_json(
     image_root: str | os.PathLike[str],
     dataset_name: str | None = None,
     extra_annotation_keys: Sequence[str] | None = None,
+    *,
+    outside_root: OutsideRoot = "refuse",
 ) -> list[dict[str, Any]]:
     """Read a COCO annotation file into standard dataset dicts.
 
@@ -88,7 +96,8 @@ def load_coco_json(
 
     Args:
         json_file: the annotation file.
-        image_root: the folder that the file names in it are relative to.
+        image_root: the folder that the file names in it are relative to. An empty one says that
+            they are whole paths.
         dataset_name: when given, category ids are mapped to 0..K-1 in the order of
             the ids, and ``thing_classes`` and ``thing_dataset_id_to_contiguous_id``
             are put into the metadata of this dataset; so are ``keypoint_names``,
@@ -96,6 +105,9 @@ def load_coco_json(
             declare keypoints and the metadata does not. Without a name the ids stay as
             they are in the file.
         extra_annotation_keys: further keys of each annotation to carry over unchanged.
+        outside_root: ``"refuse"`` has all images lie below ``image_root``; ``"links"`` follows
+            symbolic links in it to wherever they lead; ``"allow"`` takes absolute names and steps
+            upward as well, of a file that you trust.
 
     Returns:
         One dict per image: ``file_name``, ``height``, ``width``, ``image_id`` and
@@ -104,11 +116,14 @@ def load_coco_json(
     Raises:
         FileNotFoundError: if the file is missing.
         KeyError: if an annotation has a category that the file does not declare.
-        ValueError: if the file is malformed; the message names the annotation.
+        ValueError: if the file is malformed, or an image lies outside of the folder; the message
+            names the annotation or image.
     """
     expected = ("images",) if dataset_name is None else ("images", "categories")
     with paused_collector():
-        content = read_coco(json_file, image_root=image_root, expected_keys=expected)
+        content = read_coco(
+            json_file, image_root=image_root, outside_root=outside_root, expected_keys=expected
+        )
         where = name_of_file(json_file)
         contiguous_ids = _declare_categories(content.categories, dataset_name, where)
         _report_repeated_ids(content.annotations, where)

@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from d2_data.catalog import DatasetCatalog, MetadataCatalog
-from d2_data.coco_folder_name import coco_folder_name, parse_coco_folder_name
+from d2_data.coco_folder_name import CocoFolder, coco_folder_name, parse_coco_folder_name
 from d2_data.datasets.coco import load_coco_json
+from d2_data.image_root import OutsideRoot
 
 __all__ = ["coco_folder", "register_coco_folder"]
 
 
 def coco_folder(
-    json_file: str | os.PathLike[str], image_root: str | os.PathLike[str] | None = None
+    json_file: str | os.PathLike[str],
+    image_root: str | os.PathLike[str] | None = None,
+    *,
+    outside_root: OutsideRoot = "refuse",
 ) -> str:
     """Name photographs and their annotations for the catalogs and for configs.
 
@@ -23,10 +27,11 @@ def coco_folder(
     Args:
         json_file: the annotation file, in COCO's format.
         image_root: the folder of the images; by default that of the annotation file.
+        outside_root: what may lie outside of it; see :func:`~d2_data.datasets.load_coco_json`.
 
     Returns:
         The dataset's name, ``coco:/…/train.json?images=/…/photos``: absolute paths, quoted as
-        in a URL.
+        in a URL. ``&outside=…`` follows where ``outside_root`` is not ``"refuse"``.
 
     Raises:
         TypeError: if an argument is no path.
@@ -44,7 +49,7 @@ def coco_folder(
     elif not isinstance(image_root, (str, os.PathLike)):
         raise TypeError(f"coco_folder: image_root must be a string or path, got {image_root!r}")
     _check_paths(json_file, image_root)
-    return coco_folder_name(json_file, image_root)
+    return coco_folder_name(json_file, image_root, outside_root)
 
 
 def register_coco_folder(name: str) -> None:
@@ -53,14 +58,21 @@ def register_coco_folder(name: str) -> None:
     Raises:
         ValueError: if it is not such a name.
     """
-    json_file, image_root = parse_coco_folder_name(name)
-    DatasetCatalog.register(name, partial(_load, json_file, image_root, name))
-    MetadataCatalog.get(name).set(json_file=json_file, image_root=image_root, evaluator_type="coco")
+    folder = parse_coco_folder_name(name)
+    DatasetCatalog.register(name, partial(_load, folder, name))
+    MetadataCatalog.get(name).set(
+        json_file=folder.json_file,
+        image_root=folder.image_root,
+        evaluator_type="coco",
+        **({} if folder.outside_root == "refuse" else {"outside_root": folder.outside_root}),
+    )
 
 
-def _load(json_file: str, image_root: str, name: str) -> list[dict[str, Any]]:
-    _check_paths(json_file, image_root)
-    return load_coco_json(json_file, image_root, name)
+def _load(folder: CocoFolder, name: str) -> list[dict[str, Any]]:
+    _check_paths(folder.json_file, folder.image_root)
+    return load_coco_json(
+        folder.json_file, folder.image_root, name, outside_root=folder.outside_root
+    )
 
 
 def _check_paths(json_file: str | os.PathLike[str], image_root: str | os.PathLike[str]) -> None:

@@ -19,6 +19,7 @@ from d2_data.datasets.panoptic_segments import (
 )
 from d2_data.datasets.semantic_folder import load_sem_seg
 from d2_data.file_entries import text, whole
+from d2_data.image_root import ImageRoot, OutsideRoot
 from d2_data.located_errors import located
 
 __all__ = [
@@ -43,6 +44,8 @@ def register_coco_panoptic(
     panoptic_root: StrPath,
     panoptic_json: StrPath,
     instances_json: StrPath | None = None,
+    *,
+    outside_root: OutsideRoot = "refuse",
 ) -> None:
     """Register a dataset in COCO's panoptic format, in the standard layout.
 
@@ -57,12 +60,13 @@ def register_coco_panoptic(
         panoptic_root: the folder of the PNGs.
         panoptic_json: the panoptic annotation file.
         instances_json: the file with the same objects as polygons, for evaluation.
+        outside_root: see :func:`load_coco_panoptic_json`.
 
     Raises:
         ValueError: if the name is taken.
     """
     DatasetCatalog.register(
-        name, partial(_load_standard, name, panoptic_json, image_root, panoptic_root)
+        name, partial(_load_standard, name, panoptic_json, image_root, panoptic_root, outside_root)
     )
     MetadataCatalog.get(name).set(
         image_root=os.fspath(image_root),
@@ -81,6 +85,8 @@ def register_coco_panoptic_separated(
     panoptic_json: StrPath,
     sem_seg_root: StrPath,
     instances_json: StrPath,
+    *,
+    outside_root: OutsideRoot = "refuse",
 ) -> None:
     """Register a dataset in the layout of Panoptic FPN, and its semantic part alone.
 
@@ -97,6 +103,7 @@ def register_coco_panoptic_separated(
         panoptic_json: the panoptic annotation file, for evaluation.
         sem_seg_root: the folder of the label images.
         instances_json: the file with boxes and polygons of the objects.
+        outside_root: see :func:`~d2_data.datasets.load_coco_json`.
 
     Raises:
         ValueError: if a name is taken.
@@ -105,7 +112,11 @@ def register_coco_panoptic_separated(
     roots = {"image_root": os.fspath(image_root), "sem_seg_root": os.fspath(sem_seg_root)}
     DatasetCatalog.register(
         separated,
-        partial(load_coco_panoptic_separated, instances_json, image_root, sem_seg_root, separated),
+        partial(
+            load_coco_panoptic_separated,
+            *(instances_json, image_root, sem_seg_root, separated),
+            outside_root=outside_root,
+        ),
     )
     MetadataCatalog.get(separated).set(
         panoptic_root=os.fspath(panoptic_root),
@@ -119,7 +130,12 @@ def register_coco_panoptic_separated(
 
 
 def load_coco_panoptic_json(
-    panoptic_json: StrPath, image_root: StrPath, panoptic_root: StrPath, metadata: Metadata
+    panoptic_json: StrPath,
+    image_root: StrPath,
+    panoptic_root: StrPath,
+    metadata: Metadata,
+    *,
+    outside_root: OutsideRoot = "refuse",
 ) -> list[dict[str, Any]]:
     """Read a panoptic annotation file into standard dataset dicts. No image is opened.
 
@@ -130,6 +146,8 @@ def load_coco_panoptic_json(
         panoptic_root: the folder of the PNGs.
         metadata: says which class each category is; where it says nothing the file's own
             categories are put into it.
+        outside_root: what may lie outside of ``image_root``; see
+            :func:`~d2_data.datasets.load_coco_json`.
 
     Returns:
         Dicts with ``file_name``, ``image_id``, ``pan_seg_file_name`` and ``segments_info``, and
@@ -142,16 +160,16 @@ def load_coco_panoptic_json(
     """
     content = read_panoptic_json(panoptic_json)
     declare_panoptic_categories(content.categories, metadata)
+    root = ImageRoot(image_root, outside_root)
     records = [
         {
             **image,
-            "file_name": os.path.join(image_root, image["file_name"]),
             "image_id": annotation.image_id,
             "pan_seg_file_name": os.path.join(panoptic_root, annotation.file_name),
             "segments_info": contiguous_segments(annotation, metadata, content.where),
         }
         for annotation in content.annotations
-        for image in [_image(annotation, content.where)]
+        for image in [_image(annotation, root, content.where)]
     ]
     if not records:
         raise ValueError(f"{content.where} has no annotations; panoptic segmentation needs some")
@@ -159,14 +177,14 @@ def load_coco_panoptic_json(
     return records
 
 
-def _image(annotation: PanopticAnnotation, where: str) -> dict[str, Any]:
-    """The name and, where the file has it, the size of a photograph."""
+def _image(annotation: PanopticAnnotation, root: ImageRoot, where: str) -> dict[str, Any]:
+    """The path and, where the file has it, the size of a photograph."""
     entry = annotation.image
     with located(f"{where}: image {annotation.image_id!r}"):
         size = {key: whole(entry, key) for key in ("height", "width") if entry.get(key)}
-        if entry.get("file_name"):
-            return {"file_name": text(entry, "file_name"), **size}
-    return {"file_name": f"{Path(annotation.file_name).stem}.jpg", **size}
+        named = bool(entry.get("file_name"))
+        name = text(entry, "file_name") if named else f"{Path(annotation.file_name).stem}.jpg"
+        return {"file_name": root.path(name), **size}
 
 
 def load_coco_panoptic_separated(
@@ -174,6 +192,8 @@ def load_coco_panoptic_separated(
     image_root: StrPath,
     sem_seg_root: StrPath,
     dataset_name: str | None = None,
+    *,
+    outside_root: OutsideRoot = "refuse",
 ) -> list[dict[str, Any]]:
     """Read objects and semantic labels of the same photographs.
 
@@ -181,7 +201,7 @@ def load_coco_panoptic_separated(
         instances_json: a COCO file of the objects.
         image_root: the folder of the photographs.
         sem_seg_root: the folder of the label images, PNG, named as the photographs.
-        dataset_name: see :func:`~d2_data.datasets.load_coco_json`.
+        dataset_name: see :func:`~d2_data.datasets.load_coco_json`, as ``outside_root``.
 
     Returns:
         The dicts of :func:`~d2_data.datasets.load_coco_json` with ``sem_seg_file_name``.
@@ -190,7 +210,7 @@ def load_coco_panoptic_separated(
         FileNotFoundError: if a file or folder is missing.
         ValueError: if a photograph has no label image.
     """
-    records = load_coco_json(instances_json, image_root, dataset_name)
+    records = load_coco_json(instances_json, image_root, dataset_name, outside_root=outside_root)
     labels = {
         os.path.normpath(pair["file_name"]): pair["sem_seg_file_name"]
         for pair in load_sem_seg(sem_seg_root, image_root)
@@ -208,7 +228,13 @@ def load_coco_panoptic_separated(
 
 
 def _load_standard(
-    name: str, panoptic_json: StrPath, image_root: StrPath, panoptic_root: StrPath
+    name: str,
+    panoptic_json: StrPath,
+    image_root: StrPath,
+    panoptic_root: StrPath,
+    outside_root: OutsideRoot,
 ) -> list[dict[str, Any]]:
     metadata = MetadataCatalog.get(name)
-    return load_coco_panoptic_json(panoptic_json, image_root, panoptic_root, metadata)
+    return load_coco_panoptic_json(
+        panoptic_json, image_root, panoptic_root, metadata, outside_root=outside_root
+    )

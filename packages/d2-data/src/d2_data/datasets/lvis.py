@@ -14,6 +14,7 @@ from d2_data.annotations import in_order_of_ids, name_of_file, read_coco
 from d2_data.catalog import DatasetCatalog, MetadataCatalog
 from d2_data.datasets.vocabularies import read_vocabulary
 from d2_data.file_entries import text
+from d2_data.image_root import ImageRoot, OutsideRoot
 from d2_data.located_errors import located
 from d2_structures import BoxMode
 
@@ -31,7 +32,12 @@ _VOCABULARIES = {"cocofied": "coco", "v0.5": "lvis_v0.5", "v1": "lvis_v1"}
 
 
 def register_lvis_instances(
-    name: str, metadata: dict[str, Any], json_file: StrPath, image_root: StrPath
+    name: str,
+    metadata: dict[str, Any],
+    json_file: StrPath,
+    image_root: StrPath,
+    *,
+    outside_root: OutsideRoot = "refuse",
 ) -> None:
     """Register a dataset in LVIS' format for detection and segmentation.
 
@@ -43,11 +49,13 @@ def register_lvis_instances(
         metadata: further metadata of the dataset; may be empty.
         json_file: the annotation file.
         image_root: the folder that holds the images, for COCO's that of ``train2017`` and others.
+        outside_root: see :func:`load_lvis_json`.
 
     Raises:
         ValueError: if the name is taken.
     """
-    DatasetCatalog.register(name, partial(load_lvis_json, json_file, image_root, name))
+    load = partial(load_lvis_json, json_file, image_root, name, outside_root=outside_root)
+    DatasetCatalog.register(name, load)
     MetadataCatalog.get(name).set(
         json_file=os.fspath(json_file),
         image_root=os.fspath(image_root),
@@ -79,7 +87,11 @@ def get_lvis_instances_meta(dataset_name: str) -> dict[str, Any]:
 
 
 def load_lvis_json(
-    json_file: StrPath, image_root: StrPath, dataset_name: str | None = None
+    json_file: StrPath,
+    image_root: StrPath,
+    dataset_name: str | None = None,
+    *,
+    outside_root: OutsideRoot = "refuse",
 ) -> list[dict[str, Any]]:
     """Read an LVIS annotation file into standard dataset dicts. No image is opened.
 
@@ -93,6 +105,9 @@ def load_lvis_json(
         dataset_name: when given, the classes are put into the metadata of this dataset: those of
             :func:`get_lvis_instances_meta` if the name tells a version, else those that the file
             declares, in the order of their ids.
+        outside_root: what may lie outside of the folder; see
+            :func:`~d2_data.datasets.load_coco_json`. ``"links"`` where the folders of COCO in it
+            are symbolic links.
 
     Returns:
         One dict per image: ``file_name``, ``height``, ``width``, ``image_id``, ``annotations``,
@@ -102,14 +117,16 @@ def load_lvis_json(
     Raises:
         FileNotFoundError: if the file is missing.
         KeyError: if an annotation has a category that the file does not declare.
-        ValueError: if the file is malformed, or has other categories than the metadata.
+        ValueError: if the file is malformed, has other categories than the metadata, or names
+            images outside of the folder.
     """
     content = read_coco(json_file)
+    root = ImageRoot(image_root, outside_root)
     where = name_of_file(json_file)
     classes = _declare_classes(content.categories, dataset_name, where)
     records = {
         image["id"]: {
-            "file_name": os.path.join(image_root, _file_name(image, where)),
+            "file_name": _path(image, root, where),
             "image_id": image["id"],
             **{key: image[key] for key in _IMAGE_KEYS if key in image},
             "annotations": [],
@@ -177,13 +194,13 @@ def _metadata_of(categories: list[dict[str, Any]], classes: dict[Any, int]) -> d
     return metadata
 
 
-def _file_name(image: Mapping[str, Any], where: str) -> str:
+def _path(image: Mapping[str, Any], root: ImageRoot, where: str) -> str:
     with located(f"{where}: image id {image['id']!r}"):
         if image.get("coco_url"):
-            return os.path.join(*text(image, "coco_url").split("/")[-2:])
+            return root.path(os.path.join(*text(image, "coco_url").split("/")[-2:]))
         if not image.get("file_name"):
             raise ValueError("has neither 'coco_url' nor 'file_name'")
-        return text(image, "file_name")
+        return root.path(text(image, "file_name"))
 
 
 def _class(annotation: Mapping[str, Any], classes: Mapping[Any, int] | None, where: str) -> int:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from d2_data.catalog import Metadata
 from d2_data.file_entries import identity, list_of_objects, text, whole
 from d2_data.formats import read_json
+from d2_data.image_root import check_name_below
 from d2_data.located_errors import located
 
 __all__ = [
@@ -85,6 +86,7 @@ def _annotation(
         if "segments_info" not in entry:
             raise ValueError("lacks 'segments_info'; is it of a file of instances?")
         image_id, file_name = identity(entry, "image_id"), text(entry, "file_name")
+        check_name_below(file_name)
         segments = list_of_objects(entry, "segments_info")
         for segment in segments:
             with located(f"{named}: segment {segment.get('id')!r}"):

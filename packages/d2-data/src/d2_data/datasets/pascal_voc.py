@@ -15,6 +15,8 @@ from xml.etree import ElementTree
 from d2_data.catalog import DatasetCatalog, MetadataCatalog
 from d2_data.datasets.vocabularies import read_vocabulary
 from d2_data.image_reading import read_image_size
+from d2_data.image_root import check_name_below
+from d2_data.located_errors import located
 from d2_structures import BoxMode
 
 __all__ = ["load_voc_instances", "register_pascal_voc", "voc_class_names"]
@@ -156,6 +158,8 @@ def _record(
 
 
 def _parsed(dirname: Path, identity: str) -> tuple[Path, ElementTree.Element]:
+    with located(f"the list of images in {str(dirname / 'ImageSets')!r}"):
+        check_name_below(identity, "the image")
     file = dirname / "Annotations" / f"{identity}.xml"
     try:
         return file, ElementTree.parse(file).getroot()

@@ -48,7 +48,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "--place",
         choices=PLACEMENTS,
         default="link",
-        help="how images come into OUTPUT (default: symbolic links)",
+        help="how images come into OUTPUT (default: links)",
     )
     parser.add_argument(
         "--task",

@@ -26,16 +26,22 @@ Reader = Callable[[Metadata], list[dict[str, Any]]]
 
 READERS: Mapping[str, Reader] = MappingProxyType(
     {
-        "coco_instances": lambda data: load_coco_json(data.json_file, data.image_root, data.name),
-        "coco_keypoints": lambda data: load_coco_json(data.json_file, data.image_root, data.name),
+        "coco_instances": lambda data: load_coco_json(
+            data.json_file, data.image_root, data.name, outside_root="links"
+        ),
+        "coco_keypoints": lambda data: load_coco_json(
+            data.json_file, data.image_root, data.name, outside_root="links"
+        ),
         "coco_panoptic": lambda data: load_coco_panoptic_json(
-            data.panoptic_json, data.image_root, data.panoptic_root, data
+            data.panoptic_json, data.image_root, data.panoptic_root, data, outside_root="links"
         ),
         "coco_panoptic_separated": lambda data: load_coco_panoptic_separated(
-            data.json_file, data.image_root, data.sem_seg_root, data.name
+            data.json_file, data.image_root, data.sem_seg_root, data.name, outside_root="links"
         ),
         "sem_seg": lambda data: load_sem_seg(data.sem_seg_root, data.image_root),
-        "lvis": lambda data: load_lvis_json(data.json_file, data.image_root, data.name),
+        "lvis": lambda data: load_lvis_json(
+            data.json_file, data.image_root, data.name, outside_root="links"
+        ),
         "voc": lambda data: load_voc_instances(data.dirname, data.split, data.thing_classes),
         "cityscapes_instances": lambda data: load_cityscapes_instances(data.image_dir, data.gt_dir),
         "cityscapes_sem_seg": lambda data: load_cityscapes_semantic(data.image_dir, data.gt_dir),
