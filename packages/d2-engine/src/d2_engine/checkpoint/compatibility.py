@@ -36,7 +36,10 @@ def check_same_architecture(path: str, match: WeightMatch, *, strict: bool) -> N
     num_fitting = len(match.state_dict)
     num_tensors = num_fitting + len(match.unexpected) + len(match.mismatched)
     if num_tensors == 0:
-        raise ValueError(f"checkpoint {path!r} holds no weights")
+        raise ValueError(
+            f"checkpoint {path!r} holds no weights: fetch it again, or save a state dict under "
+            "'model'"
+        )
     mostly_unused = num_fitting < MIN_SHARE_USED * num_tensors
     if mostly_unused or (strict and not match.complete):
         raise ValueError(
