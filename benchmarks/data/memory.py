@@ -1,8 +1,10 @@
-"""Memory of a large dataset in several processes with several workers each, and time to load it.
+"""Memory of a large dataset in several processes with several workers each, and time to pack it.
 
-One million annotations of polygons, two processes as of a distributed run, four workers in each.
-What counts is the proportional set size of all ten processes: memory that n of them share counts
-1/n in each. That of the same processes with a hundred records is subtracted.
+One million annotations of polygons in a COCO file, two processes as of a distributed run, four
+workers in each. What counts is the proportional set size of all ten processes: memory that n of
+them share counts 1/n in each. Programs and libraries are left out, which have nothing to do with
+the dataset and are shared with whatever else runs on the machine. That of the same processes with
+a hundred records is subtracted.
 
     PYTHONPATH=benchmarks python benchmarks/data/memory.py [--annotations 1000000]
 
@@ -16,16 +18,20 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch.distributed as dist
 from _paired import RESULTS, environment
 
-from d2_data import DatasetFromList, build_detection_train_loader
-from d2_structures import BoxMode
+from d2_data import DatasetFromList, build_detection_train_loader, shared_detection_dataset
+from d2_data.datasets import register_coco_instances
+from d2_structures import BoxMode, comm
 
 RANKS, WORKERS, PASSES = 2, 4, 3
 
@@ -59,32 +65,63 @@ def records(images: int, annotations: int) -> list[dict[str, Any]]:
     ]
 
 
+def write_coco(path: Path, images: int, annotations: int) -> None:
+    """The records as a COCO file."""
+    entries: list[dict[str, Any]] = []
+    pictures = []
+    for record in records(images, annotations):
+        pictures.append(
+            {key: record[key] for key in ("file_name", "height", "width")}
+            | {"id": record["image_id"]}
+        )
+        for annotation in record["annotations"]:
+            del annotation["bbox_mode"]
+            place = {"image_id": record["image_id"], "id": len(entries) + 1, "area": 100.5}
+            entries.append(annotation | place)
+    categories = [{"id": number, "name": f"class {number}"} for number in range(80)]
+    path.write_text(
+        json.dumps({"images": pictures, "annotations": entries, "categories": categories})
+    )
+
+
 def proportional_set_size(processes: list[int]) -> int:
     """Bytes of memory, what is shared divided among those that share it."""
     total = 0
     for process in processes:
-        for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1]) * 1024
+        counts = True
+        for line in Path(f"/proc/{process}/smaps").read_text().splitlines():
+            name, *rest = line.split(maxsplit=5)
+            if not name.endswith(":"):  # the first line of a mapping, with its file
+                file = rest[4] if len(rest) == 5 else ""
+                counts = not file.startswith("/") or "/d2-records-" in file
+            elif name == "Pss:" and counts:
+                total += int(rest[0]) * 1024
     return total
 
 
-def rank(images: int, annotations: int) -> None:
+def rank(number: int, json_file: str, images: int) -> None:
     """One process of the run; says how large it is whenever a line arrives."""
-    dataset = DatasetFromList(records(images, annotations))
+    warnings.simplefilter("ignore")  # torch counts the cores
+    place = Path(json_file).with_name("meeting")
+    dist.init_process_group("gloo", f"file://{place}", rank=number, world_size=RANKS)
+    comm.create_local_process_group(RANKS)
+    register_coco_instances("many", {}, json_file, "")
+    begin = time.perf_counter()
+    dataset = shared_detection_dataset("many", filter_empty=False)
+    seconds = time.perf_counter() - begin
     loader = build_detection_train_loader(
         dataset,
         mapper=lambda record: len(record["annotations"]),
-        total_batch_size=8,
+        total_batch_size=4 * RANKS,
         num_workers=WORKERS,
         persistent_workers=True,
         seed=0,
     )
     batches = iter(loader)
-    print(json.dumps({"copy": dataset.nbytes}), flush=True)
+    print(json.dumps({"copy": dataset.nbytes, "seconds": seconds}), flush=True)
     for _ in range(PASSES):
         sys.stdin.readline()
-        for _ in range(images // 8):
+        for _ in range(images // (4 * RANKS)):
             next(batches)
         print(json.dumps({"done": True}), flush=True)
         sys.stdin.readline()
@@ -92,31 +129,44 @@ def rank(images: int, annotations: int) -> None:
         size = proportional_set_size([os.getpid(), *workers])
         print(json.dumps({"size": size}), flush=True)
     sys.stdin.readline()
+    dist.destroy_process_group()
 
 
 def measure(images: int, annotations: int) -> tuple[int, list[int]]:
     """The size of one copy, and of all processes together after each pass over the dataset."""
-    command = [sys.executable, __file__, "--rank", str(images), str(annotations)]
-    ranks = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(RANKS)
-    ]
+    with tempfile.TemporaryDirectory() as folder:
+        json_file = Path(folder, "many.json")
+        # Apart from the run, which is not to have been larger than it needs to be.
+        subprocess.run(
+            [sys.executable, __file__, "--write", json_file, str(images), str(annotations)],
+            check=True,
+        )
+        command = [sys.executable, __file__, "--rank"]
+        ranks = [
+            subprocess.Popen(
+                [*command, str(number), json_file, str(images)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for number in range(RANKS)
+        ]
 
-    def ask(key: str, first: bool = False) -> Iterator[int]:
-        if not first:
+        def ask(key: str, first: bool = False) -> Iterator[int]:
+            if not first:
+                for process in ranks:
+                    print(file=process.stdin, flush=True)
             for process in ranks:
-                print(file=process.stdin, flush=True)
-        for process in ranks:
-            yield json.loads(process.stdout.readline())[key]
+                yield json.loads(process.stdout.readline())[key]
 
-    copy = max(ask("copy", first=True))
-    sizes = []
-    for _ in range(PASSES):
-        list(ask("done"))
-        sizes.append(sum(ask("size")))
-    for process in ranks:
-        process.stdin.close()
-        process.wait()
+        copy = max(ask("copy", first=True))
+        sizes = []
+        for _ in range(PASSES):
+            list(ask("done"))
+            sizes.append(sum(ask("size")))
+        for process in ranks:
+            process.stdin.close()
+            process.wait()
     return copy, sizes
 
 
@@ -151,10 +201,16 @@ def time_of_packing() -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--annotations", type=int, default=1_000_000)
-    parser.add_argument("--rank", type=int, nargs=2)
+    parser.add_argument("--rank", nargs=3)
+    parser.add_argument("--write", nargs=3)
     arguments = parser.parse_args()
     if arguments.rank:
-        rank(*arguments.rank)
+        number, json_file, images = arguments.rank
+        rank(int(number), json_file, int(images))
+        return
+    if arguments.write:
+        json_file, images, annotations = arguments.write
+        write_coco(Path(json_file), int(images), int(annotations))
         return
     _, without = measure(100, 700)
     copy, sizes = measure(int(arguments.annotations / 7.27), arguments.annotations)

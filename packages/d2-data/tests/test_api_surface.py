@@ -20,6 +20,7 @@ PUBLIC = {
         MapDataset Metadata MetadataCatalog SharedStream build_detection_test_loader
         build_detection_train_loader get_detection_dataset_dicts load_proposals_into_dataset
         naming_lost_workers print_instances_class_histogram STALL_TIMEOUT guard_workers stopped_by
+        shared_detection_dataset
     """,
     d2_data.conversion: """
         PLACEMENTS SOURCE_FORMATS TARGET_FORMATS YOLO_TASKS ConvertedSplit Split convert

@@ -62,3 +62,16 @@ def test_dataset_survives_pickling_and_worker_processes():
     assert pickle.loads(pickle.dumps(dataset))[4] == RECORDS[4]
     loader = DataLoader(dataset, batch_size=None, num_workers=2)
     assert list(loader) == RECORDS
+
+
+def test_serialised_dataset_knows_which_pictures_are_wide():
+    sizes = [(4, 3), (3, 4), (3, 3)]
+    dataset = DatasetFromList([{"width": w, "height": h} for w, h in sizes])
+    assert dataset.wide.tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    "elements", [[1, 2], ["ab"], [{"width": 3}], [{"width": None, "height": 3}], [None]]
+)
+def test_nothing_is_known_of_the_width_of_other_elements(elements):
+    assert DatasetFromList(elements).wide is None

@@ -131,3 +131,10 @@ def test_restored_records_can_be_changed():
     first["annotations"][0]["bbox"][0] = -1
     first["annotations"][1]["new"] = 1
     assert second == coco_record(4)
+
+
+@pytest.mark.parametrize("odd", ["1", None, [2.0]])
+def test_what_is_no_number_among_numbers_comes_back(odd):
+    values = [[1.0, 2.0, 3.0, 4.0], [1.0, odd, 3.0, 4.0]]
+    records = [{"annotations": [{"bbox": v, "category_id": 0} for v in values]}] * 2
+    assert there_and_back(records)[0] == records

@@ -57,6 +57,14 @@ def test_each_round_has_every_index_once(size, seed):
         assert sorted(stream[start : start + size]) == list(range(size))
 
 
+def test_rounds_longer_than_a_piece_are_whole():
+    size = 10_000
+    stream = list(itertools.islice(TrainingSampler(size, seed=3), 2 * size))
+    generator = torch.Generator().manual_seed(3)
+    assert stream[:size] == torch.randperm(size, generator=generator).tolist()
+    assert stream[size:] == torch.randperm(size, generator=generator).tolist()
+
+
 def test_unshuffled_rounds_are_in_order():
     assert take(TrainingSampler(3, shuffle=False), 7) == [0, 1, 2, 0, 1, 2, 0]
     factors = torch.tensor([1.0, 2.0])

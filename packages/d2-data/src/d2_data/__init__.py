@@ -15,6 +15,7 @@ from d2_data.lost_workers import naming_lost_workers
 from d2_data.mapped_dataset import MapDataset
 from d2_data.proposal_file import load_proposals_into_dataset
 from d2_data.record_stream import SharedStream
+from d2_data.shared_reading import shared_detection_dataset
 
 __all__ = [
     "STALL_TIMEOUT",
@@ -34,5 +35,6 @@ __all__ = [
     "load_proposals_into_dataset",
     "naming_lost_workers",
     "print_instances_class_histogram",
+    "shared_detection_dataset",
     "stopped_by",
 ]

@@ -96,7 +96,9 @@ def orientations(dataset: Any) -> Callable[[int], bool] | None:
         wide = np.fromiter(map(is_wide, dataset), bool, len(dataset))
         return wide.item
     if isinstance(dataset, DatasetFromList):
-        return _remembered(lambda index: is_wide(dataset[index]))
+        known = dataset.wide
+        # Without knowing, the first element that cannot tell says what it lacks.
+        return (lambda index: is_wide(dataset[index])) if known is None else known.item
     if isinstance(dataset, Subset):
         whole, indices = orientations(dataset.dataset), dataset.indices
         return None if whole is None else lambda index: whole(indices[index])
@@ -127,15 +129,3 @@ def _of_parts(
         return known[number](index - (ends[number - 1] if number else 0))
 
     return part_says
-
-
-def _remembered(is_wide_at: Callable[[int], bool]) -> Callable[[int], bool]:
-    """The same function, which asks for each index once."""
-    answers: dict[int, bool] = {}
-
-    def remember(index: int) -> bool:
-        if index not in answers:
-            answers[index] = is_wide_at(index)
-        return answers[index]
-
-    return remember

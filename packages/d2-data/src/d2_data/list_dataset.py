@@ -2,11 +2,13 @@
 
 import copy
 import logging
+from array import array
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from d2_data.annotation_file import paused_collector
@@ -34,10 +36,13 @@ class DatasetFromList(Dataset[Any]):
 
     Attributes:
         sources: which dataset each element is of, where the list knows it.
+        wide: (N,) bool, whether the width of each element exceeds its height; None if not all are
+            dicts that tell.
     """
 
     def __init__(self, lst: Sequence[Any], copy: bool = True, serialize: bool = True) -> None:
         self._copy = copy
+        self.wide = _wide(lst)
         self._serialized = _SerializedElements(lst) if serialize else None
         self._elements = None if serialize else lst
         self._length = len(lst)
@@ -48,6 +53,11 @@ class DatasetFromList(Dataset[Any]):
         """The size of the serialised elements; 0 if they are not serialised."""
         return 0 if self._serialized is None else self._serialized.nbytes
 
+    @property
+    def file(self) -> str | None:
+        """The file with the serialised elements; None if they are few, or there can be none."""
+        return None if self._serialized is None else self._serialized.file
+
     def __len__(self) -> int:
         return self._length
 
@@ -57,6 +67,14 @@ class DatasetFromList(Dataset[Any]):
         assert self._elements is not None
         element = self._elements[idx]
         return copy.deepcopy(element) if self._copy else element
+
+
+def _wide(elements: Sequence[Any]) -> NDArray[np.bool_] | None:
+    try:
+        sides = ((element["width"], element["height"]) for element in elements)
+        return np.fromiter((bool(width > height) for width, height in sides), bool, len(elements))
+    except (KeyError, TypeError, IndexError, ValueError, RuntimeError):  # elements of any kind
+        return None
 
 
 class _SerializedElements:
@@ -77,6 +95,10 @@ class _SerializedElements:
     def nbytes(self) -> int:
         return len(self._bytes)
 
+    @property
+    def file(self) -> str | None:
+        return self._bytes.path
+
     def __getitem__(self, index: int) -> Any:
         if not -self._length <= index < self._length:
             raise IndexError(f"index {index} is out of range for {self._length} elements")
@@ -92,9 +114,9 @@ class _SerializedElements:
 def _packed(packer: RecordPacker, elements: Sequence[Any]) -> tuple[list[bytes], np.ndarray]:
     """The bytes of all elements, and where each part of an element ends in them."""
     parts: list[bytes] = []
-    sizes: list[int] = []
+    sizes = array("q")
     for begin in range(0, len(elements), CHUNK):
         pieces = list(chain.from_iterable(packer.pack(elements[begin : begin + CHUNK])))
-        sizes += map(len, pieces)
+        sizes.extend(map(len, pieces))
         parts.append(b"".join(pieces))
     return parts, np.cumsum(sizes, dtype=np.int64)

@@ -6,13 +6,13 @@ from typing import Any
 from torch.utils.data import IterableDataset
 
 from d2_config import CfgNode
-from d2_data.dataset_dicts import get_detection_dataset_dicts
 from d2_data.dataset_mapper import DatasetMapper
 from d2_data.samplers import (
     RandomSubsetTrainingSampler,
     RepeatFactorTrainingSampler,
     TrainingSampler,
 )
+from d2_data.shared_reading import shared_detection_dataset
 
 
 def arguments_for_training(
@@ -33,7 +33,7 @@ def arguments_for_training(
     """
     if dataset is None:
         keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE
-        dataset = get_detection_dataset_dicts(
+        dataset = shared_detection_dataset(
             cfg.DATASETS.TRAIN,
             filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
             min_keypoints=keypoints if cfg.MODEL.KEYPOINT_ON else 0,
@@ -68,7 +68,7 @@ def arguments_for_testing(
     """
     names = [dataset_name] if isinstance(dataset_name, str) else list(dataset_name)
     return {
-        "dataset": get_detection_dataset_dicts(
+        "dataset": shared_detection_dataset(
             names,
             filter_empty=False,
             proposal_files=_test_proposals(cfg, names) if cfg.MODEL.LOAD_PROPOSALS else None,

@@ -107,9 +107,11 @@ def build_detection_train_loader(
         )
         return _stream_loader(stream, workers)
     wide = orientations(dataset) if aspect_ratio_grouping else None
+    if isinstance(dataset, list | DatasetFromList) and isinstance(
+        mapper, DatasetMapper | MixingMapper
+    ):
+        mapper = mapper.suited_to(dataset)
     if isinstance(dataset, list):
-        if isinstance(mapper, DatasetMapper | MixingMapper):
-            mapper = mapper.suited_to(dataset)
         dataset = DatasetFromList(dataset, copy=False)
     mapper = _drawing_from(dataset, mapper, on_error)
     if sampler is None:

@@ -8,8 +8,8 @@ float. What is the same in many records is kept once.
 
 import pickle
 import struct
-from collections.abc import Iterator, Sequence
-from itertools import accumulate, chain, islice, pairwise
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate, chain, islice, pairwise, repeat
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -58,6 +58,9 @@ Field = Same | Numbers | None
 Template = tuple[tuple[str, Field], ...]
 """The fields of annotations, and how they are kept."""
 
+Bounds = tuple[int, int]
+"""Where the annotations of a record begin and end among those of several."""
+
 
 class RecordPacker:
     """Turns records into bytes.
@@ -103,32 +106,32 @@ class RecordPacker:
         names = tuple(annotations[0])
         if len(names) < 2 or set(map(len, annotations)) != {len(names)}:
             raise ValueError("annotations of different fields")
+        bounds = list(pairwise(accumulate(map(len, lists), initial=0)))
         template: list[tuple[str, Field]] = []
-        varying: list[Any] = []
-        numbers = []
+        varying: list[Iterable[Any]] = []
+        numbers: list[Iterable[bytes]] = []
         columns = zip(*map(itemgetter(*names), annotations), strict=True)
         for name, column in zip(names, columns, strict=True):
             if name in _COORDINATES:
                 coordinates = _Coordinates(column)
                 template.append((name, coordinates.field))
-                varying.append(coordinates)
-                numbers.append(coordinates.content)
+                varying += coordinates.layout(bounds)
+                numbers.append(coordinates.content(bounds))
             elif type(column[0]) in _PLAIN and column.count(column[0]) == len(column):
                 template.append((name, Same(column[0])))
             else:
                 template.append((name, None))
-                varying.append(column)
+                varying.append([column[begin:end] for begin, end in bounds])
         number = self._number_of(tuple(template))
-        packed = []
-        for record, (begin, end) in zip(
-            records, pairwise(accumulate(map(len, lists), initial=0)), strict=True
-        ):
-            rest: list[Any] = []
-            for column in varying:
-                rest += [column[begin:end]] if type(column) is tuple else column.layout(begin, end)
-            kept = _pickled(({**record, "annotations": None}, number, end - begin, rest))
-            packed.append((kept, b"".join([part(begin, end) for part in numbers]) or _NO_NUMBERS))
-        return packed
+        rests = zip(*varying, strict=True) if varying else repeat(())
+        contents = map(b"".join, zip(*numbers, strict=True)) if numbers else repeat(b"")
+        return [
+            (
+                _pickled(({**record, "annotations": None}, number, end - begin, rest)),
+                content or _NO_NUMBERS,
+            )
+            for record, (begin, end), rest, content in zip(records, bounds, rests, contents)  # noqa: B905  # two of them may be endless
+        ]
 
     def _number_of(self, template: Template) -> int:
         number = self._numbers.get(template)
@@ -188,42 +191,46 @@ class _Coordinates:
         if set(map(type, values)) != {list}:
             self._others = {i: value for i, value in enumerate(values) if type(value) is not list}
             lists = [[] if i in self._others else value for i, value in enumerate(values)]
-        numbers = list(chain.from_iterable(lists))
-        kinds = set(map(type, numbers))
-        nested = list in kinds
+        first = next(filter(None, lists), None)
+        nested = first is not None and type(first[0]) is list
         self._first_list: Sequence[int] = range(len(lists) + 1)
         if nested:
-            if kinds != {list}:
-                raise ValueError("lists and numbers side by side")
             self._counts = list(map(len, lists))
             self._first_list = list(accumulate(self._counts, initial=0))
-            lists, numbers = numbers, []
-            for part in lists:
-                numbers += part
+            lists = list(chain.from_iterable(lists))
+            if set(map(type, lists)) != {list}:
+                raise ValueError("lists and numbers side by side")
         self._lengths = list(map(len, lists))
         self._first_number = list(accumulate(self._lengths, initial=0))
-        number_type, self._content = _in_smallest_type(numbers)
+        number_type, self._content = _in_smallest_type(_doubles(lists, self._lengths))
         self._size = _TYPES[number_type].itemsize
         length = _only(self._lengths)
         count = _only(self._counts) if nested else None
         self.field = Numbers(number_type, nested, length, count, bool(self._others))
 
-    def layout(self, begin: int, end: int) -> list[Any]:
-        """What :func:`_lists` needs to know of some annotations beside the field."""
-        layout: list[Any] = []
+    def layout(self, bounds: list[Bounds]) -> list[list[Any]]:
+        """What :func:`_lists` needs to know beside the field, each for all records.
+
+        Args:
+            bounds: of the annotations of each record.
+        """
+        layout: list[list[Any]] = []
+        first_list = self._first_list
         if self.field.nested and self.field.each is None:
-            layout.append(self._counts[begin:end])
+            layout.append([self._counts[begin:end] for begin, end in bounds])
         if self.field.length is None:
-            layout.append(self._lengths[self._first_list[begin] : self._first_list[end]])
+            lengths = self._lengths
+            layout.append([lengths[first_list[begin] : first_list[end]] for begin, end in bounds])
         if self.field.others:
-            layout.append({i - begin: v for i, v in self._others.items() if begin <= i < end})
+            others = self._others.items()
+            layout.append([{i - b: v for i, v in others if b <= i < e} for b, e in bounds])
         return layout
 
-    def content(self, begin: int, end: int) -> bytes:
-        """The numbers of some annotations."""
-        first = self._first_number[self._first_list[begin]]
-        last = self._first_number[self._first_list[end]]
-        return self._content[first * self._size : last * self._size]
+    def content(self, bounds: list[Bounds]) -> list[bytes]:
+        """The numbers of each record."""
+        size, firsts = self._size, self._first_number
+        ends = [size * firsts[self._first_list[end]] for _, end in bounds]
+        return [self._content[begin:end] for begin, end in pairwise([0, *ends])]
 
 
 def _lists(
@@ -266,9 +273,34 @@ def _only(lengths: list[int]) -> int | None:
     return lengths[0] if lengths[0] and lengths.count(lengths[0]) == len(lengths) else None
 
 
-def _in_smallest_type(numbers: list[Any]) -> tuple[int, bytes]:
+def _doubles(lists: Sequence[list[Any]], lengths: list[int]) -> bytes:
+    """The numbers of all lists.
+
+    Raises:
+        struct.error: if something is no number.
+    """
+    total = sum(lengths)
+    if total < 8 * len(lists):
+        return struct.pack(f"={total}d", *chain.from_iterable(lists))
+    # Numbers that are far apart in memory are looked at once.
+    packers = zip(map(_packers.__getitem__, lengths), lists, strict=True)
+    return b"".join([pack(*numbers) for pack, numbers in packers])
+
+
+class _Packers(dict[int, Callable[..., bytes]]):
+    """What turns so many numbers into doubles."""
+
+    def __missing__(self, count: int) -> Callable[..., bytes]:
+        self[count] = pack = struct.Struct(f"={count}d").pack
+        return pack
+
+
+_packers = _Packers()
+
+
+def _in_smallest_type(doubles: bytes) -> tuple[int, bytes]:
     """The number of the type that holds all numbers, and their bytes."""
-    values = np.frombuffer(struct.pack(f"={len(numbers)}d", *numbers), dtype=np.float64)
+    values = np.frombuffer(doubles, dtype=np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         hundredths = values * 100
         np.rint(hundredths, out=hundredths)
@@ -278,7 +310,7 @@ def _in_smallest_type(numbers: list[Any]) -> tuple[int, bytes]:
         return 0, hundredths.astype(_TYPES[0]).tobytes()
     if exact and max(-low, high) <= _LARGEST[1]:
         return 1, hundredths.astype(_TYPES[1]).tobytes()
-    return _FLOAT, values.tobytes()
+    return _FLOAT, doubles
 
 
 def _has_annotations(record: Any) -> bool:

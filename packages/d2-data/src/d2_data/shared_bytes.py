@@ -22,7 +22,8 @@ __all__ = ["SharedBytes"]
 
 _logger = logging.getLogger(__name__)
 
-_SMALL = 2**20
+SMALL = 2**20
+"""Bytes up to which contents stay in the process."""
 
 
 class SharedBytes:
@@ -40,7 +41,7 @@ class SharedBytes:
     """
 
     def __init__(self, parts: Callable[[], Iterable[bytes]], size: int) -> None:
-        self._file = _written(parts, size) if size > _SMALL else None
+        self._file = _written(parts, size) if size > SMALL else None
         self._content = b"" if self._file is not None else b"".join(parts())
 
     @property

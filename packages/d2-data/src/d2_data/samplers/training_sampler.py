@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,8 @@ from torch.utils.data import Sampler
 from d2_structures import comm
 
 __all__ = ["RandomSubsetTrainingSampler", "RepeatFactorTrainingSampler", "TrainingSampler"]
+
+_PIECE = 4096
 
 
 class _SharedStream(Sampler[int]):
@@ -31,9 +33,15 @@ class _SharedStream(Sampler[int]):
         rounds = itertools.chain.from_iterable(self._rounds(generator))
         return itertools.islice(rounds, self._rank, None, self._world_size)
 
-    def _rounds(self, generator: torch.Generator) -> Iterator[Sequence[int]]:
+    def _rounds(self, generator: torch.Generator) -> Iterator[Iterable[int]]:
         """The indices of each round, without end."""
         raise NotImplementedError
+
+
+def _in_pieces(indices: torch.Tensor) -> Iterator[int]:
+    """The elements of a vector; a list of them all would take five times the memory."""
+    for piece in indices.split(_PIECE):
+        yield from piece.tolist()
 
 
 class TrainingSampler(_SharedStream):
@@ -56,10 +64,10 @@ class TrainingSampler(_SharedStream):
         self._size = size
         self._shuffle = shuffle
 
-    def _rounds(self, generator: torch.Generator) -> Iterator[Sequence[int]]:
+    def _rounds(self, generator: torch.Generator) -> Iterator[Iterable[int]]:
         while True:
             if self._shuffle:
-                yield torch.randperm(self._size, generator=generator).tolist()
+                yield _in_pieces(torch.randperm(self._size, generator=generator))
             else:
                 yield range(self._size)
 
@@ -96,12 +104,12 @@ class RandomSubsetTrainingSampler(_SharedStream):
         count = max(int(size * subset_ratio), 1)
         self._subset = torch.randperm(size, generator=generator)[:count]
 
-    def _rounds(self, generator: torch.Generator) -> Iterator[Sequence[int]]:
+    def _rounds(self, generator: torch.Generator) -> Iterator[Iterable[int]]:
         while True:
             subset = self._subset
             if self._shuffle:
                 subset = subset[torch.randperm(len(subset), generator=generator)]
-            yield subset.tolist()
+            yield _in_pieces(subset)
 
 
 def _check_size(sampler: str, size: int) -> None:
@@ -176,11 +184,11 @@ class RepeatFactorTrainingSampler(_SharedStream):
             dtype=torch.float32,
         )
 
-    def _rounds(self, generator: torch.Generator) -> Iterator[Sequence[int]]:
+    def _rounds(self, generator: torch.Generator) -> Iterator[Iterable[int]]:
         while True:
             drawn = torch.rand(len(self._fraction), generator=generator) < self._fraction
             repeats = (self._whole + drawn).long()
             indices = torch.arange(len(repeats)).repeat_interleave(repeats)
             if self._shuffle:
                 indices = indices[torch.randperm(len(indices), generator=generator)]
-            yield indices.tolist()
+            yield _in_pieces(indices)
