@@ -1,5 +1,6 @@
 """Writers that bring the metrics of a training run to the terminal, a file or TensorBoard."""
 
+import datetime
 import json
 import logging
 import math
@@ -254,8 +255,9 @@ class CommonMetricPrinter(EventWriter):
         *,
         images_per_batch: int | None = None,
     ) -> None:
-        self._logger = logging.getLogger(__name__)
+        self.logger = logging.getLogger(__name__)
         self._max_iter = max_iter
+        self._window_size = window_size
         self._progress = TrainingProgress(max_iter, window_size, images_per_batch)
         self._line = LiveLine(self._progress.content)
         self._last_logged: int | None = None
@@ -288,11 +290,18 @@ class CommonMetricPrinter(EventWriter):
         self._last_logged = storage.iter
         self._progress.read(storage)
         self._line.refresh()
-        remaining = self._progress.remaining_seconds
-        if remaining is not None and "time" in storage.histories():
-            storage.put_scalar(ETA, remaining, smoothing_hint=False)
+        self._get_eta(storage)
         extra = FILE_ONLY if self._line.visible else None
-        self._logger.info(self._progress.log_line(), extra=extra)
+        self.logger.info(self._progress.log_line(), extra=extra)
+
+    def _get_eta(self, storage: EventStorage) -> str | None:
+        """The time that remains, as text, which is also recorded in seconds; None if unknown."""
+        remaining = self._progress.remaining_seconds
+        if remaining is None:
+            return None
+        if "time" in storage.histories():
+            storage.put_scalar(ETA, remaining, smoothing_hint=False)
+        return str(datetime.timedelta(seconds=int(remaining)))
 
     def close(self) -> None:
         """Leave the line in the terminal as it is last."""

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from d2_engine.loss_readout import LossReadout, check_finite
 from d2_engine.sharding import without_exchange
 from d2_engine.solver.optimizer_state import load_optimizer_state, optimizer_state
 from d2_engine.train_loop import TrainerBase
+from d2_modeling.events import get_event_storage
 from d2_structures import comm
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,6 @@ class SimpleTrainer(TrainerBase):
             it; the memory of the old gradients is then free during the forward pass.
 
     Attributes:
-        batches_consumed (int): how many batches were taken from the stream, in this process.
         data_state (dict | None): the state of the loader in the checkpoint that was loaded.
 
     Raises:
@@ -73,9 +73,42 @@ class SimpleTrainer(TrainerBase):
         self.accumulate = accumulate
         self.gather_metric_period = gather_metric_period
         self.zero_grad_before_forward = zero_grad_before_forward
-        self.batches_consumed = 0
         self.data_state: dict[str, Any] | None = None
-        self._iterator: Iterator[Any] | None = None
+        self._consumed_before = 0
+        self._batches: _CountedBatches | None = None
+
+    @property
+    def batches_consumed(self) -> int:
+        """How many batches were taken from the stream, in this process."""
+        return self._consumed_before + (0 if self._batches is None else self._batches.taken)
+
+    @batches_consumed.setter
+    def batches_consumed(self, count: int) -> None:
+        self._consumed_before = count - (0 if self._batches is None else self._batches.taken)
+
+    @property
+    def _data_loader_iter(self) -> Iterator[Any]:
+        """The stream, for steps of one's own; what is taken from it counts."""
+        # Created late: worker processes start with the first step.
+        if self._batches is None:
+            self._batches = _CountedBatches(self.data_loader)
+        return self._batches
+
+    @_data_loader_iter.setter
+    def _data_loader_iter(self, batches: Iterable[Any]) -> None:
+        self._consumed_before = self.batches_consumed
+        self._batches = _CountedBatches(batches)
+
+    def reset_data_loader(self, data_loader_builder: Callable[[], Iterable[Any]]) -> None:
+        """Go on with other data.
+
+        Args:
+            data_loader_builder: returns the loader; the old one is let go of before.
+        """
+        self._consumed_before = self.batches_consumed
+        self._batches = None
+        self.data_loader = ()
+        self.data_loader = data_loader_builder()
 
     def run_step(self) -> None:
         """Do one iteration."""
@@ -91,7 +124,11 @@ class SimpleTrainer(TrainerBase):
                 readouts.append(self._add_gradients(data, clear=index == 0))
         self._complete_gradients()
         self.after_backward()
-        self._record(_averages([readout.values() for readout in readouts]), data_time)
+        losses = _averages([readout.values() for readout in readouts])
+        self._write_metrics(
+            {name: torch.tensor(value, dtype=torch.float64) for name, value in losses.items()},
+            data_time,
+        )
         self._update()
 
     def state_dict(self) -> dict[str, Any]:
@@ -132,17 +169,13 @@ class SimpleTrainer(TrainerBase):
     def _next_batch(self) -> tuple[Any, float]:
         """Return the next batch and the seconds spent waiting for it."""
         start = time.perf_counter()
-        # Created late: worker processes start with the first step.
-        if self._iterator is None:
-            self._iterator = iter(self.data_loader)
         try:
-            data = next(self._iterator)
+            data = next(self._data_loader_iter)
         except StopIteration:
             raise RuntimeError(
                 f"the data loader ended at iteration {self.iter}; training needs one that goes "
                 "on, e.g. with a TrainingSampler"
             ) from None
-        self.batches_consumed += 1
         return data, time.perf_counter() - start
 
     def _without_exchange(self) -> contextlib.AbstractContextManager[Any]:
@@ -178,23 +211,81 @@ class SimpleTrainer(TrainerBase):
     def _update(self) -> None:
         self.optimizer.step()
 
-    def _record(self, losses: dict[str, float], data_time: float) -> None:
-        """Check the losses and put the metrics of this iteration into the storage."""
-        check_finite(losses, self.iter)
-        if (self.iter + 1) % self.gather_metric_period == 0:
-            gathered = comm.gather({**losses, "data_time": data_time})
-            if not comm.is_main_process():
-                return
-            # The slowest process makes the others wait.
-            data_time = max(metrics.pop("data_time") for metrics in gathered)
-            losses = _averages(gathered)
-        elif not comm.is_main_process():
+    def _write_metrics(
+        self, loss_dict: Mapping[str, Tensor], data_time: float, prefix: str = ""
+    ) -> None:
+        """Check the losses and put the metrics of this iteration into the storage.
+
+        Subclasses may overwrite it; steps of their own may call it.
+
+        Args:
+            loss_dict: scalar losses.
+            data_time: seconds spent waiting for data.
+            prefix: put before the losses' names.
+        """
+        gathered = (self.iter + 1) % self.gather_metric_period == 0
+        _store_metrics(loss_dict, data_time, self.iter, prefix, gathered=gathered)
+
+    @staticmethod
+    def write_metrics(
+        loss_dict: Mapping[str, Tensor], data_time: float, cur_iter: int, prefix: str = ""
+    ) -> None:
+        """Check losses and put them, averaged over the processes, into the current storage.
+
+        Args:
+            loss_dict: scalar losses.
+            data_time: seconds spent waiting for data; of all processes the longest is stored.
+            cur_iter: the iteration they are of.
+            prefix: put before the losses' names.
+
+        Raises:
+            FloatingPointError: if a loss is not finite.
+        """
+        _store_metrics(loss_dict, data_time, cur_iter, prefix, gathered=True)
+
+
+class _CountedBatches:
+    """An iterator over batches that knows how many were taken."""
+
+    def __init__(self, batches: Iterable[Any]) -> None:
+        self._iterator = iter(batches)
+        self.taken = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        batch = next(self._iterator)
+        self.taken += 1
+        return batch
+
+
+def _store_metrics(
+    loss_dict: Mapping[str, Tensor],
+    data_time: float,
+    iteration: int,
+    prefix: str,
+    *,
+    gathered: bool,
+) -> None:
+    """Put metrics into the current storage, of this process or averaged over all."""
+    losses = {name: float(torch.as_tensor(loss).detach()) for name, loss in loss_dict.items()}
+    check_finite(losses, iteration)
+    if gathered:
+        of_all = comm.gather({**losses, "data_time": data_time})
+        if not comm.is_main_process():
             return
-        self.storage.put_scalar("data_time", data_time)
-        self.storage.put_scalar("total_loss", sum(losses.values()))
-        if len(losses) > 1:
-            for name, value in losses.items():
-                self.storage.put_scalar(name, value)
+        # The slowest process makes the others wait.
+        data_time = max(metrics.pop("data_time") for metrics in of_all)
+        losses = _averages(of_all)
+    elif not comm.is_main_process():
+        return
+    storage = get_event_storage()
+    storage.put_scalar("data_time", data_time)
+    storage.put_scalar(f"{prefix}total_loss", sum(losses.values()))
+    if len(losses) > 1:
+        for name, value in losses.items():
+            storage.put_scalar(f"{prefix}{name}", value)
 
 
 class AMPTrainer(SimpleTrainer):

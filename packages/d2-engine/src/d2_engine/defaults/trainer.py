@@ -5,6 +5,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from d2_engine.defaults.writers import default_writers
 from d2_engine.events import EventWriter
 from d2_engine.run.classes import check_enough_classes, check_same_classes
 from d2_engine.run.from_yacs import YacsParts, from_yacs
-from d2_engine.run.plan import metadata_of
+from d2_engine.run.plan import RunPlan, metadata_of
 from d2_engine.run.settings import YacsSettings
 from d2_engine.run.start import settle_seed
 from d2_engine.run.steps import (
@@ -66,6 +67,10 @@ class DefaultTrainer(YacsParts, TrainerBase):
         >>> trainer.train()
     """
 
+    # Subclasses with a constructor of their own need not know what these are for.
+    _ema: hooks.EMA | None = None
+    _last_eval_results: dict[str, Any] | None = None
+
     def __init__(self, cfg: CfgNode) -> None:
         if not isinstance(cfg, CfgNode):
             raise TypeError(
@@ -80,7 +85,6 @@ class DefaultTrainer(YacsParts, TrainerBase):
         if cfg.SEED < 0:
             settings = settings.with_(seed=settle_seed(settings, resume=False))
         self.cfg = cfg = settings.cfg
-        self._plan = from_yacs(cfg, type(self))
         model = prepared(self._plan, self.build_model(cfg))
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
@@ -93,13 +97,20 @@ class DefaultTrainer(YacsParts, TrainerBase):
         self._ema = hooks.EMA(model, decay) if decay else None
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
-        self._last_eval_results: dict[str, Any] | None = None
         self.register_hooks(self.build_hooks())
+
+    @cached_property
+    def _plan(self) -> RunPlan:
+        return from_yacs(self.cfg, type(self))
 
     @property
     def model(self) -> nn.Module:
         """The model, in DistributedDataParallel if there are several processes."""
         return self._trainer.model
+
+    @model.setter
+    def model(self, model: nn.Module) -> None:
+        self._trainer.model = model
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:

@@ -30,7 +30,7 @@ class EvalHook(HookBase):
         eval_after_train: bool = True,
     ) -> None:
         self._period = eval_period
-        self._function: Callable[[], Mapping[str, Any] | None] | None = eval_function
+        self._func: Callable[[], Mapping[str, Any] | None] | None = eval_function
         self._after_train = eval_after_train
         self._of_the_checkpoint: set[str] = set()
 
@@ -44,19 +44,19 @@ class EvalHook(HookBase):
             return
         others = self._of_the_checkpoint | {ETA}
         if not comm.all_gather(bool(self._recorded(self.trainer.iter) - others))[0]:
-            self._evaluate()
+            self._do_eval()
 
     def after_step(self) -> None:
         """Evaluate when the period is over; the end of training has its own evaluation."""
         if self._is_due():
-            self._evaluate()
+            self._do_eval()
 
     def after_train(self) -> None:
         """Evaluate if training was completed, then let go of the function."""
         if self._after_train and self.trainer.iter >= self.trainer.max_iter:
-            self._evaluate()
+            self._do_eval()
         # It usually holds the model and the trainer.
-        self._function = None
+        self._func = None
 
     def _is_due(self) -> bool:
         done = self.trainer.iter + 1
@@ -66,10 +66,10 @@ class EvalHook(HookBase):
         latest = self.trainer.storage.latest()
         return {name for name, (_, when) in latest.items() if when == iteration}
 
-    def _evaluate(self) -> None:
-        if self._function is None:
+    def _do_eval(self) -> None:
+        if self._func is None:
             return
-        results = self._function()
+        results = self._func()
         if results:
             if not isinstance(results, Mapping):
                 raise TypeError(

@@ -49,7 +49,17 @@ class LRScheduler(HookBase):
                 last_iter=self.trainer.start_iter - 1,
             )
             self._scheduler.report_changes(self._resumed_from)
-        self._group = _representative_group(optimizer)
+        self._group = self.get_best_param_group_id(optimizer)
+
+    @staticmethod
+    def get_best_param_group_id(optimizer: torch.optim.Optimizer) -> int:
+        """The group to show: one with the commonest rate, or the largest if all differ."""
+        groups = optimizer.param_groups
+        rate, count = Counter(group["lr"] for group in groups).most_common(1)[0]
+        if count == 1:
+            sizes = [len(group["params"]) for group in groups]
+            return sizes.index(max(sizes))
+        return next(i for i, group in enumerate(groups) if group["lr"] == rate)
 
     def after_step(self) -> None:
         """Record the rate of this iteration, then go on to the next."""
@@ -96,13 +106,3 @@ def _step_to(scheduler: TorchLRScheduler, iteration: int) -> None:
         warnings.filterwarnings("ignore", r".*`lr_scheduler\.step\(\)` before", UserWarning)
         while scheduler.last_epoch < iteration:
             scheduler.step()
-
-
-def _representative_group(optimizer: torch.optim.Optimizer) -> int:
-    """Return the group to show: one with the commonest rate, or the largest if all differ."""
-    groups = optimizer.param_groups
-    rate, count = Counter(group["lr"] for group in groups).most_common(1)[0]
-    if count == 1:
-        sizes = [len(group["params"]) for group in groups]
-        return sizes.index(max(sizes))
-    return next(i for i, group in enumerate(groups) if group["lr"] == rate)
