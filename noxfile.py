@@ -52,8 +52,8 @@ BUILD_TOOLS = [
 # Peers of benchmarks that are left out where they cannot be installed.
 OPTIONAL_PEERS = ["hotcoco", "ultrafast-pycocotools", "faster-coco-eval"]
 TEST_TOOLS = ["hypothesis>=6.100", "pytest>=8"]
-# What the extras `plots` and `video` bring: tests of pictures and videos skip without them.
-EXTRAS = ["matplotlib>=3.8", "opencv-python-headless>=4.8"]
+# What extras bring: tests of pictures, videos and augmentation pipelines skip without them.
+EXTRAS = ["albumentations>=2.0", "matplotlib>=3.8", "opencv-python-headless>=4.8"]
 # Optional peers of d2-structures that are imported by name only: large, one of them tied to its
 # own build of torch. Tests skip without them; the newest torch of the matrix runs with them.
 CONVERSION_PEERS = ["supervision>=0.25", "torchvision>=0.21"]
@@ -143,7 +143,11 @@ def _third_party() -> list[str]:
     groups = [p["dependencies"] for p in projects]
     groups += [g for p in projects for g in p.get("optional-dependencies", {}).values()]
     found = {d for group in groups for d in group if not d.startswith("d2-")}
-    return sorted(found - set(CONVERSION_PEERS))
+    return sorted(d for d in found if _name(d) not in set(map(_name, CONVERSION_PEERS)))
+
+
+def _name(requirement: str) -> str:
+    return re.split(r"[\s<>=!~\[;]", requirement)[0]
 
 
 def _digest(package: str) -> str:
@@ -346,7 +350,8 @@ def isolation(session: nox.Session) -> None:
 def matrix(session: nox.Session) -> None:
     """The same d2-ops wheel, unchanged, under the oldest, the CPU-only and the newest torch.
 
-    Under the newest, which comes with torchvision, also d2-structures' conversions.
+    Under the newest, which comes with torchvision, also d2-structures' conversions, and the
+    transforms of torchvision among those of d2-data.
     """
     (wheel,) = _wheels(session, ["ops"])
     digest = hashlib.sha256(Path(wheel).read_bytes()).hexdigest()[:16]
@@ -363,9 +368,10 @@ def matrix(session: nox.Session) -> None:
         tests = "packages/d2-ops/tests"
         _pytest(session, f"matrix-{name}", tests, *session.posargs, python=python)
         if name == "newest":
-            session.run(*pip, *_wheels(session, ["ops", "structures"]), *CONVERSION_PEERS)
+            session.run(*pip, *_wheels(session, _closure("data")), *CONVERSION_PEERS)
             conversions = "packages/d2-structures/tests/test_conversions.py"
-            _pytest(session, "matrix-conversions", conversions, python=python)
+            transforms = "packages/d2-data/tests/test_transforms_torchvision_v2.py"
+            _pytest(session, "matrix-conversions", conversions, transforms, python=python)
 
 
 @nox.session

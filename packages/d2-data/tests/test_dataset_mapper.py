@@ -100,6 +100,41 @@ def test_recomputed_boxes_are_those_of_the_cropped_masks(record, mask_format):
     assert tight.gt_boxes.tensor.tolist() == [[2, 3, 8, 11]]
 
 
+class _OneBoxAway(T.NoOpTransform):
+    """Drops objects as transforms do that are told to: their boxes lose their extent."""
+
+    def apply_box(self, box):
+        return np.where(box[:, :1] < 5, 0, box)
+
+
+@pytest.mark.parametrize("mask_format", ["polygon", "bitmask"])
+@pytest.mark.parametrize("recompute_boxes", [False, True])
+def test_objects_that_an_augmentation_drops_are_left_out(record, mask_format, recompute_boxes):
+    first = record["annotations"][0]
+    second = {**first, "bbox": [20.0, 3, 10, 8], "category_id": 2}
+    record["annotations"] = [second, first, {**second, "category_id": 3}]
+    dropping = mapper(
+        augmentations=[_OneBoxAway(), T.PadTransform(2, 2, 0, 0)],
+        use_instance_mask=True,
+        instance_mask_format=mask_format,
+        recompute_boxes=recompute_boxes,
+    )
+    assert dropping(record)["instances"].gt_classes.tolist() == [2, 3]
+
+
+def test_policies_that_look_at_boxes_are_given_them(record):
+    class Centred(T.Augmentation):
+        def get_transform(self, image, boxes):
+            ((x0, y0, x1, y1),) = boxes
+            assert boxes.dtype == np.float32
+            return T.CropTransform(int(x0), int(y0), int(x1 - x0), int(y1 - y0))
+
+    for policy in (Centred(), T.RandomApply(Centred(), 1.0), T.AugmentationList([Centred()])):
+        mapped = mapper(augmentations=[policy])(record)
+        assert mapped["image"].shape == (3, 8, 10)
+        assert mapped["instances"].gt_boxes.tensor.tolist() == [[0, 0, 10, 8]]
+
+
 def test_instances_that_are_cropped_away_disappear(record):
     away = mapper(augmentations=[T.CropTransform(20, 12, 10, 10)], use_instance_mask=True)
     assert len(away(record)["instances"]) == 0

@@ -27,7 +27,7 @@ from d2_data.located_errors import locate, located, picture
 from d2_data.skipped_records import OnError, SkippedRecords, checked_on_error
 from d2_data.transforms import Augmentation, AugmentationList, RandomCrop, Transform
 from d2_data.transforms.quick_resampling import enlarging_library
-from d2_structures import BitMasks, Instances, PolygonMasks
+from d2_structures import BitMasks, BoxMode, Instances, PolygonMasks
 
 __all__ = ["DatasetMapper"]
 
@@ -218,9 +218,11 @@ class DatasetMapper:
         if sem_seg_file is not None and self.is_train:
             sem_seg = read_label_map(sem_seg_file)
 
+        wanted, places = self._wanted(annotations or [], dataset_dict)
         augmented = DeferredInput(
             source,
             sem_seg=sem_seg,
+            boxes=_upright_boxes(wanted) if self.augmentations.looks_at("boxes") else None,
             exact_pixels=self.exact_pixels,
             reduced_decoding=self.reduced_decoding,
         )
@@ -235,7 +237,6 @@ class DatasetMapper:
                 dataset_dict, image_size, transforms, proposal_topk=self.proposal_topk
             )
         if annotations is not None:
-            wanted, places = self._wanted(annotations, dataset_dict)
             dataset_dict["instances"] = self._instances(wanted, places, transforms, image_size)
         return dataset_dict
 
@@ -296,6 +297,8 @@ class DatasetMapper:
             )
         # A crop leaves a part of an object: its mask, unlike its box, knows the part's extent.
         if self.recompute_boxes:
+            # What an augmentation dropped has a box without extent, and maybe a mask.
+            instances = instances[instances.gt_boxes.nonempty()]
             instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
         keep = are_left(instances)
         return instances if keep.all() else instances[keep]
@@ -358,3 +361,9 @@ def _libraries(exact_pixels: bool) -> str:
         return f"{decoding}, resized by Pillow (exact pixels)"
     enlarging = "torch" if enlarging_library() is None else "OpenCV"
     return f"{decoding}, enlarged by {enlarging} and shrunk by torch (exact_pixels=False)"
+
+
+def _upright_boxes(annotations: Sequence[dict[str, Any]]) -> np.ndarray:
+    """(N, 4) float32 XYXY, for policies that look at boxes."""
+    boxes = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annotations]
+    return np.array(boxes, dtype=np.float32).reshape(-1, 4)

@@ -100,6 +100,10 @@ class Augmentation:
                 ) from None
         return arguments
 
+    def looks_at(self, name: str) -> bool:
+        """Whether the decision needs an attribute of the input, as ``"boxes"``."""
+        return name in _argument_names(type(self))
+
     def _rand_range(
         self, low: float = 1.0, high: float | None = None, size: int | None = None
     ) -> Any:
@@ -135,15 +139,20 @@ class AugmentationList(Augmentation):
     be called, and has no ``get_transform``.
 
     Args:
-        augs: list[Augmentation or Transform].
+        augs: list[Augmentation or Transform]; any transform of ``torchvision.transforms.v2`` and
+            any pipeline of albumentations may stand there too.
     """
 
-    def __init__(self, augs: Sequence[Augmentation | Transform]) -> None:
+    def __init__(self, augs: Sequence[Any]) -> None:
         self.augs = [as_augmentation(aug) for aug in augs]
 
     def __call__(self, aug_input: _Transformable) -> TransformList:
         """Augment in place and return all that was applied."""
         return TransformList([aug(aug_input) for aug in self.augs])
+
+    def looks_at(self, name: str) -> bool:
+        """Whether one of the list's decisions needs an attribute of the input."""
+        return any(aug.looks_at(name) for aug in self.augs)
 
     def __repr__(self) -> str:
         return f"AugmentationList[{', '.join(map(repr, self.augs))}]"
@@ -163,8 +172,10 @@ class _Always(Augmentation):
         return repr(self.transform)
 
 
-def as_augmentation(tfm_or_aug: Augmentation | Transform) -> Augmentation:
+def as_augmentation(tfm_or_aug: Any) -> Augmentation:
     """A policy as it is, a transform as the policy that always chooses it.
+
+    One of torchvision.transforms.v2 or albumentations becomes the policy that draws as it does.
 
     Raises:
         TypeError: if it is neither.
@@ -173,7 +184,16 @@ def as_augmentation(tfm_or_aug: Augmentation | Transform) -> Augmentation:
         return tfm_or_aug
     if isinstance(tfm_or_aug, Transform):
         return _Always(tfm_or_aug)
-    raise TypeError(f"wanted an Augmentation or a Transform, got {tfm_or_aug!r}")
+    # Imported here, as it builds on this module.
+    from d2_data.transforms.other_libraries import augmentation_of
+
+    found = augmentation_of(tfm_or_aug)
+    if found is None:
+        raise TypeError(
+            "wanted an Augmentation or a Transform, or a transform of torchvision.transforms.v2 or "
+            f"albumentations, got {tfm_or_aug!r}"
+        )
+    return found
 
 
 class AugInput:

@@ -37,5 +37,9 @@ class RandomApply(Augmentation):
         """Augment in place, or not."""
         return self.aug(aug_input) if self._drawn() else NoOpTransform()
 
+    def looks_at(self, name: str) -> bool:
+        """Whether the policy needs an attribute of the input."""
+        return self.aug.looks_at(name)
+
     def _drawn(self) -> bool:
         return bool(self._rand_range() < self.prob)
