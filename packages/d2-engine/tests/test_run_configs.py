@@ -9,8 +9,10 @@ from torch import nn
 
 from d2_config import LazyCall as L
 from d2_config import LazyConfig, get_cfg
+from d2_data import DatasetMapper
 from d2_engine import model_zoo
 from d2_engine.run import from_config, import_modules, load_plan
+from d2_engine.run.configs import read_settings
 from d2_eval import DatasetEvaluator
 
 ZOO = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml"
@@ -132,6 +134,33 @@ def test_calls_that_take_them_get_the_seed_and_the_folder():
     plan = from_config(cfg)
     assert plan.train_data.loader() == [9]
     assert plan.test_sets[0].evaluators("folder").output_dir == "mine"
+
+
+def mapped_loader(mapper=None):
+    return [mapper]
+
+
+def test_exact_pixels_reach_the_mapper_of_a_lazy_config():
+    mapper = L(DatasetMapper)(is_train=True, augmentations=[], image_format="BGR")
+    cfg = lazy(train=L(mapped_loader)(mapper=mapper))
+    (quick,) = from_config(cfg).train_data.loader()
+    assert not quick.exact_pixels
+    cfg.train.exact_pixels = True
+    (exact,) = from_config(cfg).train_data.loader()
+    assert exact.exact_pixels
+    cfg.dataloader.train = L(mapped_loader)(mapper=L(loader)())
+    with pytest.raises(
+        ValueError, match="dataloader.train.mapper is no DatasetMapper"
+    ):
+        from_config(cfg).train_data.loader()
+
+
+def test_exact_pixels_reach_the_mapper_of_a_yacs_style_config(tmp_path):
+    (tmp_path / "a.yaml").write_text("RUN:\n  EXACT_PIXELS: true\n")
+    cfg = read_settings(tmp_path / "a.yaml").cfg
+    assert DatasetMapper(cfg, is_train=True).exact_pixels
+    cfg.RUN.EXACT_PIXELS = False
+    assert not DatasetMapper(cfg, is_train=True).exact_pixels
 
 
 @pytest.mark.parametrize(

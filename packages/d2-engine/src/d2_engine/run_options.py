@@ -59,6 +59,11 @@ class RunOptions:
         validator=[validators.gt(0), validators.le(1)],
         metadata={"help": "factor on the learning rate for each layer towards the input"},
     )
+    exact_pixels: bool = attrs.field(
+        default=False,
+        validator=validators.instance_of(bool),
+        metadata={"help": "train on pixels resized as Pillow does, to the bit, which is slower"},
+    )
 
 
 def option_defaults() -> dict[str, Any]:

@@ -87,7 +87,9 @@ def _train_data(settings: LazySettings, seed: int | None) -> TrainData | None:
         return None
     return TrainData(
         datasets=_names(node),
-        loader=lambda: instantiate(_with_open(_named(node, "train"), "seed", seed)),
+        loader=lambda: instantiate(
+            _with_open(_with_exact_pixels(_named(node, "train"), settings), "seed", seed)
+        ),
         batch_size=node.get("total_batch_size"),
     )
 
@@ -117,6 +119,19 @@ def _with_open(call: Any, parameter: str, value: Any) -> Any:
     if value is None or call.get(parameter) is not None or not _takes(call, parameter):
         return call
     return OmegaConf.merge(call, {parameter: value})
+
+
+def _with_exact_pixels(loader: Any, settings: LazySettings) -> Any:
+    """A training loader whose mapper gives exact pixels where ``train.exact_pixels`` wants it."""
+    if not settings.value("train.exact_pixels"):
+        return loader
+    mapper = loader.get("mapper")
+    if not _is_call(mapper) or not _takes(mapper, "exact_pixels"):
+        raise ValueError(
+            "train.exact_pixels=true, but dataloader.train.mapper is no DatasetMapper and has no "
+            "argument exact_pixels; set it where the config makes the mapper"
+        )
+    return OmegaConf.merge(loader, {"mapper": {"exact_pixels": True}})
 
 
 def _takes(call: Any, parameter: str) -> bool:
