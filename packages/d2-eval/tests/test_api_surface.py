@@ -10,6 +10,8 @@ def test_public_names_of_the_package():
     assert sorted(d2_eval.__all__) == [
         "COCOEvaluator",
         "COCOPanopticEvaluator",
+        "CityscapesInstanceEvaluator",
+        "CityscapesSemSegEvaluator",
         "CocoCurves",
         "CocoGroundTruth",
         "CocoSettings",

@@ -1,6 +1,7 @@
 """Detection, segmentation and keypoint metrics, and their reports."""
 
 from d2_data.datasets import convert_to_coco_dict, convert_to_coco_json
+from d2_eval.cityscapes import CityscapesInstanceEvaluator, CityscapesSemSegEvaluator
 from d2_eval.coco import (
     CocoCurves,
     COCOEvaluator,
@@ -24,6 +25,8 @@ from d2_eval.semantic_evaluation import SemSegEvaluator
 __all__ = [
     "COCOEvaluator",
     "COCOPanopticEvaluator",
+    "CityscapesInstanceEvaluator",
+    "CityscapesSemSegEvaluator",
     "CocoCurves",
     "CocoGroundTruth",
     "CocoSettings",

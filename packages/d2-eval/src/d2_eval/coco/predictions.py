@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -59,3 +59,21 @@ def check_instances(
         raise ValueError(f"predictions of image {image_id!r} have scores that are not finite")
     if "pred_boxes" in fields and not bool(torch.isfinite(instances.pred_boxes.tensor).all()):
         raise ValueError(f"predictions of image {image_id!r} have boxes that are not finite")
+
+
+def instances_of(output: Mapping[str, Any], image_id: int | str) -> Instances:
+    """Return the instances in a model's output for an image, on the CPU.
+
+    Args:
+        output: a dict with ``instances``.
+        image_id: names the image in errors.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    if "instances" not in output:
+        raise ValueError(
+            f"the output for image {image_id!r} has no 'instances'; it has {sorted(output)}"
+        )
+    instances: Instances = output["instances"].to(torch.device("cpu"))
+    return instances

@@ -11,7 +11,7 @@ import torch
 
 from d2_data import Metadata
 from d2_data.datasets import load_voc_instances
-from d2_eval.coco.predictions import check_instances
+from d2_eval.coco.predictions import check_instances, instances_of
 from d2_eval.collecting import CollectingEvaluator, one_per_image
 from d2_eval.dataset_metadata import metadata_of
 from d2_eval.pascal_voc.average_precision import VocBoxes, VocObjects, voc_average_precision
@@ -88,8 +88,10 @@ class PascalVOCDetectionEvaluator(CollectingEvaluator):
         """
         self.check_was_reset("process")
         for record, output in zip(inputs, outputs, strict=True):
-            instances = output["instances"].to(torch.device("cpu"))
+            if "image_id" not in record:
+                raise ValueError(f"an input has no 'image_id'; it has {sorted(record)}")
             image = record["image_id"]
+            instances = instances_of(output, image)
             check_instances(instances, image)
             classes = instances.pred_classes.numpy()
             outside = classes[(classes < 0) | (classes >= len(self._class_names))]
