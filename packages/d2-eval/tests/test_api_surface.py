@@ -48,6 +48,7 @@ def test_public_names_of_the_reports():
         "loss_curves",
         "precision_recall_plot",
         "results_table",
+        "write",
     ]
 
 
