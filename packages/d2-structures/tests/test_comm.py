@@ -164,3 +164,12 @@ def test_local_ranks_come_from_the_local_group(reports):
         assert report["local"] == (0, 1)
         assert report["own"] == [rank]
         assert "exists already" in report["twice"]
+
+
+def test_a_local_group_of_a_launcher_of_ones_own_counts(monkeypatch):
+    group = object()
+    monkeypatch.setattr(comm, "_LOCAL_PROCESS_GROUP", group)
+    monkeypatch.setattr(comm.dist, "get_rank", lambda g: 3 if g is group else 0)
+    monkeypatch.setattr(comm.dist, "get_world_size", lambda g: 4 if g is group else 1)
+    assert comm.get_local_process_group() is group
+    assert (comm.get_local_rank(), comm.get_local_size()) == (3, 4)

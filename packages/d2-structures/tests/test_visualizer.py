@@ -521,3 +521,33 @@ def test_the_documented_parameters_are_there():
     }
     for name, parameters in methods.items():
         assert list(inspect.signature(getattr(Visualizer, name)).parameters)[1:] == parameters
+
+
+def test_grey_mode_without_masks_greys_everything():
+    instances = two_instances()
+    for name in ("pred_masks", "pred_boxes", "scores", "pred_classes"):
+        instances.remove(name)
+    instances.ID = torch.tensor([1, 2])
+    visualizer = Visualizer(photo(), METADATA, instance_mode=ColorMode.IMAGE_BW)
+    result = visualizer.draw_instance_predictions(instances).get_image()
+    assert (result == result[..., :1]).all()
+
+
+def test_predictions_are_drawn_by_the_overlay_and_the_jitter_of_a_subclass():
+    class Mine(Visualizer):
+        def _jitter(self, color):
+            jittered.append(tuple(color)[:3])
+            return (1.0, 1.0, 0.0)
+
+        def overlay_instances(self, *, boxes=None, labels=None, masks=None, **options):
+            overlaid.append((labels, [tuple(c)[:3] for c in options["assigned_colors"]]))
+            return super().overlay_instances(boxes=boxes, labels=None, masks=masks, **options)
+
+    jittered, overlaid = [], []
+    visualizer = Mine(photo(), METADATA, instance_mode=ColorMode.SEGMENTATION)
+    visualizer.draw_instance_predictions(two_instances())
+    assert jittered == [(1.0, 0.0, 0.0), (0.0, 0.0, 1.0)]
+    assert overlaid == [(["cat 90%", "dog 46%"], [(1.0, 1.0, 0.0)] * 2)]
+    annotation = {"bbox": [1, 2, 3, 4], "bbox_mode": 0, "category_id": 1}
+    visualizer.draw_dataset_dict({"annotations": [annotation]})
+    assert overlaid[1][0] == ["dog"]

@@ -39,6 +39,9 @@ __all__ = [
 _local_groups: WeakKeyDictionary[dist.ProcessGroup, dist.ProcessGroup] = WeakKeyDictionary()
 _host_groups: WeakKeyDictionary[dist.ProcessGroup, dist.ProcessGroup] = WeakKeyDictionary()
 
+_LOCAL_PROCESS_GROUP: dist.ProcessGroup | None = None
+"""Set by launchers of one's own that were written for detectron2: the group of this machine."""
+
 
 def get_world_size() -> int:
     """The number of processes."""
@@ -295,6 +298,8 @@ def _initialized() -> bool:
 
 
 def _local_group() -> dist.ProcessGroup | None:
+    if _LOCAL_PROCESS_GROUP is not None:
+        return _LOCAL_PROCESS_GROUP
     return _local_groups.get(_world()) if _initialized() else None
 
 

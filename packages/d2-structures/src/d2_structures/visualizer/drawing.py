@@ -52,6 +52,7 @@ class Visualizer(PrimitiveDrawing):
         """
         super().__init__(img_rgb, metadata, scale)
         self._instance_mode = ColorMode(instance_mode)
+        self._jitters = 0
 
     def get_output(self) -> VisImage:
         """The picture with everything drawn so far."""
@@ -85,21 +86,19 @@ class Visualizer(PrimitiveDrawing):
         classes, scores = field("pred_classes"), field("scores")
         class_ids = None if classes is None else as_array(classes).tolist()
         score_list = None if scores is None else as_array(scores).tolist()
-        masks = field("pred_masks")
-        silhouettes = self._silhouettes(field("pred_masks_rle") if masks is None else masks)
-        if self._instance_mode is ColorMode.IMAGE_BW and silhouettes is not None:
-            self._canvas.desaturate(~self._union(silhouettes))
+        masks = field("pred_masks_rle") if field("pred_masks") is None else field("pred_masks")
+        if self._instance_mode is ColorMode.IMAGE_BW:
+            self._canvas.desaturate(~self._union(self._silhouettes(masks) or []))
         if assigned_colors is None:
             assigned_colors = self.instance_colors(class_ids, len(predictions))
         names = getattr(self.metadata, "thing_classes", None)
-        return self._overlay(
+        return self.overlay_instances(
             boxes=field("pred_boxes"),
             labels=instance_captions(class_ids, score_list, names),
-            silhouettes=silhouettes,
+            masks=masks,
             keypoints=field("pred_keypoints"),
-            colors=assigned_colors,
+            assigned_colors=assigned_colors,
             alpha=self._instance_alpha,
-            count=len(predictions),
         )
 
     def draw_sem_seg(
@@ -163,14 +162,13 @@ class Visualizer(PrimitiveDrawing):
         if annotations:
             fields = read_annotations(annotations)
             names = getattr(self.metadata, "thing_classes", None)
-            self._overlay(
+            self.overlay_instances(
                 boxes=fields.boxes,
                 labels=instance_captions(fields.classes, None, names, fields.is_crowd),
-                silhouettes=self._silhouettes(fields.masks),
+                masks=fields.masks,
                 keypoints=fields.keypoints,
-                colors=self.instance_colors(fields.classes, len(annotations)),
+                assigned_colors=self.instance_colors(fields.classes, len(annotations)),
                 alpha=self._instance_alpha,
-                count=len(annotations),
             )
         return self.output
 
@@ -230,7 +228,13 @@ class Visualizer(PrimitiveDrawing):
         if self._instance_mode is not ColorMode.SEGMENTATION or classes is None:
             return [palette_color(index) for index in range(count)]
         known = getattr(self.metadata, "thing_colors", None)
-        return [jittered(category_color(c, known), i) for i, c in enumerate(classes)]
+        self._jitters = 0
+        return [parse_color(self._jitter(category_color(c, known))) for c in classes]
+
+    def _jitter(self, color: ColorLike) -> Color:
+        """A near neighbour of a colour, another one at each call."""
+        self._jitters += 1
+        return jittered(parse_color(color), self._jitters - 1)
 
     @property
     def _instance_alpha(self) -> float:
@@ -245,7 +249,6 @@ class Visualizer(PrimitiveDrawing):
         keypoints: Any,
         colors: Sequence[Color] | None,
         alpha: float,
-        count: int | None = None,
     ) -> VisImage:
         scale = self.output.scale
         if boxes is not None:
@@ -255,7 +258,6 @@ class Visualizer(PrimitiveDrawing):
             keypoints = read_keypoints(keypoints)
             keypoints[..., :2] *= scale
         parts = {
-            "predictions": None if count is None else range(count),
             "boxes": boxes,
             "masks": silhouettes,
             "keypoints": keypoints,

@@ -33,10 +33,16 @@ MODULES = {
     "detectron2.utils.testing": home(".shims.testing"),
     "detectron2.utils.video_visualizer": home(
         _VISUALIZER,
-        names=_COLORS | _CAPTIONS | each(".shims.pictures", "_DetectedInstance"),
+        names=_COLORS
+        | _CAPTIONS
+        | each(".shims.pictures", "_DetectedInstance")
+        | each(".shims.visualizers", "VideoVisualizer", "Visualizer"),
     ),
     "detectron2.utils.visualizer": home(
         _VISUALIZER,
-        names=_COLORS | _CAPTIONS | each(".shims.pictures", "GenericMask", "_PanopticPrediction"),
+        names=_COLORS
+        | _CAPTIONS
+        | each(".shims.pictures", "GenericMask", "_PanopticPrediction")
+        | each(".shims.visualizers", "Visualizer"),
     ),
 }
