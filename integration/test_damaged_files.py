@@ -1,5 +1,6 @@
 """Whatever is wrong with a file, the reader says which file, what is wrong, and what to do."""
 
+import io
 import json
 import pickle
 from collections.abc import Callable
@@ -31,8 +32,6 @@ def pickled(value: Any) -> bytes:
 
 
 def saved(value: Any) -> bytes:
-    import io
-
     buffer = io.BytesIO()
     torch.save(value, buffer)
     return buffer.getvalue()
@@ -186,8 +185,7 @@ def test_null_in_place_of_annotations_is_none(tmp_path: Path) -> None:
         (coco(annotations=[OBJECT | {"bbox": "0 0 2 2"}]), "annotation id 1.*'bbox'.*wanted"),
         (coco(annotations=[OBJECT | {"bbox": [0, 0, None, 2]}]), "annotation id 1.*'bbox'.*wanted"),
         (coco(annotations=[OBJECT | {"category_id": [1]}]), "annotation id 1.*category_id"),
-        (coco(annotations=[OBJECT | {"image_id": 7}]), "annotation id 1.*image"),
-        (coco(images=None), "'images'"),
+        (coco(images={"1": IMAGE}), "'images' of type dict; wanted a list"),
         (coco(images=[IMAGE | {"file_name": 3}]), "image id 1 has 'file_name' 3; wanted"),
         (coco(images=[IMAGE | {"height": "tall"}]), "image id 1 has 'height' 'tall'; wanted"),
         (coco(images=[{"file_name": "a.png"}]), "lacks 'id'"),
@@ -207,13 +205,22 @@ def test_a_damaged_annotation_file_is_named_with_the_entry(
         load_coco_json(tmp_path / "coco.json", tmp_path, "damaged")
 
 
+def test_annotations_of_unlisted_images_are_counted_in_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "coco.json").write_text(coco(annotations=[OBJECT | {"image_id": 7}]))
+    (record,) = load_coco_json(tmp_path / "coco.json", tmp_path, "unlisted")
+    assert record["annotations"] == []
+    assert "coco.json': 1 annotations belong to images that the file does not list" in caplog.text
+
+
 SECRET = "correct horse battery staple"
 
 
-@pytest.mark.parametrize(
-    "content",
-    [SECRET, f"root:x:0:{SECRET}\nuser: [", f"- {SECRET}", f"a: {{{SECRET}", f"\x01{SECRET}"],
-)
+NO_CONFIGS = ["{}", "root:x:0:{}\nuser: [", "- {}", "a: {{{}", "\x01{}"]
+
+
+@pytest.mark.parametrize("content", [text.format(SECRET) for text in NO_CONFIGS])
 def test_a_base_that_is_no_config_is_named_and_never_printed(tmp_path: Path, content: str) -> None:
     (tmp_path / "secret").write_text(content)
     (tmp_path / "child.yaml").write_text("_BASE_: secret\nSEED: 1\n")
