@@ -208,6 +208,20 @@ def test_content_is_compared_with_the_digest_in_its_name(server, cache, name):
     assert files_in(cache) == [local_path(url)]
 
 
+@pytest.mark.parametrize("query", ["?a=1", "?X-Signature=0123456789abcdef0123456789abcdef"])
+def test_a_query_does_not_hide_the_digest_in_the_name(server, cache, query):
+    for digits in (named_by("sha256", 8), named_by("sha256"), named_by("md5"), named_by("sha1")):
+        url = f"https://a.org/resnet50-{digits}.pth{query}"
+        server.contents = {url: CONTENT}
+        assert fetch(url).read_bytes() == CONTENT
+        fetch(url).write_bytes(b"damaged")
+        assert fetch(url).read_bytes() == CONTENT
+    url = f"https://a.org/resnet50-00000000.pth{query}"
+    server.contents = {url: CONTENT}
+    with pytest.raises(ValueError, match="damaged, or another file than was published"):
+        fetch(url)
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

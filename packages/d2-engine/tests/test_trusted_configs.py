@@ -67,6 +67,7 @@ ATTACKS = [
     "{_target_: d2_modeling.MMDetBackbone, backbone: {type: os.system}, output_shapes: []}",
     "{_target_: d2_structures.optional_imports.import_optional, name: evil, extra: x}",
     "{_target_: d2_structures.visualizer.VisImage.save, self: 1, filepath: MARKER}",
+    "{_target_: d2_structures.allow_picture_format, format: EPS}",
     "{_target_: d2_data.datasets.convert_to_coco_json, dataset_name: a, output_file: MARKER}",
     "{_target_: d2_data.conversion.convert, source: a, target: MARKER}",
     "{_target_: d2_config.locate, name: os.system}",

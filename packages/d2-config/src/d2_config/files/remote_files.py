@@ -80,9 +80,10 @@ def fetch(path: str, *, sha256: str | None = None) -> Path:
         if sha256 is not None and target.is_file():
             check_digests(target, target.name, sha256, by_name=False)
         return target
+    name = _published_name(path) or target.name
     if target.is_file():
         try:
-            check_digests(target, target.name, sha256)
+            check_digests(target, name, sha256)
         except ValueError as error:
             logger.warning("%s; it is downloaded again", error)
         else:
@@ -93,10 +94,10 @@ def fetch(path: str, *, sha256: str | None = None) -> Path:
             f"{_by_hand('it', target)}"
         )
     try:
-        download(web_address(path), target, lambda file: check_digests(file, target.name, sha256))
+        download(web_address(path), target, lambda file: check_digests(file, name, sha256))
     except ConnectionError as error:
         raise ConnectionError(f"{error}. {_by_hand('the file', target)}") from error
-    report_short_digits(target, target.name)
+    report_short_digits(target, name)
     return target
 
 
@@ -109,6 +110,13 @@ def _parts(path: str) -> list[str]:
         raise ValueError(f"cannot read {path!r}: {error}") from error
     *folders, file_name = url.path.lstrip("/").split("/")
     return [host, *folders, _with_query(file_name, url.query)]
+
+
+def _published_name(path: str) -> str:
+    """The file's name on the server, whose digits are those of the content, without the query."""
+    if path.startswith(_CATALOG_SCHEME):
+        return ""
+    return urlsplit(web_address(path)).path.rpartition("/")[2]
 
 
 def _with_query(file_name: str, query: str) -> str:
