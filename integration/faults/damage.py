@@ -12,11 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from d2_engine.checkpoint import read_checkpoint
+from faults.processes import kill_with_all, loaders
 from faults.tiny import Training, differences
+
+_FIRST = 4
+"""Iterations to the first checkpoint."""
+
+_AT_MOST_S = 120.0
 
 
 def fill_disk(training: Training, uninterrupted: Path) -> tuple[str, list[str]]:
-    """Train where the second checkpoint does not fit, then make room and resume.
+    """Train where only the first checkpoints fit, then make room and resume.
 
     Returns:
         How the disk was made small, and what is wrong.
@@ -25,14 +31,20 @@ def fill_disk(training: Training, uninterrupted: Path) -> tuple[str, list[str]]:
     shutil.rmtree(run, ignore_errors=True)
     size = max(path.stat().st_size for path in uninterrupted.glob("*.pth"))
     with _small_disk(run, int(1.6 * size)) as mounted:
-        how = "tmpfs" if mounted else "RLIMIT_FSIZE stands in"
-        limit = None if mounted else _limit_to(size // 2)
-        code, last = training.finish(run, preexec_fn=limit)
-        wrong = [] if code == 1 and "could not be written" in last else [f"{code}: {last}"]
-        if any(_unreadable(path) for path in run.glob("*.pth")):
-            wrong.append("an earlier checkpoint is damaged")
+        how = "tmpfs" if mounted else "a limit on the size of files, as no tmpfs may be mounted"
+        limit = None
+        if not mounted:
+            code, last = training.finish(run, *training.ending_at(_FIRST))
+            if code:
+                return how, [f"{code}: {last}"]
+            limit = _limit_to(size // 2)
+        code, last = training.finish(run, "--resume", preexec_fn=limit)
+        wrong = [] if code == 1 and "no space left on" in last else [f"{code}: {last}"]
+        checkpoints = list(run.glob("*.pth"))
+        if not checkpoints or any(_unreadable(path) for path in checkpoints):
+            wrong.append("an earlier checkpoint is damaged or gone")
         if mounted:
-            subprocess.run(["mount", "-o", "remount,size=1G", str(run)], check=True)
+            subprocess.run(["mount", "-o", "remount,size=4G", str(run)], check=True)
         code, last = training.finish(run, "--resume")
         wrong += [f"{code}: {last}"] if code else differences(run, uninterrupted)
     return how, wrong
@@ -68,20 +80,32 @@ def flip_bits(training: Training, uninterrupted: Path, flips: int, seed: int) ->
 
 
 def stop_worker(training: Training) -> tuple[float, str]:
-    """Stop a loading process.
+    """Stop a loading process by SIGSTOP.
+
+    Args:
+        training: with loading processes, and without an end.
 
     Returns:
-        Seconds from then to the end, with a limit of 2 s, and the last line.
+        Seconds from then to the end, with a limit of 5 s, and the last line.
+
+    Raises:
+        RuntimeError: if training ends before, or does not end within two minutes.
     """
     run = training.folder / "stopped"
     shutil.rmtree(run, ignore_errors=True)
-    process = training.start(run, "--stall-timeout", "2")
-    while process.poll() is None and not (run / "last_checkpoint").exists():
+    process = training.start(run, "--stall-timeout", "5")
+    while not (run / "last_checkpoint").exists():
+        if process.poll() is not None:
+            raise RuntimeError(f"training ended early: {process.communicate()[1]}")
         time.sleep(0.01)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    os.kill(int(children[-1]), signal.SIGSTOP)
+    stopped = loaders(process.pid)[-1]
+    os.kill(stopped, signal.SIGSTOP)
     begin = time.monotonic()
-    lines = process.communicate()[1].splitlines()
+    try:
+        lines = process.communicate(timeout=_AT_MOST_S)[1].splitlines()
+    except subprocess.TimeoutExpired:
+        kill_with_all(process)
+        raise RuntimeError(f"training goes on without its loading process {stopped}") from None
     return time.monotonic() - begin, lines[-1]
 
 

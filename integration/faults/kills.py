@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from faults.processes import kill_with_all
 from faults.tiny import Training, differences
 
 _LOOK_S = 0.0005
@@ -66,8 +67,7 @@ def kill_repeatedly(
             if process.poll() is not None:  # it has reached its end: on with another one
                 break
             in_saves += bool(_being_written(run))
-            process.kill()
-            process.wait()
+            kill_with_all(process)
             done += 1
         code, last = training.finish(run, "--resume")
         wrong = [f"failed: {last}"] if code else differences(run, uninterrupted) + _left_over(run)

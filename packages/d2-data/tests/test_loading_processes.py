@@ -1,5 +1,6 @@
 """Loading processes outlast signals to the group, and end with their parent."""
 
+import multiprocessing
 import os
 import select
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from d2_data import build_detection_test_loader, guard_workers, stopped_by
@@ -98,6 +100,48 @@ def test_a_stopped_loading_process_is_named_with_signal_and_record():
         r"\(image_id 3\), element 3; .*kill -CONT.*--stall-timeout",
     ):
         list(loader)
+
+
+def tensor_then_stop(record):
+    if record["image_id"] == 1:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return {"image": torch.zeros(3)}
+
+
+def test_a_process_that_is_stopped_before_its_batch_is_fetched_from_it_is_given_up():
+    loader = build_detection_test_loader(RECORDS, mapper=tensor_then_stop, num_workers=1)
+    loader.timeout = 0.5
+    items = iter(loader)
+    (worker,) = multiprocessing.active_children()
+    os.waitid(os.P_PID, worker.pid, os.WSTOPPED | os.WNOWAIT)
+    with pytest.raises(ChildProcessError, match=r"0.5 s: \d+ \(stopped by SIGSTOP\) while"):
+        next(items)
+
+
+STOPPED_ORPHAN = """
+import multiprocessing, os, signal
+from d2_data import build_detection_test_loader
+from test_loading_processes import RECORDS, tensor_then_stop
+
+loader = build_detection_test_loader(RECORDS, mapper=tensor_then_stop, num_workers=1)
+items = iter(loader)
+(worker,) = multiprocessing.active_children()
+os.waitid(os.P_PID, worker.pid, os.WSTOPPED | os.WNOWAIT)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_stopped_loading_process_ends_with_a_killed_parent():
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", STOPPED_ORPHAN],
+        pass_fds=[writing],
+        env=os.environ | {"PYTHONPATH": os.path.dirname(__file__)},
+    )
+    os.close(writing)
+    assert process.wait(timeout=60) == -signal.SIGKILL
+    assert select.select([reading], [], [], 15)[0]
+    os.close(reading)
 
 
 def wait_at_1(record):

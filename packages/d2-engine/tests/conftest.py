@@ -110,67 +110,25 @@ _OTHER_NAMES = {
 }
 
 
+def _tiny_config(name: str, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = tmp_path_factory.mktemp("config") / name
+    text = Path(__file__).with_name("configs").joinpath(name).read_text()
+    data = coco_folder(shapes / "instances.json", shapes / "images")
+    config.write_text(text.replace('"DATA"', repr(data)))
+    return config
+
+
 @pytest.fixture(scope="session")
 def tiny_lazy(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """The quickstart config, smaller still."""
-    config = tmp_path_factory.mktemp("config") / "tiny.py"
-    data = coco_folder(shapes / "instances.json", shapes / "images")
-    config.write_text(
-        f"""
-from d2_config import LazyConfig
-from d2_engine.model_zoo import get_config_file
-
-_base = LazyConfig.load(get_config_file("quickstart/mask_rcnn_shapes.py"))
-dataloader, model, optimizer = _base.dataloader, _base.model, _base.optimizer
-train, lr_multiplier = _base.train, _base.lr_multiplier
-
-for _part in (dataloader.train, dataloader.test):
-    _part.dataset.names = {data!r}
-    _part.mapper.augmentations[0].short_edge_length = 64
-dataloader.train.total_batch_size = 2
-train.max_iter = 6
-train.log_period = 1
-train.device = "cpu"
-train.checkpointer.period = 3
-model.proposal_generator.post_nms_topk = (50, 30)
-model.roi_heads.batch_size_per_image = 8
-model.roi_heads.box_predictor.test_topk_per_image = 20
-"""
-    )
+    config = _tiny_config("tiny.py", shapes, tmp_path_factory)
     return Tiny(config, {**LazySettings.NAMES, **_OTHER_NAMES["lazy"]})
 
 
 @pytest.fixture(scope="session")
 def tiny_yacs(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """A small Mask R-CNN with batch norms that learn."""
-    config = tmp_path_factory.mktemp("config") / "tiny.yaml"
-    data = coco_folder(shapes / "instances.json", shapes / "images")
-    config.write_text(
-        f"""
-VERSION: 2
-SEED: 1
-MODEL:
-  DEVICE: cpu
-  MASK_ON: true
-  BACKBONE: {{NAME: build_resnet_fpn_backbone, FREEZE_AT: 0}}
-  RESNETS: {{DEPTH: 18, RES2_OUT_CHANNELS: 64, OUT_FEATURES: [res3, res4, res5], NORM: BN}}
-  FPN: {{IN_FEATURES: [res3, res4, res5], OUT_CHANNELS: 16}}
-  ANCHOR_GENERATOR: {{SIZES: [[16], [32], [48], [64]]}}
-  RPN: {{IN_FEATURES: [p3, p4, p5, p6], POST_NMS_TOPK_TEST: 20}}
-  ROI_HEADS:
-    NAME: StandardROIHeads
-    IN_FEATURES: [p3, p4, p5]
-    NUM_CLASSES: 4
-    BATCH_SIZE_PER_IMAGE: 8
-  ROI_BOX_HEAD: {{NAME: FastRCNNConvFCHead, NUM_FC: 1, FC_DIM: 16, POOLER_RESOLUTION: 7}}
-  ROI_MASK_HEAD: {{NAME: MaskRCNNConvUpsampleHead, NUM_CONV: 1, CONV_DIM: 16}}
-DATASETS: {{TRAIN: [{data!r}], TEST: [{data!r}]}}
-DATALOADER: {{NUM_WORKERS: 0}}
-INPUT: {{MIN_SIZE_TRAIN: [64], MIN_SIZE_TEST: 64}}
-SOLVER: {{IMS_PER_BATCH: 2, MAX_ITER: 6, STEPS: [], BASE_LR: 0.001, CHECKPOINT_PERIOD: 3}}
-TEST: {{DETECTIONS_PER_IMAGE: 20}}
-"""
-    )
+    config = _tiny_config("tiny.yaml", shapes, tmp_path_factory)
     return Tiny(config, {**YacsSettings.NAMES, **_OTHER_NAMES["yacs"]})
 
 

@@ -11,6 +11,7 @@ from d2_data.freed_memory import return_freed_memory
 from d2_data.loading_processes import guard_workers, starting_workers
 from d2_data.lost_workers import naming_lost_workers
 from d2_data.skipped_records import SkippedRecord
+from d2_data.stopped_workers import giving_up_stopped_workers
 from d2_structures import comm
 
 __all__ = ["DetectionLoader"]
@@ -110,15 +111,16 @@ class DetectionLoader(DataLoader[Any]):
         return list(getattr(self.dataset, "skipped", ()))
 
     def _follow(self, iteration: Iteration, items: Iterator[Any]) -> Iterator[Any]:
-        while True:
-            with naming_lost_workers():
-                item = next(items, _END)
-            if item is _END:
-                break
-            for batch in iteration.receive(item):
-                if iteration is self._iteration:
-                    self._batches += 1
-                yield batch
+        with giving_up_stopped_workers(self.timeout if self.num_workers > 0 else 0):
+            while True:
+                with naming_lost_workers():
+                    item = next(items, _END)
+                if item is _END:
+                    break
+                for batch in iteration.receive(item):
+                    if iteration is self._iteration:
+                        self._batches += 1
+                    yield batch
         if skipped := self.skipped:
             _logger.warning(
                 "%d records could not be loaded and were left out, e.g. %s: %s. The loader's "

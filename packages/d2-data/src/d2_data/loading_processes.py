@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+import torch.multiprocessing
 from torch.utils.data import DataLoader
 
 __all__ = ["STALL_TIMEOUT", "guard_workers", "starting_workers", "stopped_by"]
@@ -20,6 +21,9 @@ STALL_TIMEOUT = 300.0
 _OF_THE_GROUP = (signal.SIGINT, signal.SIGTERM)
 _CHECK_PERIOD_S = 1.0
 
+# Whether the main thread starts the processes at hand, which forked ones see as it was then.
+_by_main_thread = False
+
 
 def guard_workers(loader: DataLoader[Any], stall_timeout: float = STALL_TIMEOUT) -> None:
     """Let a loader's processes outlast signals to the whole group, but not their parent.
@@ -27,7 +31,7 @@ def guard_workers(loader: DataLoader[Any], stall_timeout: float = STALL_TIMEOUT)
     A terminal, ``timeout`` and batch systems send SIGINT or SIGTERM to every process of a run. The
     run then completes its iteration, for which it needs the loading processes: they take SIGTERM
     from the process that started them only. When that ends in whatever way, they do within two
-    seconds.
+    seconds; those of loaders of this package also if they are stopped.
 
     On systems without ``sigwaitinfo``, as macOS, torch's handling stays.
 
@@ -62,6 +66,8 @@ class _Guarded:
         # Replaces torch's handler: a thread that exists already does not have the mask.
         for signum in _OF_THE_GROUP:
             signal.signal(signum, signal.SIG_IGN)
+        if _by_main_thread:  # the system's own means looks at the thread that forked
+            torch.multiprocessing._prctl_pr_set_pdeathsig(signal.SIGKILL)  # type: ignore[attr-defined]  # torch keeps it to itself
         threading.Thread(target=_end_with_parent, daemon=True).start()
         if self._then is not None:
             self._then(worker)
@@ -87,14 +93,17 @@ def _end_with_parent() -> None:
 @contextmanager
 def starting_workers() -> Iterator[None]:
     """Hold signals back while guarded loading processes start, which then do not die of them."""
+    global _by_main_thread
     if not hasattr(signal, "sigtimedwait"):
         yield
         return
     _end_stopped_workers_at_exit()
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_GROUP)
+    _by_main_thread = threading.current_thread() is threading.main_thread()
     try:
         yield
     finally:
+        _by_main_thread = False
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 

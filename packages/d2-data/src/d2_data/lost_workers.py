@@ -2,11 +2,12 @@
 
 import multiprocessing
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from d2_data.loading_processes import end_stopped_workers, stopped_by
 from d2_data.mapped_dataset import record_held_by
+from d2_data.stopped_workers import given_up
 
 __all__ = ["naming_lost_workers"]
 
@@ -45,6 +46,9 @@ def naming_lost_workers() -> Iterator[None]:
         lost = _LOST.search(str(error))
         if lost is None:
             raise
+        if stopped := [n for n in map(int, lost.group(1).split(",")) if n in given_up]:
+            signals = {number: given_up[number][0] for number in stopped}
+            raise ChildProcessError(_silent(given_up[stopped[0]][1], stopped, signals)) from error
         raise ChildProcessError(_explanation(lost.group(1), error)) from error
 
 
@@ -67,12 +71,16 @@ def _stall(seconds: float) -> str:
     children = [c for c in multiprocessing.active_children() if c.daemon and c.pid is not None]
     pids = [child.pid for child in children if child.pid is not None]
     stopped = {pid: stopped.name for pid in pids if (stopped := stopped_by(pid)) is not None}
-    blamed = list(stopped or pids)
+    text = _silent(seconds, list(stopped or pids), stopped)
+    end_stopped_workers()
+    return text
+
+
+def _silent(seconds: float, blamed: list[int], stopped: Mapping[int, str]) -> str:
     at = "; ".join(
         f"{pid}{f' (stopped by {stopped[pid]})' if pid in stopped else ''}{_loading(str(pid))}"
         for pid in blamed
     )
-    end_stopped_workers()
     remedy = (
         "a stopped process goes on with kill -CONT"
         if stopped
