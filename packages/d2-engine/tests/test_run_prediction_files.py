@@ -58,6 +58,25 @@ def test_instances_have_the_names_and_ids_of_the_dataset(tmp_path):
     assert not (tmp_path / "panoptic.json").exists()
 
 
+def test_category_ids_may_be_text(tmp_path):
+    known = metadata(
+        thing_classes=["cat", "dog"],
+        stuff_classes=["things", "grass"],
+        thing_dataset_id_to_contiguous_id={"felis": 0, np.int64(18): 1},
+        stuff_dataset_id_to_contiguous_id={"poa": 1},
+    )
+    files = PredictionFiles(tmp_path, known)
+    outputs = {"instances": two_instances(), "panoptic_seg": segments()}
+    files.add("a.jpg", "a", SIZE, outputs)
+    files.write()
+    content = written(tmp_path)
+    assert [a["category_id"] for a in content["annotations"]] == ["felis", 18]
+    assert [c["id"] for c in content["categories"]] == ["felis", 18]
+    panoptic = written(tmp_path, "panoptic.json")
+    found = [s["category_id"] for s in panoptic["annotations"][0]["segments_info"]]
+    assert found == [18, "poa"]
+
+
 def test_without_metadata_labels_stand_for_themselves(tmp_path):
     files = PredictionFiles(tmp_path, Metadata())
     files.add("a.jpg", "a", SIZE, {"instances": two_instances(labels=(4, 2))})

@@ -51,7 +51,7 @@ class CocoFile:
         self.images.append(entry | more)
         return identity
 
-    def add_annotation(self, image_id: Any, category_id: int, entries: Mapping[str, Any]) -> int:
+    def add_annotation(self, image_id: Any, category_id: Any, entries: Mapping[str, Any]) -> int:
         """Add an instance; instances are numbered from 1, as COCO's metrics need it.
 
         Args:

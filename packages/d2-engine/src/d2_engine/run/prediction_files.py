@@ -12,6 +12,7 @@ from PIL import Image
 
 from d2_config.files import write_atomically
 from d2_data import Metadata
+from d2_data.annotations import plain_id
 from d2_data.formats import CocoFile, encode_panoptic_png
 from d2_eval import instances_to_coco_json
 from d2_structures import Instances
@@ -150,10 +151,10 @@ class _SegmentAnnotations:
             if not self._ids[is_thing] or label in self._ids[is_thing]
         ]
 
-    def _category_id(self, segment: Mapping[str, Any]) -> int:
+    def _category_id(self, segment: Mapping[str, Any]) -> Any:
         return self._id(bool(segment.get("isthing", True)), int(segment["category_id"]))
 
-    def _id(self, is_thing: bool, label: int) -> int:
+    def _id(self, is_thing: bool, label: int) -> Any:
         return self._ids[is_thing].get(label, self._first[is_thing] + label)
 
     def _described(self, ids: np.ndarray) -> tuple[np.ndarray, list[dict[str, Any]]]:
@@ -175,10 +176,10 @@ class _SegmentAnnotations:
         return ids + 1, segments
 
 
-def _dataset_ids(metadata: Metadata, kind: str) -> dict[int, int]:
-    """The dataset's category id of each of the model's labels, as far as they are known."""
+def _dataset_ids(metadata: Metadata, kind: str) -> dict[int, Any]:
+    """The dataset's category id, number or text, of each of the model's labels that have one."""
     known = metadata.get(f"{kind}_dataset_id_to_contiguous_id") or {}
-    return {int(label): int(dataset_id) for dataset_id, label in known.items()}
+    return {int(label): plain_id(dataset_id) for dataset_id, label in known.items()}
 
 
 def _label_png(scores: torch.Tensor) -> bytes:
