@@ -294,3 +294,18 @@ def test_datasets_of_different_classes_cannot_be_one(two_files):
 def test_no_dataset_at_all_is_an_error():
     with pytest.raises(ValueError, match="the list of names is empty"):
         CocoGroundTruth.load([])
+
+
+def test_objects_come_first_where_objects_and_materials_share_one_list(tmp_path, coco_content):
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(coco_content))
+    metadata = Metadata(
+        name="joint",
+        json_file=str(path),
+        thing_classes=["cat", "dog", "grass"],
+        stuff_classes=["cat", "dog", "grass"],
+        thing_dataset_id_to_contiguous_id={3: 0, 7: 1},
+    )
+    assert CocoGroundTruth.load(metadata).class_names == ("cat", "dog")
+    with pytest.raises(ValueError, match="3 thing_classes but .* 2 categories"):
+        CocoGroundTruth.load(Metadata(**{**metadata.as_dict(), "stuff_classes": ["grass"]}))

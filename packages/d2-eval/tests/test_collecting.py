@@ -2,6 +2,7 @@
 
 import logging
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -20,7 +21,8 @@ def evaluate_in_process(rank, folder, distributed):
     for number in range(rank + 2):
         evaluator.keep({"image_id": 10 * rank + number})
     first = evaluator.collected()
-    torch.save([first, evaluator.collected()], f"{folder}/{rank}.pth")
+    total = evaluator.summed(np.array([rank + 1, 10]))
+    torch.save([first, evaluator.collected(), total.tolist()], f"{folder}/{rank}.pth")
     dist.destroy_process_group()
 
 
@@ -31,7 +33,9 @@ def evaluate_in_process(rank, folder, distributed):
 def test_the_main_rank_gets_what_all_have_kept_as_often_as_asked(distributed, expected, tmp_path):
     mp.spawn(evaluate_in_process, (str(tmp_path), distributed), nprocs=2)
     for rank in range(2):
-        first, again = torch.load(tmp_path / f"{rank}.pth", weights_only=True)
+        first, again, total = torch.load(tmp_path / f"{rank}.pth", weights_only=True)
+        if first is not None:
+            assert total == ([3, 20] if distributed else [rank + 1, 10])
         assert first == again
         assert (first and [p["image_id"] for p in first]) == expected[rank]
 

@@ -6,7 +6,7 @@ import torch
 
 from d2_data import Metadata
 from d2_data.formats import decode_panoptic_png, encode_panoptic_png
-from d2_eval import COCOPanopticEvaluator
+from d2_eval import COCOPanopticEvaluator, evaluate_panoptic_files
 
 
 @pytest.fixture
@@ -88,10 +88,33 @@ def test_predictions_are_written_in_cocos_format(metadata, tmp_path):
     evaluated(COCOPanopticEvaluator(metadata, folder), [output([[1] * 4, [2] * 4], SEGMENTS)] * 2)
     content = json.loads((folder / "predictions.json").read_text())
     assert [c["id"] for c in content["categories"]] == [30, 40]
+    assert content["images"] == [{"id": 1}, {"id": 2}]
     first = content["annotations"][0]
     assert first["file_name"] == "1.png"
     assert [s["category_id"] for s in first["segments_info"]] == [40, 30]
     assert decode_panoptic_png(folder / "1.png").tolist() == [[1] * 4, [2] * 4]
+
+
+def test_its_files_score_the_same(metadata, tmp_path):
+    folder = tmp_path / "out"
+    outputs = [output([[1, 1, 1, 2], [2] * 4], SEGMENTS)] * 2
+    scores = evaluated(COCOPanopticEvaluator(metadata, folder), outputs)
+    again = evaluate_panoptic_files(
+        folder / "predictions.json",
+        metadata.panoptic_json,
+        ground_truth_folder=metadata.panoptic_root,
+    )
+    assert 0 < scores["PQ"] < 100
+    assert again == {"panoptic_seg": scores}
+
+
+def test_outputs_that_lack_something_are_named(metadata):
+    evaluator = COCOPanopticEvaluator([metadata])
+    evaluator.reset()
+    with pytest.raises(ValueError, match=r"an output has no 'panoptic_seg'; it has \['sem_seg'\]"):
+        evaluator.process(INPUTS[:1], [{"sem_seg": None}])
+    with pytest.raises(ValueError, match="an input has no 'file_name'"):
+        evaluator.process([{"image_id": 1}], [output([[1] * 4, [2] * 4], SEGMENTS)])
 
 
 def test_an_image_that_was_not_processed_is_named(metadata):

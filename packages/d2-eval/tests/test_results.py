@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from d2_eval import flatten_results, print_csv_format, verify_results
+from d2_eval import flatten_results_dict, print_csv_format, verify_results
 
 RESULTS = {"bbox": {"AP": 12.5, "AP50": 30.0, "AP-cat": 9.0}, "speed": 3}
 
@@ -26,7 +26,7 @@ def test_csv_of_something_else_is_an_error():
 
 
 def test_nested_results_are_joined_with_slashes():
-    assert flatten_results(RESULTS) == {
+    assert flatten_results_dict(RESULTS) == {
         "bbox/AP": 12.5,
         "bbox/AP50": 30.0,
         "bbox/AP-cat": 9.0,

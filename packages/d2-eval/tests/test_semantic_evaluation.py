@@ -115,6 +115,62 @@ def test_bad_input_is_named(truth_file):
         SemSegEvaluator(Metadata(name="bare"))
 
 
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_classes_say_the_same_as_scores(truth_file, wrapped):
+    truth = truth_file([[0, 0, 0, 1], [255, 1, 1, 1]])
+    predicted = [[0, 0, 1, 1], [2, 1, 1, 0]]
+    expected = evaluated(SemSegEvaluator(METADATA), truth, predicted)
+    for dtype in (torch.int64, torch.uint8):
+        evaluator = SemSegEvaluator(METADATA)
+        evaluator.reset()
+        labels = torch.tensor(predicted, dtype=dtype)
+        record = {"file_name": "a.jpg", "sem_seg_file_name": truth}
+        evaluator.process([record], [{"sem_seg": labels} if wrapped else labels])
+        np.testing.assert_equal(evaluator.evaluate()["sem_seg"], expected)
+
+
+def test_the_overlap_of_outlines_follows_its_definition(truth_file):
+    # 40 x 30 pixels: outlines are 1 pixel wide, and the border counts as one
+    truth, predicted = np.zeros((30, 40), np.uint8), np.zeros((30, 40), np.uint8)
+    truth[5:15, 5:15] = 1
+    predicted[5:15, 6:16] = 1
+    scores = evaluated(
+        SemSegEvaluator(METADATA, boundary_iou=True), truth_file(truth), predicted.tolist()
+    )
+    # rings of 36 pixels, one beside the other: 2 × 9 in common above and below
+    assert scores["BoundaryIoU-road"] == pytest.approx(100 * 18 / (36 + 36 - 18))
+    assert scores["IoU-road"] == pytest.approx(100 * 90 / 110)
+    assert scores["min(IoU, B-Iou)-road"] == scores["BoundaryIoU-road"]
+    assert math.isnan(scores["BoundaryIoU-tree"])
+    both = [scores["BoundaryIoU-sky"], scores["BoundaryIoU-road"]]
+    assert scores["mBoundaryIoU"] == pytest.approx(np.mean(both))
+
+
+def test_outlines_of_perfect_predictions_agree_and_what_is_ignored_does_not_count(truth_file):
+    truth = np.zeros((30, 40), np.uint8)
+    truth[5:15, 5:15] = 1
+    truth[20:, :] = 255
+    predicted = np.where(truth == 255, 2, truth)
+    evaluator = SemSegEvaluator(METADATA, boundary_iou=True)
+    scores = evaluated(evaluator, truth_file(truth), predicted.tolist())
+    assert scores["mBoundaryIoU"] == pytest.approx(100)
+    assert "BoundaryIoU-road" not in evaluated(
+        SemSegEvaluator(METADATA), truth_file(truth), predicted.tolist()
+    )
+
+
+def test_a_list_of_one_dataset_is_that_dataset(truth_file):
+    scores = evaluated(SemSegEvaluator([METADATA]), truth_file([[0, 1]]), [[0, 1]])
+    assert scores["mIoU"] == 100
+    with pytest.raises(ValueError, match="of one dataset, got 2"):
+        SemSegEvaluator([METADATA, METADATA])
+
+
+def test_an_unknown_dataset_is_named():
+    with pytest.raises(KeyError, match="'ade20k_sem_seg_vall' is not registered; did you mean"):
+        SemSegEvaluator("ade20k_sem_seg_vall")
+
+
 def test_real_annotations_give_the_reference_values(shared_data):
     folder = shared_data / "data" / "ade20k"
     reference = json.loads((folder / "reference.json").read_text())

@@ -208,7 +208,7 @@ def test_every_single_name_of_the_tables_exists():
 def test_translation_gives_the_name_in_d2():
     assert compat.translate("detectron2.modeling.FPN") == "d2_modeling.FPN"
     assert compat.translate("detectron2.evaluation.testing.flatten_results_dict") == (
-        "d2_eval.flatten_results"
+        "d2_eval.flatten_results_dict"
     )
     assert compat.translate("detectron2.modeling.nothing") is None
     assert compat.is_provided("detectron2.modeling.roi_heads")

@@ -13,14 +13,18 @@ from d2_eval.coco import (
     instances_to_coco_json,
 )
 from d2_eval.evaluator import DatasetEvaluator, DatasetEvaluators
+from d2_eval.files import evaluate_files
 from d2_eval.inference import inference_context, inference_on_dataset
 from d2_eval.live import progress
 from d2_eval.lvis import LVISEvaluator, evaluate_lvis_files, evaluate_lvis_results
 from d2_eval.panoptic_evaluation import COCOPanopticEvaluator
+from d2_eval.panoptic_files import evaluate_panoptic_files
 from d2_eval.panoptic_quality import PanopticQuality
 from d2_eval.pascal_voc import PascalVOCDetectionEvaluator
-from d2_eval.results import flatten_results, print_csv_format, verify_results
+from d2_eval.results import flatten_results_dict, print_csv_format, verify_results
 from d2_eval.semantic_evaluation import SemSegEvaluator
+from d2_eval.semantic_files import evaluate_semantic_files
+from d2_eval.standard_evaluators import standard_evaluators
 
 __all__ = [
     "COCOEvaluator",
@@ -41,13 +45,17 @@ __all__ = [
     "convert_to_coco_json",
     "evaluate_coco_files",
     "evaluate_coco_results",
+    "evaluate_files",
     "evaluate_lvis_files",
     "evaluate_lvis_results",
-    "flatten_results",
+    "evaluate_panoptic_files",
+    "evaluate_semantic_files",
+    "flatten_results_dict",
     "inference_context",
     "inference_on_dataset",
     "instances_to_coco_json",
     "print_csv_format",
     "progress",
+    "standard_evaluators",
     "verify_results",
 ]

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from d2_eval.evaluator import DatasetEvaluator
 from d2_structures import comm
 
@@ -76,6 +78,25 @@ class CollectingEvaluator(DatasetEvaluator):
             return list(self._kept)
         predictions = list(comm.gather_items(self._kept))
         return predictions if comm.is_main_process() else None
+
+    def summed(self, counts: np.ndarray) -> np.ndarray:
+        """Return the sum of an array over all ranks.
+
+        All ranks must call it, with arrays of the same shape. On ranks that are not to evaluate
+        the result means nothing.
+
+        Args:
+            counts: of this rank.
+
+        Raises:
+            RuntimeError: before :meth:`reset`.
+        """
+        self.check_was_reset("evaluate")
+        if not self._distributed:
+            return counts
+        parts = comm.gather(counts)
+        total: np.ndarray = np.sum(parts, axis=0) if parts else counts
+        return total
 
 
 def one_per_image(predictions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -43,19 +43,31 @@ class DatasetEvaluators(DatasetEvaluator):
     """Several evaluators that see the same batches; each call goes to all of them in order.
 
     Args:
-        evaluators: the evaluators; none at all is allowed.
+        evaluators: the evaluators: a list, or a mapping whose keys name them in errors. One may
+            be a list or a mapping itself. None at all is allowed.
+
+    Raises:
+        TypeError: if one is no evaluator.
     """
 
-    def __init__(self, evaluators: Sequence[DatasetEvaluator]) -> None:
+    def __init__(self, evaluators: Evaluators) -> None:
         super().__init__()
-        self._evaluators = list(evaluators)
+        self._evaluators: dict[str, DatasetEvaluator] = {}
+        named = (
+            [(f"{key!r}", value) for key, value in evaluators.items()]
+            if isinstance(evaluators, Mapping)
+            else [(f"number {place}", value) for place, value in enumerate(evaluators)]
+        )
+        for label, value in named:
+            evaluator = as_evaluator(value, f"evaluator {label}")
+            self._evaluators[f"{label}, a {type(evaluator).__name__}"] = evaluator
 
     def reset(self) -> None:
-        for evaluator in self._evaluators:
+        for evaluator in self._evaluators.values():
             evaluator.reset()
 
     def process(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
-        for evaluator in self._evaluators:
+        for evaluator in self._evaluators.values():
             evaluator.process(inputs, outputs)
 
     def evaluate(self) -> dict[str, Any]:
@@ -68,15 +80,41 @@ class DatasetEvaluators(DatasetEvaluator):
             ValueError: if two evaluators report the same task.
         """
         merged: dict[str, Any] = {}
-        for evaluator in self._evaluators:
+        reported: dict[str, str] = {}
+        for label, evaluator in self._evaluators.items():
             results = evaluator.evaluate()
             if not is_main_process() or results is None:
                 continue
             for task, scores in results.items():
                 if task in merged:
                     raise ValueError(
-                        f"two evaluators report the task {task!r}, the second one is a "
-                        f"{type(evaluator).__name__}; evaluate them apart or rename one's task"
+                        f"two evaluators report the task {task!r}: {reported[task]}, and {label}; "
+                        "evaluate them apart or rename one's task"
                     )
                 merged[task] = scores
+                reported[task] = label
         return merged
+
+
+Evaluators = Sequence[Any] | Mapping[str, Any]
+"""Several evaluators, each one a :class:`DatasetEvaluator` or several again."""
+
+
+def as_evaluator(value: DatasetEvaluator | Evaluators, what: str = "evaluator") -> DatasetEvaluator:
+    """Return one evaluator that stands for one, several or none.
+
+    Args:
+        value: an evaluator; or a list or a mapping of evaluators.
+        what: names it in errors.
+
+    Raises:
+        TypeError: if it is none of these.
+    """
+    if isinstance(value, DatasetEvaluator):
+        return value
+    if isinstance(value, Mapping) or (isinstance(value, Sequence) and not isinstance(value, str)):
+        return DatasetEvaluators(value)
+    raise TypeError(
+        f"{what} is a {type(value).__name__}: {value!r:.100}; wanted a DatasetEvaluator, or a list "
+        "or a mapping of them"
+    )

@@ -6,7 +6,7 @@ import datetime
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from d2_config.logger import FILE_ONLY
-from d2_eval.evaluator import DatasetEvaluator, DatasetEvaluators
+from d2_eval.evaluator import DatasetEvaluator, Evaluators, as_evaluator
 from d2_eval.live import Fact, ProgressBar
 from d2_structures.comm import get_world_size
 
@@ -47,7 +47,7 @@ def inference_context(model: nn.Module) -> Iterator[None]:
 def inference_on_dataset(
     model: Callable[[Any], Any],
     data_loader: SizedLoader,
-    evaluator: DatasetEvaluator | Sequence[DatasetEvaluator] | None,
+    evaluator: DatasetEvaluator | Evaluators | None,
     callbacks: Mapping[str, Callable[[], object]] | None = None,
 ) -> Any:
     """Run a model over all batches and evaluate its outputs, without gradients.
@@ -61,7 +61,8 @@ def inference_on_dataset(
             eval mode meanwhile; to evaluate in training mode, wrap it and override ``train`` and
             ``eval``.
         data_loader: an iterable with a length.
-        evaluator: one or several evaluators; None to measure the speed only.
+        evaluator: one; a list or a mapping of several, as for
+            :class:`~d2_eval.DatasetEvaluators`; None to measure the speed only.
         callbacks: functions without arguments to be called at ``"on_start"``,
             ``"before_inference"``, ``"after_inference"`` (both for each batch) and ``"on_end"``.
 
@@ -69,7 +70,7 @@ def inference_on_dataset(
         What ``evaluator.evaluate()`` returns, an empty dict in place of None.
 
     Raises:
-        TypeError: if the loader has no length.
+        TypeError: if the loader has no length, or ``evaluator`` is none.
         ValueError: if ``callbacks`` has another key.
     """
     callbacks = _checked_callbacks(callbacks)
@@ -78,10 +79,7 @@ def inference_on_dataset(
             f"data_loader needs a length to show the progress, got {type(data_loader).__name__}"
         )
     total = len(data_loader)
-    if evaluator is None:
-        evaluator = DatasetEvaluators([])
-    elif not isinstance(evaluator, DatasetEvaluator):
-        evaluator = DatasetEvaluators(evaluator)
+    evaluator = as_evaluator([] if evaluator is None else evaluator)
     evaluator.reset()
     _logger.info("Start inference on %d batches", total)
     bar = ProgressBar("evaluate", total, unit="batch")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from d2_config.files import write_atomically
-from d2_data import Metadata, MetadataCatalog
-from d2_data.formats import decode_panoptic_png, encode_panoptic_png, read_json
+from d2_data import Metadata
+from d2_data.formats import CocoFile, encode_panoptic_png, read_json
 from d2_eval.collecting import CollectingEvaluator, one_per_image
-from d2_eval.panoptic_quality import VOID, PanopticQuality
+from d2_eval.dataset_metadata import metadata_of
+from d2_eval.panoptic_files import panoptic_scores
+from d2_eval.panoptic_quality import VOID
 
 
 class COCOPanopticEvaluator(CollectingEvaluator):
@@ -35,14 +36,12 @@ class COCOPanopticEvaluator(CollectingEvaluator):
     """
 
     def __init__(
-        self, dataset_name: str | Metadata, output_dir: str | os.PathLike[str] | None = None
+        self,
+        dataset_name: str | Metadata | Sequence[str | Metadata],
+        output_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
-        metadata = (
-            dataset_name
-            if isinstance(dataset_name, Metadata)
-            else MetadataCatalog.get(dataset_name)
-        )
+        metadata = metadata_of(dataset_name)
         for key in ("panoptic_json", "panoptic_root"):
             if metadata.get(key) is None:
                 raise ValueError(
@@ -73,6 +72,14 @@ class COCOPanopticEvaluator(CollectingEvaluator):
         """
         self.check_was_reset("process")
         for record, output in zip(inputs, outputs, strict=True):
+            for key, part in (
+                ("image_id", record),
+                ("file_name", record),
+                ("panoptic_seg", output),
+            ):
+                if key not in part:
+                    kind = "input" if part is record else "output"
+                    raise ValueError(f"an {kind} has no {key!r}; it has {sorted(part)}")
             ids, segments = output["panoptic_seg"]
             ids = ids.cpu().numpy().astype(np.int64)
             if segments is None:
@@ -109,47 +116,26 @@ class COCOPanopticEvaluator(CollectingEvaluator):
         )
         if self._output_dir is not None:
             self._write(truth, predictions)
-        quality = self._quality(truth, predictions)
-        things = [category["id"] for category in truth["categories"] if category["isthing"]]
-        stuff = [category["id"] for category in truth["categories"] if not category["isthing"]]
-        scores = {}
-        for suffix, chosen in (("", None), ("_th", things), ("_st", stuff)):
-            for name, value in zip(("PQ", "SQ", "RQ"), quality.average(chosen), strict=True):
-                scores[name + suffix] = 100 * value
+        scores = panoptic_scores(
+            truth,
+            self._metadata.panoptic_root,
+            {
+                prediction["image_id"]: (prediction["png"], prediction["segments_info"])
+                for prediction in predictions
+            },
+        )
         return {"panoptic_seg": scores}
-
-    def _quality(
-        self, truth: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]
-    ) -> PanopticQuality:
-        of_image = {prediction["image_id"]: prediction for prediction in predictions}
-        missing = [a["image_id"] for a in truth["annotations"] if a["image_id"] not in of_image]
-        if missing:
-            raise ValueError(
-                f"{len(missing)} of {len(truth['annotations'])} annotated images were not "
-                f"processed, e.g. {missing[:3]}; panoptic quality is of the whole dataset"
-            )
-        quality = PanopticQuality([category["id"] for category in truth["categories"]])
-        for annotation in truth["annotations"]:
-            prediction = of_image[annotation["image_id"]]
-            quality.add(
-                decode_panoptic_png(Path(self._metadata.panoptic_root) / annotation["file_name"]),
-                annotation["segments_info"],
-                decode_panoptic_png(prediction["png"]),
-                prediction["segments_info"],
-                f"image {annotation['image_id']!r}",
-            )
-        return quality
 
     def _write(self, truth: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]) -> None:
         assert self._output_dir is not None
+        file = CocoFile(truth["categories"], truth.get("info"))
+        file.images.extend(truth["images"])
         for prediction in predictions:
             write_atomically(self._output_dir / prediction["file_name"], prediction["png"])
-        annotations = [
-            {key: value for key, value in prediction.items() if key != "png"}
-            for prediction in predictions
-        ]
-        content = {**truth, "annotations": annotations}
-        write_atomically(self._output_dir / "predictions.json", json.dumps(content))
+            file.add_segments(
+                prediction["image_id"], prediction["file_name"], prediction["segments_info"]
+            )
+        file.write(self._output_dir / "predictions.json")
 
     def _described(self, ids: np.ndarray) -> tuple[np.ndarray, list[dict[str, Any]]]:
         """Ids above 0 with their segments, from ids that hold the class."""

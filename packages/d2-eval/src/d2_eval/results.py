@@ -33,12 +33,12 @@ def print_csv_format(results: Mapping[str, Any]) -> None:
         _logger.info("copypaste: %s", ",".join(f"{score:.4f}" for score in main.values()))
 
 
-def flatten_results(results: Mapping[str, Any]) -> dict[str, Any]:
+def flatten_results_dict(results: Mapping[str, Any]) -> dict[str, Any]:
     """Join nested keys with slashes: ``{"bbox": {"AP": 1}}`` becomes ``{"bbox/AP": 1}``."""
     flat: dict[str, Any] = {}
     for key, value in results.items():
         if isinstance(value, Mapping):
-            flat |= {f"{key}/{inner}": v for inner, v in flatten_results(value).items()}
+            flat |= {f"{key}/{inner}": v for inner, v in flatten_results_dict(value).items()}
         else:
             flat[key] = value
     return flat

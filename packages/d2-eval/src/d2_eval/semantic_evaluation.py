@@ -13,11 +13,13 @@ import numpy as np
 import torch
 
 from d2_config.files import write_atomically
-from d2_data import DatasetCatalog, Metadata, MetadataCatalog
+from d2_data import DatasetCatalog, Metadata
 from d2_data.formats import read_label_map
 from d2_eval.collecting import CollectingEvaluator
-from d2_ops.host import confusion_matrix, rle_encode
-from d2_structures import comm
+from d2_eval.dataset_metadata import metadata_of
+from d2_eval.label_maps import predicted_labels
+from d2_eval.semantic_counts import SemanticCounts
+from d2_ops.host import rle_encode
 
 
 class SemSegEvaluator(CollectingEvaluator):
@@ -35,6 +37,8 @@ class SemSegEvaluator(CollectingEvaluator):
             ``sem_seg_evaluation.pth`` (the results); None writes nothing.
         num_classes: only checked against the metadata.
         ignore_label: in place of the metadata's.
+        boundary_iou: also compare the outlines of classes; see
+            :meth:`~d2_eval.semantic_counts.SemanticCounts.scores`.
 
     Raises:
         ValueError: if the metadata has no ``stuff_classes``, or another number of them.
@@ -42,19 +46,16 @@ class SemSegEvaluator(CollectingEvaluator):
 
     def __init__(
         self,
-        dataset_name: str | Metadata,
+        dataset_name: str | Metadata | Sequence[str | Metadata],
         distributed: bool = True,
         output_dir: str | os.PathLike[str] | None = None,
         *,
         num_classes: int | None = None,
         ignore_label: int | None = None,
+        boundary_iou: bool = False,
     ) -> None:
         super().__init__(distributed=distributed)
-        metadata = (
-            dataset_name
-            if isinstance(dataset_name, Metadata)
-            else MetadataCatalog.get(dataset_name)
-        )
+        metadata = metadata_of(dataset_name)
         self._name = metadata.name
         self._class_names: list[str] = list(metadata.get("stuff_classes") or ())
         if not self._class_names or num_classes not in (None, len(self._class_names)):
@@ -69,39 +70,45 @@ class SemSegEvaluator(CollectingEvaluator):
         self._dataset_ids = {contiguous: number for number, contiguous in mapping.items()}
         self._output_dir = None if output_dir is None else Path(output_dir)
         self._truth_files: dict[str, str] | None = None
-        self._confusion: np.ndarray = self._nothing()
+        self._boundary_iou = boundary_iou
+        self._counts = self._nothing()
 
     def reset(self) -> None:
         super().reset()
-        self._confusion = self._nothing()
+        self._counts = self._nothing()
 
-    def _nothing(self) -> np.ndarray:
-        return np.zeros((len(self._class_names),) * 2, np.int64)
+    def _nothing(self) -> SemanticCounts:
+        return SemanticCounts(
+            len(self._class_names), self._ignore_label, boundary=self._boundary_iou
+        )
 
     def process(
-        self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
+        self,
+        inputs: Sequence[Mapping[str, Any]],
+        outputs: Sequence[Mapping[str, Any] | torch.Tensor],
     ) -> None:
         """Take in one batch.
 
         Args:
             inputs: one dict per image with ``file_name``, and ``sem_seg_file_name`` unless the
                 dataset's records have it.
-            outputs: one dict per image with ``sem_seg``: (C, H, W) scores of the classes.
+            outputs: for each image a dict with ``sem_seg``, or that itself: (C, H, W) scores of
+                the classes, or (H, W) classes.
 
         Raises:
             RuntimeError: before :meth:`reset`.
             ValueError: if the lengths or the sizes of images differ, an annotation is missing, or
-                an annotated label is no class.
+                an annotated or a predicted label is no class.
         """
         self.check_was_reset("process")
         for record, output in zip(inputs, outputs, strict=True):
-            predicted = output["sem_seg"].argmax(dim=0).cpu().numpy()
+            if "file_name" not in record:
+                raise ValueError(f"an input has no 'file_name'; it has {sorted(record)}")
+            predicted = predicted_labels(output, len(self._class_names), record["file_name"])
             truth_file = record.get("sem_seg_file_name") or self._truth_file(record["file_name"])
             truth = read_label_map(truth_file)
             try:
-                self._confusion += confusion_matrix(
-                    predicted, truth, len(self._class_names), ignore_label=self._ignore_label
-                )
+                self._counts.add(predicted, truth)
             except ValueError as error:
                 raise ValueError(
                     f"{truth_file} does not fit the prediction for {record['file_name']} and the "
@@ -115,19 +122,20 @@ class SemSegEvaluator(CollectingEvaluator):
         """Evaluate everything since :meth:`reset`.
 
         Returns:
-            ``sem_seg`` with ``mIoU``, ``fwIoU`` (weighted by annotated pixels), ``mACC``, ``pACC``
-            (of all pixels), ``IoU-{class}`` and ``ACC-{class}``; NaN for classes that are not
-            annotated. Empty on other ranks than the main one.
+            ``sem_seg`` with the scores of
+            :meth:`~d2_eval.semantic_counts.SemanticCounts.scores`. Empty on other ranks than the
+            main one.
 
         Raises:
             RuntimeError: before :meth:`reset`.
         """
         predictions = self.collected()
-        matrices = comm.gather(self._confusion) if self._distributed else [self._confusion]
+        total = self._nothing()
+        total.confusion = self.summed(self._counts.confusion)
+        total.outlines = self.summed(self._counts.outlines)
         if predictions is None:
             return {}
-        confusion = np.sum(matrices, axis=0)
-        scores = semantic_scores(confusion, self._class_names)
+        scores = total.scores(self._class_names)
         if self._output_dir is not None:
             write_atomically(self._output_dir / "sem_seg_predictions.json", json.dumps(predictions))
             buffer = io.BytesIO()
@@ -179,42 +187,3 @@ class SemSegEvaluator(CollectingEvaluator):
                 f"{file_name}"
             )
         return self._truth_files[file_name]
-
-
-def semantic_scores(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
-    """IoU and accuracy in percent.
-
-    Args:
-        confusion: (K, K) pixels, predictions down, ground truths across.
-        class_names: of the K classes.
-
-    Source: Long et al., "Fully Convolutional Networks for Semantic Segmentation", 2015.
-    """
-    hits = confusion.diagonal().astype(np.float64)
-    annotated, predicted = confusion.sum(axis=0), confusion.sum(axis=1)
-    with np.errstate(invalid="ignore"):  # 0 / 0: a class that is not annotated
-        accuracy = np.where(annotated > 0, hits / annotated, np.nan)
-        iou = np.where(annotated > 0, hits / (annotated + predicted - hits), np.nan)
-        averages = {
-            "mIoU": _mean(iou),
-            "fwIoU": float(np.nansum(iou * annotated) / annotated.sum()),
-        }
-        accuracies = {
-            "mACC": _mean(accuracy),
-            "pACC": float(hits.sum() / annotated.sum()),
-        }
-    scores = {
-        **averages,
-        **{f"IoU-{name}": value for name, value in zip(class_names, iou.tolist(), strict=True)},
-        **accuracies,
-        **{
-            f"ACC-{name}": value for name, value in zip(class_names, accuracy.tolist(), strict=True)
-        },
-    }
-    return {name: 100 * value for name, value in scores.items()}
-
-
-def _mean(values: np.ndarray) -> float:
-    """Of those that are not NaN; NaN if all are."""
-    present = values[~np.isnan(values)]
-    return float(present.mean()) if present.size else float("nan")

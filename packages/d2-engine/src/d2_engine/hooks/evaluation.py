@@ -5,7 +5,7 @@ from typing import Any
 
 from d2_engine.events import ETA
 from d2_engine.train_loop import HookBase
-from d2_eval import flatten_results
+from d2_eval import flatten_results_dict
 from d2_structures import comm
 
 
@@ -84,7 +84,7 @@ class EvalHook(HookBase):
 def _numbers(results: Mapping[str, Any]) -> dict[str, float]:
     """Flatten nested metrics and check that they are numbers."""
     numbers = {}
-    for name, value in flatten_results(results).items():
+    for name, value in flatten_results_dict(results).items():
         try:
             numbers[name] = float(value)
         except (TypeError, ValueError):

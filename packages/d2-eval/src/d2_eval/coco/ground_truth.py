@@ -259,6 +259,8 @@ def _classes(
             )
         category_ids = tuple(sorted(mapping, key=mapping.__getitem__))
     class_names = metadata.get("thing_classes") or [names[number] for number in category_ids]
+    if mapping is not None and class_names == metadata.get("stuff_classes"):
+        class_names = class_names[: len(category_ids)]  # objects, then materials, in one list
     if len(class_names) != len(category_ids):
         raise ValueError(
             f"{metadata.name!r} has {len(class_names)} thing_classes but {where} gives "

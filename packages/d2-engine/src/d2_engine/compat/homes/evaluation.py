@@ -19,7 +19,5 @@ MODULES = {
     "detectron2.evaluation.pascal_voc_evaluation": home(_FACE),
     "detectron2.evaluation.rotated_coco_evaluation": home(_FACE),
     "detectron2.evaluation.sem_seg_evaluation": home(_FACE),
-    "detectron2.evaluation.testing": home(
-        _FACE, names={"flatten_results_dict": "d2_eval:flatten_results"}
-    ),
+    "detectron2.evaluation.testing": home(_FACE),
 }

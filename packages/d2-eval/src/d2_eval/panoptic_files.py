@@ -1,0 +1,120 @@
+"""Panoptic quality from files in COCO's panoptic format: a JSON file and a PNG for each image."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from d2_data.formats import decode_panoptic_png, read_json
+from d2_eval.panoptic_quality import PanopticQuality
+
+Prediction = tuple[str | os.PathLike[str] | bytes, Sequence[Mapping[str, Any]]]
+"""A PNG, as a path or its content, and the segments in it."""
+
+_ANNOTATIONS = ("images", "annotations", "categories")
+
+
+def evaluate_panoptic_files(
+    predictions: str | os.PathLike[str],
+    ground_truth: str | os.PathLike[str],
+    *,
+    predictions_folder: str | os.PathLike[str] | None = None,
+    ground_truth_folder: str | os.PathLike[str] | None = None,
+) -> dict[str, dict[str, float]]:
+    """Compare predictions in COCO's panoptic format with annotations in it.
+
+    Args:
+        predictions: a JSON file whose ``annotations`` have ``image_id``, ``file_name`` and
+            ``segments_info``.
+        ground_truth: the annotations' JSON file.
+        predictions_folder: of the predictions' PNGs; by default the folder that is called as the
+            JSON file without suffix, or else the one that the file is in.
+        ground_truth_folder: of the annotations' PNGs, found likewise.
+
+    Returns:
+        ``panoptic_seg`` with ``PQ``, ``SQ``, ``RQ`` and the same of things (``PQ_th`` …) and of
+        stuff (``PQ_st`` …), in percent; NaN where there is none.
+
+    Raises:
+        FileNotFoundError: if a file does not exist.
+        ValueError: if a file is not what it should be, an annotated image has no prediction, or
+            see :meth:`~d2_eval.PanopticQuality.add`.
+    """
+    truth = read_json(Path(ground_truth), expected_keys=_ANNOTATIONS)
+    found = read_json(Path(predictions), expected_keys=("annotations",))
+    folder = _png_folder(Path(predictions), predictions_folder)
+    by_image: dict[Any, Prediction] = {}
+    for number, entry in enumerate(found["annotations"]):
+        _check_entry(entry, f"{os.fspath(predictions)!r}: annotation {number}")
+        if entry["image_id"] in by_image:
+            raise ValueError(
+                f"{os.fspath(predictions)!r}: annotation {number} is a second one of image "
+                f"{entry['image_id']!r}; keep one for each image"
+            )
+        by_image[entry["image_id"]] = folder / entry["file_name"], entry["segments_info"]
+    for number, entry in enumerate(truth["annotations"]):
+        _check_entry(entry, f"{os.fspath(ground_truth)!r}: annotation {number}")
+    root = _png_folder(Path(ground_truth), ground_truth_folder)
+    return {"panoptic_seg": panoptic_scores(truth, root, by_image)}
+
+
+def panoptic_scores(
+    truth: Mapping[str, Any],
+    truth_folder: str | os.PathLike[str],
+    predictions: Mapping[Any, Prediction],
+) -> dict[str, float]:
+    """Return panoptic, segmentation and recognition quality in percent.
+
+    Args:
+        truth: the content of a panoptic annotation file.
+        truth_folder: of its PNGs.
+        predictions: of each image id.
+
+    Raises:
+        FileNotFoundError: if a PNG is missing.
+        ValueError: if an annotated image has no prediction, or see
+            :meth:`~d2_eval.PanopticQuality.add`.
+    """
+    annotations = truth["annotations"]
+    missing = [a["image_id"] for a in annotations if a["image_id"] not in predictions]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(annotations)} annotated images were not processed, e.g. "
+            f"{missing[:3]}; panoptic quality is of the whole dataset"
+        )
+    quality = PanopticQuality([category["id"] for category in truth["categories"]])
+    for annotation in annotations:
+        png, segments = predictions[annotation["image_id"]]
+        quality.add(
+            decode_panoptic_png(Path(truth_folder) / annotation["file_name"]),
+            annotation["segments_info"],
+            decode_panoptic_png(png),
+            segments,
+            f"image {annotation['image_id']!r}",
+        )
+    things = [category["id"] for category in truth["categories"] if category["isthing"]]
+    stuff = [category["id"] for category in truth["categories"] if not category["isthing"]]
+    scores = {}
+    for suffix, chosen in (("", None), ("_th", things), ("_st", stuff)):
+        for name, value in zip(("PQ", "SQ", "RQ"), quality.average(chosen), strict=True):
+            scores[name + suffix] = 100 * value
+    return scores
+
+
+def _png_folder(json_file: Path, given: str | os.PathLike[str] | None) -> Path:
+    if given is not None:
+        return Path(given)
+    beside = json_file.with_suffix("")
+    return beside if beside.is_dir() else json_file.parent
+
+
+def _check_entry(entry: Any, where: str) -> None:
+    for key in ("image_id", "file_name", "segments_info"):
+        if not isinstance(entry, Mapping) or key not in entry:
+            got = sorted(entry) if isinstance(entry, Mapping) else f"{entry!r:.100}"
+            raise ValueError(
+                f"{where} has no {key!r}, it has {got}; wanted COCO's panoptic format, an entry "
+                "for each image with image_id, file_name and segments_info"
+            )
