@@ -8,7 +8,7 @@ import pytest
 from d2_engine.cli import main
 from d2_engine.run.settings import LazySettings, YacsSettings
 
-COMMANDS = ["train", "eval", "predict", "benchmark", "data", "zoo", "env"]
+COMMANDS = ["train", "eval", "predict", "benchmark", "check", "data", "zoo", "env"]
 
 HEAVY = ("torch", "numpy", "omegaconf", "d2_config", "d2_data", "yaml")
 

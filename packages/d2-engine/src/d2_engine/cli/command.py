@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from d2_engine.cli import benchmark, data, environment, evaluate, predict, train, zoo
+from d2_engine.cli import benchmark, check, data, environment, evaluate, predict, train, zoo
 from d2_engine.cli.standard_output import OutputUntilClosed
 
 _COMMANDS = {
@@ -16,6 +16,7 @@ _COMMANDS = {
     "eval": evaluate,
     "predict": predict,
     "benchmark": benchmark,
+    "check": check,
     "data": data,
     "zoo": zoo,
     "env": environment,
