@@ -10,6 +10,7 @@ import d2_data.conversion
 import d2_data.datasets
 import d2_data.formats
 import d2_data.mixing
+import d2_data.panoptic
 import d2_data.preparation
 import d2_data.samplers
 import d2_data.transforms
@@ -40,12 +41,15 @@ PUBLIC = {
     d2_data.mixing: """
         CopyPaste Mix MixUp MixingMapper Mosaic
     """,
+    d2_data.panoptic: """
+        PanopticDeepLabTargetGenerator PanopticDeeplabDatasetMapper
+    """,
     d2_data.samplers: """
         InferenceSampler RandomSubsetTrainingSampler RepeatFactorTrainingSampler TrainingSampler
     """,
     d2_data.transforms: """
-        AugInput Augmentation AugmentationList BlendTransform ColorTransform CropTransform
-        ExtentTransform FixedSizeCrop GridSampleTransform HFlipTransform LargeScaleJitter
+        AugInput Augmentation AugmentationList BlendTransform ColorAugSSD ColorTransform
+        CropTransform ExtentTransform FixedSizeCrop GridSampleTransform HFlipTransform LargeScaleJitter
         NoOpTransform
         PILColorTransform PadTransform RandomApply RandomBrightness RandomContrast RandomCrop
         RandomCrop_CategoryAreaConstraint RandomExtent RandomFlip RandomLighting RandomRotation

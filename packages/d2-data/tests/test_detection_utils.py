@@ -108,6 +108,15 @@ def test_datasets_used_together_must_agree(metadata):
         utils.check_metadata_consistency("thing_classes", [])
 
 
+def test_classes_are_drawn_by_a_power_of_their_frequency(metadata):
+    counts = [{"id": 2, "image_count": 9}, {"id": 1, "image_count": 4}]
+    known = metadata(class_image_count=counts)
+    assert utils.get_fed_loss_cls_weights(known, 0.5).tolist() == [2.0, 3.0]
+    assert utils.get_fed_loss_cls_weights([known, known]).tolist() == [4.0, 9.0]
+    with pytest.raises(ValueError, match="_unknown' has no 'class_image_count' in its metadata"):
+        utils.get_fed_loss_cls_weights([known, metadata("_unknown")])
+
+
 def config(flip="horizontal"):
     settings = SimpleNamespace(
         MIN_SIZE_TRAIN=(640, 800),

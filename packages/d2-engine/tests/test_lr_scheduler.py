@@ -58,6 +58,23 @@ def test_schedules_equal_the_original_system(shared, name):
     assert rates == pytest.approx(golden, rel=1e-9, abs=1e-15)
 
 
+@pytest.mark.parametrize("ending", [0.0, 0.3])
+def test_a_polynomial_decay_is_multiplied_with_the_warm_up(ending):
+    solver = solver_config(
+        LR_SCHEDULER_NAME="WarmupPolyLR", POLY_LR_POWER=0.9, POLY_LR_CONSTANT_ENDING=ending
+    )
+    optimizer = make_optimizer(0.02)
+    rates = rates_after_each_step(optimizer, build_lr_scheduler(solver, optimizer), 199)
+    for iteration, rate in enumerate(rates, start=1):
+        decayed = (1 - iteration / 200) ** 0.9
+        warm = iteration / 20
+        if warm < 1:
+            decayed *= 0.001 * (1 - warm) + warm
+        elif decayed < ending:
+            decayed = ending
+        assert rate == pytest.approx(0.02 * decayed, rel=1e-9), iteration
+
+
 def test_groups_keep_their_ratio():
     optimizer = make_optimizer(1.0, 0.1)
     scheduler = LRMultiplier(optimizer, CosineParamScheduler(1, 0), max_iter=10)

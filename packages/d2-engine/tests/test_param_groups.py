@@ -111,6 +111,17 @@ def test_build_optimizer_reads_the_solver_section():
     assert group["weight_decay"] == 1e-4
 
 
+def test_build_optimizer_takes_adam_where_a_config_has_the_choice():
+    cfg = solver_config()
+    cfg.SOLVER.OPTIMIZER = "ADAM"
+    optimizer = build_optimizer(cfg, make_model())
+    assert isinstance(optimizer, torch.optim.Adam)
+    assert optimizer.defaults["lr"] == 0.1
+    cfg.SOLVER.OPTIMIZER = "LION"
+    with pytest.raises(ValueError, match=r"unknown SOLVER\.OPTIMIZER 'LION'; known: SGD, ADAM"):
+        build_optimizer(cfg, make_model())
+
+
 def test_build_optimizer_takes_factors_on_the_rates():
     model = make_model()
     optimizer = build_optimizer(

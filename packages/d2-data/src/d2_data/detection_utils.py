@@ -42,6 +42,7 @@ __all__ = [
     "create_keypoint_hflip_indices",
     "filter_empty_instances",
     "gen_crop_transform_with_instance",
+    "get_fed_loss_cls_weights",
     "image_to_tensor",
     "read_image",
     "transform_instance_annotations",
@@ -167,6 +168,38 @@ def check_metadata_consistency(key: str, dataset_names: Sequence[str]) -> None:
                 f"datasets used together must agree in {key!r}: {first!r} has {wanted!r}, "
                 f"{name!r} has {value!r}"
             )
+
+
+def get_fed_loss_cls_weights(
+    dataset_names: str | Sequence[str], freq_weight_power: float = 1.0
+) -> torch.Tensor:
+    """Return how much each class counts when the federated loss draws classes.
+
+    Args:
+        dataset_names: datasets with the same ``class_image_count`` in their metadata, as those of
+            LVIS have.
+        freq_weight_power: exponent of the number of images that show a class.
+
+    Returns:
+        (K,) float32, in the order of the classes' ids.
+
+    Raises:
+        ValueError: if a dataset does not know how many images show each class.
+
+    Source: Zhou et al., "Probabilistic two-stage detection", 2021, appendix.
+    """
+    names = [dataset_names] if isinstance(dataset_names, str) else list(dataset_names)
+    for name in names:
+        if not MetadataCatalog.get(name).get("class_image_count"):
+            raise ValueError(
+                f"the dataset {name!r} has no 'class_image_count' in its metadata, which the "
+                "federated loss needs: set it to a list of {'id': …, 'image_count': …}, or turn "
+                "the federated loss off"
+            )
+    check_metadata_consistency("class_image_count", names)
+    counts = sorted(MetadataCatalog.get(names[0]).class_image_count, key=lambda entry: entry["id"])
+    images = torch.tensor([entry["image_count"] for entry in counts], dtype=torch.float32)
+    return images**freq_weight_power
 
 
 def create_keypoint_hflip_indices(dataset_names: str | Sequence[str]) -> list[int]:

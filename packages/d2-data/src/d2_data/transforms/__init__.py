@@ -24,6 +24,7 @@ from d2_data.transforms.resize import (
     ScaleTransform,
 )
 from d2_data.transforms.rotation import RandomRotation, RotationTransform
+from d2_data.transforms.ssd_color import ColorAugSSD
 from d2_data.transforms.transform import NoOpTransform, Transform, TransformList
 from d2_data.transforms.windows import CropTransform, PadTransform
 
@@ -32,6 +33,7 @@ __all__ = [
     "Augmentation",
     "AugmentationList",
     "BlendTransform",
+    "ColorAugSSD",
     "ColorTransform",
     "CropTransform",
     "ExtentTransform",

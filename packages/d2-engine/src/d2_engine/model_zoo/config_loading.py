@@ -4,6 +4,7 @@ from typing import Any
 
 from d2_config import CfgNode, LazyConfig, get_cfg, is_yacs_file
 from d2_engine.model_zoo.config_files import get_config_file, packaged_name
+from d2_engine.model_zoo.project_options import add_project_options
 from d2_engine.model_zoo.published_models import get_checkpoint_url
 
 
@@ -42,6 +43,7 @@ def load_config_file(file: str, base: CfgNode | None = None) -> Any:
     Args:
         file: the path.
         base: what a yacs-style config changes; by default ``get_cfg()``. It is changed itself.
+            Options of the documented projects are added where the file has such.
 
     Returns:
         A ``CfgNode`` for a yacs-style config, a ``DictConfig`` for a lazy one.
@@ -49,5 +51,6 @@ def load_config_file(file: str, base: CfgNode | None = None) -> Any:
     if not is_yacs_file(file):
         return LazyConfig.load(file)
     cfg = get_cfg() if base is None else base
+    add_project_options(cfg, CfgNode.load_yaml_with_base(file))
     cfg.merge_from_file(file)
     return cfg

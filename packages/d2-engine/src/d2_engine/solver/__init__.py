@@ -3,7 +3,11 @@
 from d2_engine.solver.build import build_lr_scheduler, build_optimizer
 from d2_engine.solver.gradient_clipping import add_gradient_clipping
 from d2_engine.solver.layer_decay import layer_decay_factor
-from d2_engine.solver.lr_scheduler import LRMultiplier, WarmupParamScheduler
+from d2_engine.solver.lr_scheduler import (
+    LRMultiplier,
+    WarmupParamScheduler,
+    WarmupPolyParamScheduler,
+)
 from d2_engine.solver.param_groups import get_default_optimizer_params
 from d2_engine.solver.param_scheduler import (
     CompositeParamScheduler,
@@ -31,6 +35,7 @@ __all__ = [
     "StepParamScheduler",
     "StepWithFixedGammaParamScheduler",
     "WarmupParamScheduler",
+    "WarmupPolyParamScheduler",
     "add_gradient_clipping",
     "build_lr_scheduler",
     "build_optimizer",

@@ -8,7 +8,11 @@ import torch
 from torch import nn
 
 from d2_engine.solver.gradient_clipping import add_gradient_clipping
-from d2_engine.solver.lr_scheduler import LRMultiplier, WarmupParamScheduler
+from d2_engine.solver.lr_scheduler import (
+    LRMultiplier,
+    WarmupParamScheduler,
+    WarmupPolyParamScheduler,
+)
 from d2_engine.solver.param_groups import get_default_optimizer_params
 from d2_engine.solver.param_scheduler import (
     CosineParamScheduler,
@@ -23,13 +27,18 @@ logger = logging.getLogger(__name__)
 def build_optimizer(
     cfg: Any, model: nn.Module, *, lr_factor_func: Callable[[str], float] | None = None
 ) -> torch.optim.Optimizer:
-    """Build the SGD optimizer that ``cfg.SOLVER`` describes, gradient clipping included.
+    """Build the optimizer that ``cfg.SOLVER`` describes, gradient clipping included.
+
+    It is SGD, or what ``cfg.SOLVER.OPTIMIZER`` says where a config has that.
 
     Args:
         cfg: a config with the section ``SOLVER``.
         model: whose trainable parameters it updates.
         lr_factor_func: full parameter name -> factor on ``SOLVER.BASE_LR``, e.g. from
             :func:`layer_decay_factor`.
+
+    Raises:
+        ValueError: if ``OPTIMIZER`` is neither ``SGD`` nor ``ADAM``.
     """
     solver = cfg.SOLVER
     params = get_default_optimizer_params(
@@ -40,13 +49,7 @@ def build_optimizer(
         weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
         lr_factor_func=lr_factor_func,
     )
-    optimizer = torch.optim.SGD(
-        params,
-        lr=solver.BASE_LR,
-        momentum=solver.MOMENTUM,
-        nesterov=solver.NESTEROV,
-        weight_decay=solver.WEIGHT_DECAY,
-    )
+    optimizer = _optimizer(solver, params)
     clipping = solver.CLIP_GRADIENTS
     if clipping.ENABLED:
         add_gradient_clipping(
@@ -55,16 +58,40 @@ def build_optimizer(
     return optimizer
 
 
+def _optimizer(solver: Any, params: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    name = getattr(solver, "OPTIMIZER", "SGD")
+    if name == "SGD":
+        return torch.optim.SGD(
+            params,
+            lr=solver.BASE_LR,
+            momentum=solver.MOMENTUM,
+            nesterov=solver.NESTEROV,
+            weight_decay=solver.WEIGHT_DECAY,
+        )
+    if name == "ADAM":
+        return torch.optim.Adam(params, lr=solver.BASE_LR, weight_decay=solver.WEIGHT_DECAY)
+    raise ValueError(f"unknown SOLVER.OPTIMIZER {name!r}; known: SGD, ADAM")
+
+
 def build_lr_scheduler(
     cfg: Any, optimizer: torch.optim.Optimizer
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """Build the schedule that ``cfg.SOLVER.LR_SCHEDULER_NAME`` names, warm-up included.
 
     Raises:
-        ValueError: if the name is none of ``WarmupMultiStepLR``, ``WarmupCosineLR`` and
-            ``WarmupStepWithFixedGammaLR``.
+        ValueError: if the name is none of ``WarmupMultiStepLR``, ``WarmupCosineLR``,
+            ``WarmupStepWithFixedGammaLR`` and, with the options of DeepLab, ``WarmupPolyLR``.
     """
     solver = cfg.SOLVER
+    if solver.LR_SCHEDULER_NAME == "WarmupPolyLR":
+        poly = WarmupPolyParamScheduler(
+            solver.POLY_LR_POWER,
+            solver.POLY_LR_CONSTANT_ENDING,
+            solver.WARMUP_FACTOR,
+            min(solver.WARMUP_ITERS / solver.MAX_ITER, 1.0),
+            solver.WARMUP_METHOD,
+        )
+        return LRMultiplier(optimizer, multiplier=poly, max_iter=solver.MAX_ITER)
     multiplier = WarmupParamScheduler(
         _multiplier(solver),
         solver.WARMUP_FACTOR,
@@ -107,5 +134,5 @@ def _multiplier(solver: Any) -> ParamScheduler:
         )
     raise ValueError(
         f"unknown SOLVER.LR_SCHEDULER_NAME {name!r}; known: WarmupMultiStepLR, WarmupCosineLR, "
-        "WarmupStepWithFixedGammaLR"
+        "WarmupStepWithFixedGammaLR, WarmupPolyLR"
     )

@@ -62,6 +62,41 @@ class WarmupParamScheduler(CompositeParamScheduler):
         )
 
 
+class WarmupPolyParamScheduler(ParamScheduler):
+    """``(1 - where) ** power``, multiplied in the beginning with a rising factor.
+
+    Args:
+        power: of the decay.
+        constant_ending: what the value does not fall below once it is warm; 0 for no such end.
+        warmup_factor: first value of the factor, which ends at 1.
+        warmup_length: share of the run, in [0, 1], in which it rises.
+        warmup_method: ``"linear"``, or ``"constant"``: the first value until the warm-up ends.
+
+    Raises:
+        ValueError: on another ``warmup_method`` or a length outside [0, 1].
+
+    Source: Chen et al., "Rethinking Atrous Convolution", 2017, section 4.1.
+    """
+
+    def __init__(
+        self,
+        power: float,
+        constant_ending: float = 0.0,
+        warmup_factor: float = 1.0,
+        warmup_length: float = 0.0,
+        warmup_method: str = "linear",
+    ) -> None:
+        self._power = power
+        self._constant_ending = constant_ending
+        flat = ConstantParamScheduler(1.0)
+        self._warmup = WarmupParamScheduler(flat, warmup_factor, warmup_length, warmup_method)
+
+    def __call__(self, where: float) -> float:
+        decayed = (1.0 - where) ** self._power
+        factor = self._warmup(where)
+        return max(decayed, self._constant_ending) if factor == 1.0 else factor * decayed
+
+
 class LRMultiplier(LRScheduler):
     """Multiply the initial learning rate of every parameter group by a schedule.
 

@@ -102,9 +102,7 @@ class FastRCNNOutputLayers(nn.Module):
                     "use_fed_loss needs use_sigmoid_ce=True and get_fed_loss_cls_weights; a model "
                     "built from a config gets these within federated_class_weights()"
                 )
-            self.register_buffer(
-                "fed_loss_cls_weights", get_fed_loss_cls_weights(), persistent=False
-            )
+            self.register_buffer("fed_loss_cls_weights", get_fed_loss_cls_weights())
 
     def forward(self, x: Tensor) -> Predictions:
         """Predict from region features.

@@ -1,0 +1,14 @@
+"""Cascade Mask R-CNN with MViTv2-L; 50 epochs of LVIS v1."""
+
+from ..COCO.cascade_mask_rcnn_mvitv2_l_in21k_50ep import model, optimizer, train
+from ..common.lvis import dataloader, lvis_schedule
+from ..common.lvis import predictor as _predictor
+
+model.roi_heads.num_classes = 1203
+for _box_predictor in model.roi_heads.box_predictors:
+    _box_predictor.update(_predictor)
+
+train.max_iter, lr_multiplier = lvis_schedule(epochs=50)
+train.eval_period = 30_000
+
+optimizer.lr = 4e-5

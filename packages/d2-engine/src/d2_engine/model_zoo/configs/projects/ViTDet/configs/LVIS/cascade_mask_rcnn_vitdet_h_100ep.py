@@ -1,0 +1,14 @@
+"""Cascade Mask R-CNN with ViT-H; 100 epochs of LVIS v1."""
+
+from ..COCO.cascade_mask_rcnn_vitdet_h_75ep import model, optimizer, train
+from ..common.lvis import dataloader, lvis_schedule
+from ..common.lvis import predictor as _predictor
+
+model.roi_heads.num_classes = 1203
+for _box_predictor in model.roi_heads.box_predictors:
+    _box_predictor.update(_predictor)
+
+model.backbone.net.drop_path_rate = 0.4
+
+train.max_iter, lr_multiplier = lvis_schedule(epochs=100)
+train.eval_period = 30_000
