@@ -16,6 +16,7 @@ from d2_engine.run.settings import LazySettings
 from d2_engine.run_options import read_options
 from d2_engine.solver import add_gradient_clipping, layer_decay_factor
 from d2_engine.test_time_augmentation import DatasetMapperTTA, GeneralizedRCNNWithTTA
+from d2_eval import DatasetEvaluator
 
 _TARGET = "_target_"
 
@@ -200,8 +201,12 @@ def _evaluators(nodes: Any, folder: str) -> Evaluators:
     if _is_call(nodes):
         evaluator: Evaluators = instantiate(_with_open(nodes, "output_dir", f"{folder}/inference"))
         return evaluator
-    several = [_evaluators(node, folder) for node in _labelled(nodes).values()]
-    return [evaluator for evaluator in several if evaluator is not None]  # type: ignore[misc]  # one level deep
+    several: list[DatasetEvaluator] = []
+    for node in _labelled(nodes).values():
+        made = _evaluators(node, folder)
+        if made is not None:
+            several += made if isinstance(made, list) else [made]
+    return several
 
 
 # ------------------------------------------------------------------- other parts

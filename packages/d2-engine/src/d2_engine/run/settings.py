@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from d2_config import CfgNode, LazyCall, LazyConfig, override_pairs
 from d2_config.files import write_atomically
 from d2_engine.run_options import option_defaults
-from d2_eval import COCOEvaluator
+from d2_eval import standard_evaluators
 
 
 class Settings(ABC):
@@ -186,7 +186,7 @@ class LazySettings(Settings):
         return type(self)(LazyConfig.apply_overrides(copy.deepcopy(self.cfg), list(overrides)))
 
     def with_data(self, train: str | None, test: str | None) -> Self:
-        """Return settings with other names in ``dataloader``, and COCO's metrics."""
+        """Return settings with other names in ``dataloader``, and their metrics."""
         values: dict[str, Any] = {}
         if train is not None:
             self._check_has_names("dataloader.train")
@@ -194,7 +194,7 @@ class LazySettings(Settings):
         if test is not None:
             self._check_has_names("dataloader.test")
             values[self.NAMES["test_names"]] = test
-            values["dataloader.evaluator"] = LazyCall(COCOEvaluator)(
+            values["dataloader.evaluator"] = LazyCall(standard_evaluators)(
                 dataset_name="${..test.dataset.names}"
             )
         elif train is not None:
