@@ -1,6 +1,6 @@
 """The plan of a run that a yacs-style config describes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,16 +9,19 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from d2_config import CfgNode
-from d2_data import build_detection_test_loader, build_detection_train_loader
-from d2_data.detection_utils import build_augmentation
+from d2_data import MetadataCatalog, build_detection_test_loader, build_detection_train_loader
+from d2_data.detection_utils import build_augmentation, get_fed_loss_cls_weights
 from d2_data.transforms import AugmentationList
 from d2_engine.run.plan import Count, Evaluators, Preprocessing, RunPlan, TestSet, TrainData
+from d2_engine.run.project_mappers import project_mapper
 from d2_engine.run.settings import YacsSettings
 from d2_engine.run_options import RunOptions, read_options
 from d2_engine.solver import build_lr_scheduler, build_optimizer, layer_decay_factor
 from d2_engine.test_time_augmentation import GeneralizedRCNNWithTTA
 from d2_eval import standard_evaluators
 from d2_modeling import build_model
+from d2_modeling.panoptic_deeplab import PanopticDeepLab
+from d2_modeling.roi_heads import federated_class_weights
 
 _COUNTS = {
     "GeneralizedRCNN": ("MODEL.ROI_HEADS.NUM_CLASSES",),
@@ -37,7 +40,12 @@ class YacsParts:
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         """Return the model; by default :func:`d2_modeling.build_model`."""
-        return build_model(cfg)
+        power = cfg.MODEL.ROI_BOX_HEAD.FED_LOSS_FREQ_WEIGHT_POWER
+        with federated_class_weights(lambda: get_fed_loss_cls_weights(cfg.DATASETS.TRAIN, power)):
+            model = build_model(cfg)
+        if isinstance(model, PanopticDeepLab):
+            _tell_things(model, [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
+        return model
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:
@@ -53,8 +61,13 @@ class YacsParts:
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Iterable[Any]:
-        """Return the training data; by default :func:`d2_data.build_detection_train_loader`."""
-        loader: Iterable[Any] = build_detection_train_loader(cfg)
+        """Return the training data; by default :func:`d2_data.build_detection_train_loader`.
+
+        Configs of the documented projects get the mapper that their models are trained with.
+        """
+        mapper = project_mapper(cfg)
+        given = {} if mapper is None else {"mapper": mapper}
+        loader: Iterable[Any] = build_detection_train_loader(cfg, **given)
         return loader
 
     @classmethod
@@ -70,6 +83,14 @@ class YacsParts:
             f"{cfg.OUTPUT_DIR}/inference",
             kpt_oks_sigmas=cfg.TEST.KEYPOINT_OKS_SIGMAS,
         )
+
+
+def _tell_things(model: PanopticDeepLab, datasets: Sequence[str]) -> None:
+    """Tell a model which classes of its first dataset are things."""
+    for name in datasets[:1]:
+        metadata = MetadataCatalog.get(name)
+        model.thing_ids = set(metadata.thing_dataset_id_to_contiguous_id.values())
+        model.label_divisor = metadata.get("label_divisor", model.label_divisor)
 
 
 def from_yacs(cfg: CfgNode, parts: type[YacsParts] = YacsParts) -> RunPlan:
