@@ -40,6 +40,15 @@ def test_levels_and_format_equal_the_reference(golden_modeling: Any) -> None:
     assert torch.equal(convert_boxes_to_pooler_format(boxes), golden["pooler_format"])
 
 
+def test_boxes_of_half_precision_belong_to_the_levels_of_their_areas() -> None:
+    upright = torch.tensor([[0.0, 0, 300, 300], [0, 0, 60, 60], [0, 0, 2000, 2000]])
+    rotated = torch.tensor([[0.0, 0, 300, 300, 5], [0, 0, 60, 60, 5], [0, 0, 2000, 2000, 5]])
+    for kind, boxes in ((Boxes, upright), (RotatedBoxes, rotated)):
+        halved = kind(boxes)
+        halved.tensor = boxes.half()
+        assert assign_boxes_to_levels([halved], 2, 6, 224, 4).tolist() == [2, 0, 4]
+
+
 @pytest.mark.parametrize("kind", ["ROIAlign", "ROIAlignV2"])
 def test_pooled_features_equal_the_reference(golden_modeling: Any, kind: str) -> None:
     golden = golden_modeling["roi_pooler"]

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <sstream>
 #include <stdexcept>
+#include <vector>
 
 // The namespace is a macro; these two levels let it expand before torch's macros paste it.
 #define D2_OPS_LIBRARY(m) D2_OPS_LIBRARY_EXPANDED(D2_OPS_NAMESPACE, m)
@@ -49,10 +50,33 @@ inline ScalarType compute_type(ScalarType type) {
   return type == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
 }
 
+// What make() returns; an error of it names a tensor of this shape. The stable ABI does not hand on
+// what torch says, which nearly always is that there is no memory.
+template <class Sizes, class F>
+Tensor allocated(const Sizes& sizes, ScalarType type, const char* what, const F& make) {
+  try {
+    return make();
+  } catch (const std::exception&) {
+    std::ostringstream text;
+    text << what << " cannot be made, most likely as there is no memory for it: shape (";
+    for (size_t i = 0; i < sizes.size(); ++i) text << (i ? ", " : "") << sizes[i];
+    text << "), type " << torch::headeronly::toString(type);
+    throw std::runtime_error(text.str());
+  }
+}
+
+// An uninitialised tensor of a size that the caller of an operator chose.
+inline Tensor empty_result(const Tensor& like, const std::vector<int64_t>& sizes, ScalarType type) {
+  return allocated(sizes, type, "a result", [&] { return torch::stable::new_empty(like, sizes, type); });
+}
+
 // Contiguous and of this type; the tensor itself when it already is.
 inline Tensor contiguous_as(const Tensor& tensor, ScalarType type) {
-  const Tensor converted = tensor.scalar_type() == type ? tensor : torch::stable::to(tensor, type);
-  return converted.is_contiguous() ? converted : torch::stable::contiguous(converted);
+  if (tensor.scalar_type() == type && tensor.is_contiguous()) return tensor;
+  return allocated(tensor.sizes(), type, "a copy of an argument", [&] {
+    const Tensor converted = tensor.scalar_type() == type ? tensor : torch::stable::to(tensor, type);
+    return converted.is_contiguous() ? converted : torch::stable::contiguous(converted);
+  });
 }
 
 template <class T>

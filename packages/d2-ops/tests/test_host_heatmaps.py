@@ -111,3 +111,24 @@ def test_bad_arguments_are_named() -> None:
     for value in (np.nan, np.inf, 1e9):
         with pytest.raises(ValueError, match=r"rois\[1\] is not finite or beyond 2\*\*24"):
             host.heatmaps_to_keypoints(np.zeros((2, 1, 4, 4)), [[0, 0, 1, 1], [0, 0, 1, value]])
+
+
+def test_the_work_on_an_enormous_region_is_bounded() -> None:
+    rng = np.random.default_rng(0)
+    maps = smooth_maps(rng, 2, 14, 12)
+    maps[1] = rng.normal(size=maps[1].shape)  # of noise, no row can be left out early
+    corners = [[-(2.0**24), -(2.0**24), 2.0**24, 2.0**24], [0, 0, 2.0**24, 2.0**24]]
+    rois = np.array(corners, np.float32)
+    found = host.heatmaps_to_keypoints(maps, rois)
+    capped = host.heatmaps_to_keypoints(maps, np.array([[0, 0, 4096, 4096]] * 2, np.float32))
+    scale = (rois[:, None, 2:] - rois[:, None, :2]) / 4096
+    np.testing.assert_allclose(
+        found[..., :2], capped[..., :2] * scale + rois[:, None, :2], rtol=1e-6
+    )
+    np.testing.assert_array_equal(found[..., 2:], capped[..., 2:])
+
+
+def test_regions_up_to_the_bound_are_enlarged_to_their_pixels() -> None:
+    maps = smooth_maps(np.random.default_rng(1), 1, 7, 7)
+    rois = np.array([[0, 0, 4095.5, 20]], np.float32)
+    check_by_definition(maps, rois, host.heatmaps_to_keypoints(maps, rois))

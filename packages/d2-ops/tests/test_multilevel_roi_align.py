@@ -113,6 +113,19 @@ def test_areas_of_half_precision_boxes_do_not_overflow() -> None:
     assert pooled.equal(expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_areas_of_any_type_belong_to_the_level_that_float64_says(dtype: torch.dtype) -> None:
+    numbers = [0.0, 6e-8, 1.0, 112.0**2, 112.0**2 - 8, 224.0**2, 65504.0, -65504.0, -0.0]
+    areas = torch.tensor(numbers).to(dtype)
+    expected = d2_ops.assign_to_pyramid(areas.double(), (2, 6))
+    assert d2_ops.assign_to_pyramid(areas, (2, 6)).equal(expected)
+    extremes = torch.tensor([torch.inf, -torch.inf, torch.nan], dtype=dtype)
+    assert d2_ops.assign_to_pyramid(extremes, (2, 6)).tolist() == [4, 0, 0]
+    tiny = torch.tensor([torch.finfo(dtype).tiny, torch.finfo(dtype).max], dtype=dtype)
+    highest = d2_ops.assign_to_pyramid(tiny.double(), (2, 6)).tolist()
+    assert d2_ops.assign_to_pyramid(tiny, (2, 6)).tolist() == highest
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_gradients_have_the_type_of_the_features(dtype: torch.dtype) -> None:
     boxes, levels = random_boxes(0)

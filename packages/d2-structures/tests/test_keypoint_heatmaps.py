@@ -98,3 +98,14 @@ def test_a_trace_holds_for_other_regions():
     traced = torch.jit.trace(heatmaps_to_keypoints, random_case(4, 0))
     other = random_case(7, 1, largest=90.0)
     assert_close(traced(*other), heatmaps_to_keypoints(*other), atol=1e-4, rtol=1e-4)
+
+
+def test_regions_beyond_4096_pixels_are_enlarged_to_4096_on_any_device(monkeypatch):
+    maps, _ = random_case(1, 5)
+    large = torch.tensor([[100.0, 50.0, 100.0 + 2**20, 58.0]])
+    expected = heatmaps_to_keypoints(maps, torch.tensor([[0.0, 0.0, 4096.0, 8.0]]))
+    expected[..., 0] = expected[..., 0] * 2**20 / 4096 + 100
+    expected[..., 1] += 50
+    assert_close(heatmaps_to_keypoints(maps, large), expected)
+    monkeypatch.setattr("d2_structures.keypoint_heatmaps.on_host", lambda _: False)
+    assert_close(heatmaps_to_keypoints(maps, large), expected, rtol=1e-4, atol=1e-4)

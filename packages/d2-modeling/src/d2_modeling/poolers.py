@@ -160,8 +160,14 @@ def assign_boxes_to_levels(
     Returns:
         (M,) int64 in [0, max_level - min_level], 0 being the finest level.
     """
-    areas = torch.cat([boxes.area() for boxes in box_lists])
+    areas = torch.cat([_area(boxes) for boxes in box_lists])
     return assign_to_pyramid(areas, (min_level, max_level), canonical_box_size, canonical_level)
+
+
+def _area(boxes: Boxes | RotatedBoxes) -> Tensor:
+    """In a type that holds it: in float16 the area of a side of 256 pixels is infinite."""
+    exact = boxes.tensor.to(torch.promote_types(boxes.tensor.dtype, torch.float32))
+    return boxes.area() if exact is boxes.tensor else type(boxes)(exact).area()
 
 
 def convert_boxes_to_pooler_format(box_lists: Sequence[Boxes] | Sequence[RotatedBoxes]) -> Tensor:

@@ -10,7 +10,7 @@ Tensor box_iou_rotated_cpu(const Tensor& boxes1, const Tensor& boxes2) {
   check_box_iou_rotated_arguments(boxes1, boxes2);
   const Tensor rows = contiguous_as(boxes1, ScalarType::Double), columns = contiguous_as(boxes2, ScalarType::Double);
   const ScalarType type = compute_type(boxes1.scalar_type());
-  const Tensor out = torch::stable::new_empty(boxes1, {rows.size(0), columns.size(0)}, type);
+  const Tensor out = empty_result(boxes1, {rows.size(0), columns.size(0)}, type);
   dispatch_compute(type, [&](auto zero) {
     using T = decltype(zero);
     box_iou_rotated(data<double>(rows), rows.size(0), data<double>(columns), columns.size(0), mutable_data<T>(out),

@@ -12,7 +12,7 @@ Tensor pairwise(const Tensor& boxes1, const Tensor& boxes2, const char* op) {
   const ScalarType type = compute_type(boxes1.scalar_type());
   const Tensor rows = contiguous_as(boxes1, type), columns = contiguous_as(boxes2, type);
   const int64_t n = rows.size(0), m = columns.size(0);
-  const Tensor out = torch::stable::new_empty(rows, {n, m});
+  const Tensor out = empty_result(rows, {n, m}, rows.scalar_type());
   dispatch_compute(type, [&](auto zero) {
     using T = decltype(zero);
     pairwise_boxes(Measure{}, data<T>(rows), n, data<T>(columns), m, mutable_data<T>(out), TorchFor{});

@@ -10,7 +10,7 @@ Tensor paste_masks_cpu(const Tensor& masks, const Tensor& boxes, int64_t height,
   check_paste_masks_arguments(masks, boxes, height, width, threshold);
   const ScalarType type = compute_type(masks.scalar_type());
   const Tensor soft = contiguous_as(masks, type), corners = contiguous_as(boxes, type);
-  const Tensor out = torch::stable::new_empty(soft, {soft.size(0), height, width}, pasted_type(threshold));
+  const Tensor out = empty_result(soft, {soft.size(0), height, width}, pasted_type(threshold));
   dispatch_compute(type, [&](auto zero) {
     using T = decltype(zero);
     paste_masks(data<T>(soft), data<T>(corners), soft.size(0), soft.size(1), soft.size(2), height, width, threshold,

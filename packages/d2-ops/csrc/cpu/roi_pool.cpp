@@ -12,8 +12,8 @@ std::tuple<Tensor, Tensor> roi_pool_cpu(const Tensor& input, const Tensor& boxes
                                         int64_t pooled_height, int64_t pooled_width) {
   const Regions regions{boxes, kRoiRow, {spatial_scale}};
   check_pooling({input}, regions, pooled_height, pooled_width, "roi_pool");
-  const Tensor argmax = torch::stable::new_empty(
-      input, {boxes.size(0), input.size(1), pooled_height, pooled_width}, ScalarType::Int);
+  const Tensor argmax =
+      empty_result(input, {boxes.size(0), input.size(1), pooled_height, pooled_width}, ScalarType::Int);
   const Tensor out = pool_regions(
       {input}, regions, RoiPoolOptions{pooled_height, pooled_width}, "roi_pool",
       [&](const auto& levels, const auto* rois, int64_t count, const auto& options, auto* pooled, auto parallel_for) {

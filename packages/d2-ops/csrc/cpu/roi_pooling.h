@@ -32,7 +32,7 @@ Tensor pool_regions(const std::vector<Tensor>& features, const Regions& regions,
   const std::optional<Tensor> levels = contiguous_levels(regions);
   const int64_t count = rois.size(0);
   const Tensor out =
-      torch::stable::new_empty(maps[0], {count, maps[0].size(1), options.pooled_height, options.pooled_width});
+      empty_result(maps[0], {count, maps[0].size(1), options.pooled_height, options.pooled_width}, type);
   dispatch_compute(type, [&](auto zero) {
     using T = decltype(zero);
     const auto from = feature_levels<const T>(maps, regions.scales, levels);

@@ -182,6 +182,10 @@ class HeatmapEnlarger {
   std::vector<heatmap_peaks_detail::Range> ranges_;
 };
 
+// Sides of enlarged maps. Larger regions get a grid of as many pixels, each larger than one of the
+// image: the work of one map is bounded, whatever region a model predicts.
+constexpr float kMostPixels = 4096;
+
 // The softmax, over the values of a map, of a value that need not be one of them.
 inline float softmax_of(float value, const float* map, int64_t count) {
   const float most = heatmap_peaks_detail::range_of(map, count).most;
@@ -199,7 +203,7 @@ void heatmaps_to_keypoints(const float* maps, const float* rois, int64_t count, 
     for (int64_t i = from; i < to; ++i) {
       const float *roi = rois + i / keypoints * 4, *map = maps + i * height * width;
       const float w = std::max(roi[2] - roi[0], 1.0f), h = std::max(roi[3] - roi[1], 1.0f);
-      const float columns = std::ceil(w), rows = std::ceil(h);
+      const float columns = std::min(std::ceil(w), kMostPixels), rows = std::min(std::ceil(h), kMostPixels);
       enlarger.set_size(static_cast<int64_t>(rows), static_cast<int64_t>(columns));
       const HeatmapPeak peak = enlarger.peak(map);
       float* point = out + 4 * i;

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence, Sized
 
 import torch
 from torch import Tensor
+
+_MOST_ELEMENTS = 2**60 - 1
+"""Their bytes are counted in 63 bits, and none is larger than 8."""
+
+_MOST_SAMPLES = 1 << 16
+"""As in the kernels, along either axis of a bin."""
 
 
 def check_floating(name: str, value: object) -> None:
@@ -53,6 +60,22 @@ def check_regions(
     check_device("boxes", boxes, name, features)
     if height <= 0 or width <= 0:
         raise ValueError(f"output_size must be positive, got {height} x {width}")
+    check_elements("the pooled regions", boxes.shape[0], features.shape[1], height, width)
+
+
+def check_elements(what: str, *sizes: int) -> None:
+    """Raise ValueError if no tensor can have these sizes, as their product overflows."""
+    if torch.compiler.is_compiling() or not all(type(size) is int for size in sizes):
+        return  # sizes that are known later
+    if max(sizes) > _MOST_ELEMENTS or math.prod(sizes) > _MOST_ELEMENTS:
+        shown = " x ".join(map(str, sizes))
+        raise ValueError(f"{what} would have {shown} elements, more than a tensor can hold")
+
+
+def check_sampling_ratio(value: int) -> None:
+    """Raise ValueError if this asks for more samples than the kernels take."""
+    if value > _MOST_SAMPLES:
+        raise ValueError(f"sampling_ratio must be at most {_MOST_SAMPLES}, got {value}")
 
 
 def height_and_width(
@@ -63,6 +86,8 @@ def height_and_width(
         raise TypeError(f"{name} must be {wanted}, got {describe(value)}")
     if len(value) != 2:
         raise ValueError(f"{name} must be {wanted}, got {describe(value)}")
+    if any(isinstance(part, (float, str)) for part in value):
+        raise TypeError(f"{name} must be {wanted}, whole numbers, got {describe(value)}")
     return value[0], value[1]
 
 

@@ -8,13 +8,16 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ._arguments import check_device, check_floating, describe, pair
+from ._arguments import check_device, check_elements, check_floating, describe, pair
 from ._determinism import warn_or_raise_if_deterministic
 from ._library import operators, qualified
 
 _ops = operators()
 
 Pair: TypeAlias = int | tuple[int, int]
+
+_MOST = 2**31 - 1
+"""Of stride, padding and dilation, whose products with sizes then fit into 64 bits."""
 
 
 def deform_conv2d(
@@ -94,7 +97,8 @@ class _DeformConv(nn.Module):
             activation: function applied last, or None.
 
         Raises:
-            ValueError: if channels cannot be divided into groups.
+            ValueError: if channels cannot be divided into groups, or the kernel is larger than a
+                tensor can be.
         """
         super().__init__()
         for name, divisor, divided in (
@@ -107,6 +111,7 @@ class _DeformConv(nn.Module):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = pair("kernel_size", kernel_size)
+        check_elements("the weight", out_channels, in_channels // groups, *self.kernel_size)
         self.stride = pair("stride", stride)
         self.padding = pair("padding", padding)
         self.dilation = pair("dilation", dilation)
@@ -239,8 +244,11 @@ def _check(
             raise ValueError(f"{name} must have 4 dimensions, got {describe(tensor)}")
         check_device(name, tensor, "input", input)
     for name, least in (("stride", 1), ("padding", 0), ("dilation", 1)):
-        if min(getattr(settings, name)) < least:
-            raise ValueError(f"{name} must be at least {least}, got {getattr(settings, name)}")
+        if min(getattr(settings, name)) < least or max(getattr(settings, name)) > _MOST:
+            raise ValueError(
+                f"{name} must be at least {least} and at most {_MOST}, got "
+                f"{getattr(settings, name)}"
+            )
     channels, (filters, per_group, *kernel) = input.shape[1], weight.shape
     taps = kernel[0] * kernel[1]
     if per_group == 0 or taps == 0 or channels == 0 or channels % per_group != 0:

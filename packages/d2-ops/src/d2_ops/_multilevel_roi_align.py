@@ -14,6 +14,7 @@ from ._arguments import (
     check_integers,
     check_regions,
     check_rows,
+    check_sampling_ratio,
     describe,
     pair,
     with_image_index,
@@ -70,6 +71,7 @@ def multilevel_roi_align(
     rois = with_image_index(boxes, maps[0])
     size = pair("output_size", output_size)
     check_regions("features[0]", maps[0], rois, 5, *size)
+    check_sampling_ratio(sampling_ratio)
     if levels is None:
         areas = _exact(rois[:, 3] - rois[:, 1]) * _exact(rois[:, 4] - rois[:, 2])
         pyramid = pyramid_levels(spatial_scales)
@@ -98,6 +100,7 @@ def multilevel_roi_align_rotated(
     _check_maps(maps, spatial_scales)
     size = pair("output_size", output_size)
     check_regions("features[0]", maps[0], boxes, 6, *size)
+    check_sampling_ratio(sampling_ratio)
     if levels is None:
         areas = _exact(boxes[:, 3]) * _exact(boxes[:, 4])
         pyramid = pyramid_levels(spatial_scales)
@@ -137,7 +140,8 @@ def assign_to_pyramid(
     the next level; boxes beyond the given levels belong to the nearest one.
 
     Args:
-        areas: (K,) floating, in square pixels of the image.
+        areas: (K,) floating, in square pixels of the image. Compute them in float32 at least:
+            in float16 those of sides of 256 pixels are infinite.
         levels: the finest and the coarsest one, as ``pyramid_levels`` gives them.
         canonical_box_size: in pixels.
         canonical_level: log2 of a stride.
@@ -148,6 +152,7 @@ def assign_to_pyramid(
     Source: Lin et al., "Feature pyramid networks for object detection", 2017, equation 1.
     """
     finest, coarsest = levels
+    areas = _exact(areas)
     # The epsilon keeps boxes of exactly the bound's size on one side.
     exact = torch.log2(areas.sqrt() / canonical_box_size + 1e-8) + canonical_level
     chosen = torch.nan_to_num(exact.floor(), nan=finest, posinf=coarsest, neginf=finest)

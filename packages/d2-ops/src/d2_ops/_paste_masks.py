@@ -7,7 +7,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ._arguments import check_columns, check_device, check_floating, describe, height_and_width
+from ._arguments import (
+    check_columns,
+    check_device,
+    check_elements,
+    check_floating,
+    describe,
+    height_and_width,
+)
 from ._library import operators, qualified
 
 _ops = operators()
@@ -44,7 +51,8 @@ def paste_masks_in_image(
 
     Raises:
         TypeError: if masks or boxes are not floating tensors.
-        ValueError: if shapes or devices disagree, or the threshold is NaN.
+        ValueError: if shapes or devices disagree, the threshold is NaN, or the result would be
+            larger than a tensor can be.
 
     Source: He et al., "Mask R-CNN", 2017, section 3.1.
     """
@@ -66,6 +74,7 @@ def _check(masks: Tensor, boxes: Tensor, height: int, width: int, threshold: flo
     check_device("boxes", boxes, "masks", masks)
     if height < 0 or width < 0:
         raise ValueError(f"image_shape must not be negative, got {height} x {width}")
+    check_elements("the pasted masks", masks.shape[0], height, width)
     if threshold != threshold:  # NaN; math.isnan cannot be traced
         raise ValueError("threshold is NaN")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ._arguments import check_regions, pair, with_image_index
+from ._arguments import check_regions, check_sampling_ratio, pair, with_image_index
 from ._linear_pooling import pool, register_linear_pooling
 
 
@@ -39,8 +39,8 @@ def roi_align(
 
     Raises:
         TypeError: if ``input`` or ``boxes`` are not floating tensors.
-        ValueError: if a shape or device does not fit, ``output_size`` is not positive, or (on the
-            CPU) an image index is out of range.
+        ValueError: if a shape or device does not fit, ``output_size`` is not positive or overflows,
+            or (on the CPU) an image index is out of range.
         RuntimeError: from the backward on CUDA under ``torch.use_deterministic_algorithms(True)``.
 
     Source: He et al., "Mask R-CNN", 2017, section 3.
@@ -48,6 +48,7 @@ def roi_align(
     rois = with_image_index(boxes, input)
     height, width = pair("output_size", output_size)
     check_regions("input", input, rois, 5, height, width)
+    check_sampling_ratio(sampling_ratio)
     return pool("roi_align", input, rois, spatial_scale, height, width, sampling_ratio, aligned)
 
 

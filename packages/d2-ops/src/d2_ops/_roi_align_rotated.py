@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ._arguments import check_regions, pair
+from ._arguments import check_regions, check_sampling_ratio, pair
 from ._linear_pooling import pool, register_linear_pooling
 
 
@@ -35,14 +35,15 @@ def roi_align_rotated(
 
     Raises:
         TypeError: if ``input`` or ``boxes`` are not floating tensors.
-        ValueError: if a shape or device does not fit, ``output_size`` is not positive, or (on the
-            CPU) an image index is out of range.
+        ValueError: if a shape or device does not fit, ``output_size`` is not positive or overflows,
+            or (on the CPU) an image index is out of range.
         RuntimeError: from the backward on CUDA under ``torch.use_deterministic_algorithms(True)``.
 
     Source: Ma et al., "Arbitrary-oriented scene text detection via rotation proposals", 2018.
     """
     height, width = pair("output_size", output_size)
     check_regions("input", input, boxes, 6, height, width)
+    check_sampling_ratio(sampling_ratio)
     return pool("roi_align_rotated", input, boxes, spatial_scale, height, width, sampling_ratio)
 
 

@@ -42,8 +42,8 @@ def roi_pool(
 
     Raises:
         TypeError: if ``input`` or ``boxes`` are not floating tensors.
-        ValueError: if a shape or device does not fit, ``output_size`` is not positive, or (on the
-            CPU) an image index is out of range.
+        ValueError: if a shape or device does not fit, ``output_size`` is not positive or overflows,
+            or (on the CPU) an image index is out of range.
         RuntimeError: from the backward on CUDA under ``torch.use_deterministic_algorithms(True)``.
 
     Source: Girshick, "Fast R-CNN", 2015, section 2.1.

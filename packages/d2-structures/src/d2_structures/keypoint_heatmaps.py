@@ -20,6 +20,8 @@ __all__ = ["heatmaps_to_keypoints"]
 
 # Keys' cubic convolution parameter, as in torch's bicubic interpolation.
 _CUBIC = -0.75
+# Sides of enlarged maps, as in the kernel of d2-ops.
+_MOST_PIXELS = 4096
 # Pixels of enlarged maps that are held at a time, of one keypoint.
 _PIXELS_AT_A_TIME = 20_000
 
@@ -30,7 +32,8 @@ def heatmaps_to_keypoints(maps: Tensor, rois: Tensor) -> Tensor:
 
     Each map is enlarged to its region's size in whole pixels (at least one) by bicubic
     interpolation, and the highest pixel's centre is the keypoint: c = d + 0.5 for the discrete
-    coordinate d, consistent with `Keypoints.to_heatmap`.
+    coordinate d, consistent with `Keypoints.to_heatmap`. A side of more than 4096 pixels becomes
+    4096, of which each is then larger than one of the image: the work on a region is bounded.
 
     Args:
         maps: (N, K, H, W) floating logits, one map per region and keypoint.
@@ -56,7 +59,7 @@ def heatmaps_to_keypoints(maps: Tensor, rois: Tensor) -> Tensor:
         return _found_by_kernel(maps, rois)
     rois, maps = rois.to(torch.float32), maps.to(torch.float32)
     size_xy = (rois[:, 2:] - rois[:, :2]).clamp(min=1)
-    pixels_xy = size_xy.ceil()
+    pixels_xy = size_xy.ceil().clamp(max=_MOST_PIXELS)
 
     logits, peak_xy = _enlarged_maxima(maps, pixels_xy.to(torch.int64))
     scores = 1 / (maps - logits[:, :, None, None]).exp().sum(dim=(2, 3))

@@ -16,8 +16,9 @@ def heatmaps_to_keypoints(
     """Find the highest pixel of heatmaps enlarged to their regions.
 
     Each map is enlarged to its region's size in whole pixels (at least one) by bicubic
-    interpolation; of several pixels that are equally high, the first in reading order counts. All
-    arithmetic is float32.
+    interpolation, but to no more than 4096 pixels a side: those of a larger region are larger than
+    the image's, which bounds the work of a map. Of several pixels that are equally high, the first
+    in reading order counts. All arithmetic is float32.
 
     Args:
         maps: (N, K, H, W) logits, one map per region and keypoint.
