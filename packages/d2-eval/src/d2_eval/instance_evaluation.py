@@ -19,6 +19,7 @@ from d2_eval.coco.ground_truth import CocoGroundTruth
 from d2_eval.coco.predictions import instances_to_coco_json
 from d2_eval.coco.settings import FIELDS, Task, checked_tasks
 from d2_eval.collecting import CollectingEvaluator, one_per_image
+from d2_eval.prediction_values import report_unusual_scores, scores_of
 from d2_eval.proposal_recall import ImageProposals, proposal_recall
 
 _logger = logging.getLogger(__name__)
@@ -164,6 +165,7 @@ class InstanceEvaluator(CollectingEvaluator):
         self, predictions: Sequence[dict[str, Any]], image_ids: list[int] | None
     ) -> Scores:
         coco_results = self._coco_results(predictions)
+        report_unusual_scores(scores_of(coco_results), type(self).__name__)
         if self._output_dir is not None:
             write_atomically(self._output_dir / self.RESULTS_FILE, json.dumps(coco_results))
         if not self._ground_truth.has_annotations:

@@ -11,6 +11,7 @@ from typing import Any
 from d2_eval.coco.ground_truth import CocoGroundTruth
 from d2_eval.coco.results import evaluate_coco_results
 from d2_eval.coco.settings import FIELDS, Task, checked_tasks
+from d2_eval.prediction_values import report_unusual_scores, scores_of
 
 _INFERRED: tuple[Task, ...] = ("bbox", "segm", "keypoints")
 
@@ -103,6 +104,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     for index, result in enumerate(content):
         if not isinstance(result, dict):
             raise ValueError(f"result {index} in {str(path)!r} is {result!r}; {wanted}")
+    report_unusual_scores(scores_of(content), str(path))
     return content
 
 

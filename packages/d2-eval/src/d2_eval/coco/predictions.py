@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from d2_eval.prediction_values import check_classes
 from d2_structures import Instances
 from d2_structures.conversions import instances_to_coco
 
@@ -47,7 +48,8 @@ def check_instances(
         fields: what is needed.
 
     Raises:
-        ValueError: if a field is missing, or scores or boxes are not finite.
+        ValueError: if a field is missing, scores or boxes are not finite, or classes are no whole
+            numbers.
     """
     for field in fields:
         if not instances.has(field):
@@ -57,6 +59,8 @@ def check_instances(
             )
     if not bool(torch.isfinite(instances.scores).all()):
         raise ValueError(f"predictions of image {image_id!r} have scores that are not finite")
+    if "pred_classes" in fields:
+        check_classes(instances.pred_classes, image_id)
     if "pred_boxes" in fields and not bool(torch.isfinite(instances.pred_boxes.tensor).all()):
         raise ValueError(f"predictions of image {image_id!r} have boxes that are not finite")
 

@@ -15,6 +15,7 @@ from d2_eval.coco.predictions import check_instances, instances_of
 from d2_eval.collecting import CollectingEvaluator, one_per_image
 from d2_eval.dataset_metadata import metadata_of
 from d2_eval.pascal_voc.average_precision import VocBoxes, VocObjects, voc_average_precision
+from d2_eval.prediction_values import report_unusual_scores
 
 _logger = logging.getLogger(__name__)
 
@@ -131,6 +132,7 @@ class PascalVOCDetectionEvaluator(CollectingEvaluator):
         objects, object_classes = _objects(records)
         split = f"{self._name!r}, split {self._place[1]!r}"
         detections, classes = _found(one_per_image(kept), numbers, split)
+        report_unusual_scores(detections.scores.tolist(), type(self).__name__)
         thresholds = [percent / 100 for percent in _PERCENTS]
         table = np.empty((len(self._class_names), len(thresholds)))
         for number, name in enumerate(self._class_names):
