@@ -50,6 +50,9 @@ POLICIES = {
     "RandomApply": T.RandomApply(T.RandomFlip(1.0), 1.0),
     "RandomCrop": T.RandomCrop("relative", (0.6, 0.5)),
     "RandomCrop_range": T.RandomCrop("absolute_range", (10, 20)),
+    "RandomCrop_CategoryAreaConstraint": T.RandomCrop_CategoryAreaConstraint(
+        "relative", (0.6, 0.5), 0.9
+    ),
     "FixedSizeCrop": T.FixedSizeCrop((30, 20)),
     "RandomExtent": T.RandomExtent((0.6, 1.5), (0.4, 0.4)),
     "RandomRotation": T.RandomRotation([-60, 60], expand=False),
@@ -58,6 +61,7 @@ POLICIES = {
     "RandomSaturation": T.RandomSaturation(0.5, 1.5),
     "RandomLighting": T.RandomLighting(0.1),
     "LargeScaleJitter": T.LargeScaleJitter((30, 20)),
+    "ColorAugSSD": T.ColorAugSSD("BGR"),
 }
 
 
@@ -139,12 +143,53 @@ def test_inverse_brings_points_back(name, points):
     np.testing.assert_allclose(back, points, atol=1.0 if name == "rotate" else 1e-9)
 
 
+COLOURS = {
+    "NoOpTransform": T.NoOpTransform(),
+    "BlendTransform": T.BlendTransform(0, 0.5, 0.5),
+    "ColorTransform": T.ColorTransform(lambda image: image // 2),
+    "PILColorTransform": T.PILColorTransform(lambda image: image.point(lambda value: value // 2)),
+}
+
+
+@pytest.mark.parametrize("name", COLOURS)
+def test_changes_of_colour_move_nothing_and_their_inverse_does_nothing(name):
+    transform = COLOURS[name]
+    points, boxes, turned = np.ones((3, 2)), np.ones((2, 4)), np.array([[5.0, 6, 3, 2, 40]])
+    labels, inverse = blob(20, 11)[..., 0], transform.inverse()
+    np.testing.assert_array_equal(inverse.apply_image(labels), labels)
+    for step in (transform, inverse):
+        np.testing.assert_array_equal(step.apply_coords(points), points)
+        np.testing.assert_array_equal(step.apply_box(boxes), boxes)
+        np.testing.assert_array_equal(step.apply_segmentation(labels), labels)
+        np.testing.assert_allclose(step.apply_rotated_box(turned), turned, atol=1e-12)
+        np.testing.assert_array_equal(step.apply_polygons([points])[0], points)
+
+
+def test_sampling_at_given_places_has_no_way_back_and_says_so():
+    one_way = T.GridSampleTransform(np.zeros((1, 4, 4, 2)), "nearest")
+    with pytest.raises(NotImplementedError, match="GridSampleTransform has no inverse"):
+        one_way.inverse()
+
+
+def test_every_transform_and_policy_that_is_listed_is_inverted_here():
+    listed = {name: getattr(T, name) for name in T.__all__}
+    inverted = {type(transform) for transform in [*TRANSFORMS.values(), *COLOURS.values()]}
+    chosen = {type(policy) for policy in POLICIES.values()}
+    for name, kind in listed.items():
+        if issubclass(kind, T.Transform):
+            assert kind in {*inverted, T.Transform, T.GridSampleTransform}, name
+        elif issubclass(kind, T.Augmentation):
+            assert kind in {*chosen, T.Augmentation, T.AugmentationList}, name
+
+
 @pytest.mark.parametrize("name", POLICIES)
 @MODEST
 @given(st.integers(0, 999))
 def test_what_a_policy_chooses_can_be_inverted(name, seed):
     np.random.seed(seed)
-    data = T.AugInput(blob(20, 11), boxes=np.array([[3.0, 4.0, 20.0, 11.0]]))
+    classes = np.zeros((H, W), np.uint8)
+    classes[:, W // 2 :] = 1
+    data = T.AugInput(blob(20, 11), boxes=np.array([[3.0, 4.0, 20.0, 11.0]]), sem_seg=classes)
     transform = T.AugmentationList([POLICIES[name]])(data)
     inverse = transform.inverse()
     points = np.array([[20.5, 11.5], [0.0, 0.0], [30.0, 5.0]])
