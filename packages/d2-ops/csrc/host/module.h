@@ -9,6 +9,7 @@ void bind_heatmaps(nanobind::module_& m);
 void bind_coco_evaluation(nanobind::module_& m);
 void bind_labels(nanobind::module_& m);
 void bind_overlay(nanobind::module_& m);
+void bind_pictures(nanobind::module_& m);
 void bind_mask_overlaps(nanobind::module_& m);
 void bind_polygons(nanobind::module_& m);
 void bind_rle(nanobind::module_& m);

@@ -15,6 +15,7 @@ from ._heatmaps import heatmaps_to_keypoints
 from ._labels import SegmentIntersections, confusion_matrix, panoptic_intersections
 from ._overlaps import box_iou, rle_iou, rle_merge
 from ._packed_rle import PackedRLEs, pack_rles, packed_rle_areas
+from ._pictures import resize_picture
 from ._polygons import (
     crop_and_resize_polygons,
     polygons_to_bitmask,
@@ -48,6 +49,7 @@ __all__ = [
     "polygons_to_bitmasks",
     "polygons_to_rle",
     "polygons_to_rles",
+    "resize_picture",
     "rle_area",
     "rle_boundary",
     "rle_bounding_boxes",
