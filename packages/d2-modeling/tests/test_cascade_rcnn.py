@@ -163,6 +163,20 @@ def test_a_configured_cascade_trains_all_of_its_parameters(gt: list[list[float]]
     assert {"stage0/fast_rcnn/cls_accuracy", "stage2/roi_head/num_bg_samples"} <= set(latest)
 
 
+def test_a_detecting_cascade_holds_no_function_that_a_trace_cannot_save() -> None:
+    detecting = heads().eval()
+    features = {"p2": torch.randn(1, 4, 8, 8, requires_grad=True)}
+    ((scores, _),) = [detecting._run_stage([features["p2"]], [proposals([[0.0, 0, 20, 20]])], 0)]
+    functions, names = [scores.grad_fn], set()
+    while functions:
+        function = functions.pop()
+        if function is not None:
+            names.add(type(function).__name__)
+            functions += [above for above, _ in function.next_functions]
+    assert "AddmmBackward0" in names
+    assert not any("ScaledGradient" in name for name in names)
+
+
 def test_a_configured_cascade_detects() -> None:
     cfg = small_cfg()
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0

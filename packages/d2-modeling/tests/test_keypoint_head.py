@@ -60,7 +60,7 @@ def test_without_visible_keypoints_the_loss_is_zero_and_counted() -> None:
         empty = keypoint_rcnn_loss(logits[:0], [region([])], None)
     loss.backward()
     assert loss == empty == 0
-    assert storage.latest()["kpts_num_skipped_batches"][0] == 1
+    assert storage.latest()["kpts_num_skipped_batches"][0] == 2
 
 
 def test_regions_without_a_visible_keypoint_inside_are_left_out() -> None:

@@ -100,6 +100,44 @@ def test_a_convolution_multiplies_a_frozen_norm_into_its_weights(bias: bool) -> 
     torch.testing.assert_close(grad, wanted)
 
 
+class Doubling(FrozenBatchNorm2d):
+    """A norm with a forward of its own."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
+def test_a_norm_that_does_more_than_its_kind_is_called() -> None:
+    x = torch.randn(2, 4, 3, 3)
+    conv = Conv2d(4, 6, 1, norm=Doubling(6))
+    torch.testing.assert_close(conv(x), 2 * F.conv2d(x, conv.weight, conv.bias))
+    hooked = Conv2d(4, 6, 1, norm=FrozenBatchNorm2d(6))
+    seen: list[torch.Tensor] = []
+    assert hooked.norm is not None
+    hooked.norm.register_forward_hook(lambda module, args, output: seen.append(output))
+    out = hooked(x)
+    assert seen[0] is out
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_frozen_norm_keeps_variances_that_half_precision_does_not_hold(
+    dtype: torch.dtype,
+) -> None:
+    norm = FrozenBatchNorm2d(1)
+    norm.running_var.fill_(1e6)
+    norm.weight.fill_(500.0)
+    conv = Conv2d(1, 1, 1, bias=False, norm=norm)
+    x = torch.ones(1, 1, 2, 2)
+    wanted, of_norm = conv(x), norm(x)
+    conv = conv.to(dtype)
+    assert conv.weight.dtype == dtype
+    assert norm.running_var.dtype == torch.float32
+    for got, expected in ((conv(x.to(dtype)), wanted), (norm(x.to(dtype)), of_norm)):
+        assert got.dtype == dtype
+        torch.testing.assert_close(got.float(), expected, rtol=1e-2, atol=1e-2)
+    assert norm.double().running_var.dtype == torch.float64
+
+
 def test_a_convolution_applies_any_other_norm_then_the_activation() -> None:
     conv = Conv2d(4, 6, 1, bias=False, norm=nn.GroupNorm(2, 6), activation=torch.tanh)
     x = torch.randn(2, 4, 3, 3)

@@ -121,6 +121,36 @@ def test_doubling_and_prediction_are_those_of_the_convolutions() -> None:
     torch.testing.assert_close(got, wanted)
 
 
+class LowRank(torch.nn.Module):
+    """A layer with something small added to it, as low-rank adapters do."""
+
+    def __init__(self, layer: torch.nn.Conv2d) -> None:
+        super().__init__()
+        self.layer = layer
+        self.added = torch.nn.Conv2d(layer.in_channels, layer.out_channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x) + self.added(x)
+
+
+def test_parts_of_the_head_may_be_replaced_wrapped_and_hooked() -> None:
+    head = MaskRCNNConvUpsampleHead(SHAPE, num_classes=3, conv_dims=[8, 5])
+    x = torch.randn(2, 4, 7, 7)
+    features = head.mask_fcn1(x)
+    head.predictor = LowRank(head.predictor)
+    torch.testing.assert_close(head.layers(x), head.predictor(F.relu(head.deconv(features))))
+    head.deconv = torch.nn.Sequential(
+        torch.nn.Upsample(scale_factor=2), torch.nn.Conv2d(8, 5, 3, padding=1)
+    )
+    torch.testing.assert_close(head.layers(x), head.predictor(F.relu(head.deconv(features))))
+    plain = MaskRCNNConvUpsampleHead(SHAPE, num_classes=3, conv_dims=[8, 5])
+    before = plain.layers(x)
+    plain.predictor.register_forward_hook(lambda module, args, output: output + 1)
+    torch.testing.assert_close(plain.layers(x), before + 1)
+    torch.nn.utils.parametrizations.weight_norm(plain.deconv)
+    torch.testing.assert_close(plain.layers(x), before + 1)
+
+
 def test_a_head_of_the_deconvolution_alone_is_possible_and_of_nothing_is_not() -> None:
     head = MaskRCNNConvUpsampleHead(SHAPE, num_classes=1, conv_dims=[6])
     assert head.layers(torch.randn(2, 4, 7, 7)).shape == (2, 1, 14, 14)

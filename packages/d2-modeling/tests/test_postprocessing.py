@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from d2_modeling import detector_postprocess, sem_seg_postprocess
-from d2_structures import Boxes, Instances
+from d2_structures import Boxes, Instances, ROIMasks
 
 
 def test_results_equal_the_reference(golden_modeling: Any) -> None:
@@ -53,6 +53,16 @@ def test_masks_are_pasted_at_the_output_size() -> None:
     assert output.pred_masks.dtype == torch.bool
     assert output.pred_masks[0, 1:-1, 1:9].all()
     assert not output.pred_masks[0, :, 11:].any()
+
+
+def test_roi_masks_are_pasted_like_their_tensor() -> None:
+    boxes = Boxes(torch.tensor([[0.0, 0, 5, 10], [20, 20, 30, 30]]))  # the second lies outside
+    masks = torch.rand(2, 4, 4)
+    as_tensor = Instances((10, 10), pred_boxes=boxes, pred_masks=masks[:, None])
+    as_masks = Instances((10, 10), pred_boxes=boxes, pred_masks=ROIMasks(masks))
+    wanted = detector_postprocess(as_tensor, 20, 20).pred_masks
+    assert len(wanted) == 1
+    assert torch.equal(detector_postprocess(as_masks, 20, 20).pred_masks, wanted)
 
 
 def test_no_detections_stay_none() -> None:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2_ops import paste_masks_in_image
-from d2_structures import Boxes, Instances
+from d2_structures import Boxes, Instances, ROIMasks
 
 
 def detector_postprocess(
@@ -19,7 +19,7 @@ def detector_postprocess(
 
     Args:
         results: detections in the resolution ``results.image_size``, with ``pred_boxes``
-            or ``proposal_boxes``, maybe (N, 1, S, S) ``pred_masks`` in [0, 1] and
+            or ``proposal_boxes``, maybe (N, 1, S, S) ``pred_masks`` in [0, 1] or `ROIMasks` and
             (N, K, 3) ``pred_keypoints``. It is left unchanged.
         output_height: wanted height in pixels.
         output_width: wanted width in pixels.
@@ -47,8 +47,10 @@ def detector_postprocess(
     output.set(names[0], boxes)
     output = output[boxes.nonempty()]
     if output.has("pred_masks"):
+        masks = output.pred_masks
         output.pred_masks = paste_masks_in_image(
-            output.pred_masks[:, 0], output.get(names[0]), output.image_size, mask_threshold
+            masks.tensor if isinstance(masks, ROIMasks) else masks[:, 0],
+            *(output.get(names[0]), output.image_size, mask_threshold),
         )
     if output.has("pred_keypoints"):
         scale = output.pred_keypoints.new_tensor([scale_x, scale_y, 1.0])

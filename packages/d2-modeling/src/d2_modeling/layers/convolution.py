@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 from torch import Tensor, nn
 
@@ -40,15 +40,29 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Map (N, C_in, H, W) to (N, C_out, H', W'); N may be 0."""
-        if isinstance(self.norm, FrozenBatchNorm2d):
+        if is_affine(self.norm):
             scale, shift = self.norm.scale_and_shift()
             bias = shift if self.bias is None else self.bias * scale + shift
-            x = self._conv_forward(input, self.weight * scale[:, None, None, None], bias)
+            weight = self.weight * scale[:, None, None, None]
+            x = self._conv_forward(input, weight.to(self.weight.dtype), bias.to(self.weight.dtype))
         else:
             x = self._conv_forward(input, self.weight, self.bias)
             if self.norm is not None:
                 x = self.norm(x)
         return x if self.activation is None else self.activation(x)
+
+
+def is_affine(norm: nn.Module | None) -> TypeGuard[FrozenBatchNorm2d]:
+    """Whether a norm may be multiplied into weights: it is `FrozenBatchNorm2d` as it is here.
+
+    A subclass with its own forward, and one with hooks, want to be called.
+    """
+    return (
+        isinstance(norm, FrozenBatchNorm2d)
+        and type(norm).forward is FrozenBatchNorm2d.forward
+        and not norm._forward_hooks
+        and not norm._forward_pre_hooks
+    )
 
 
 class CNNBlockBase(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .sync_batch_norm import NaiveSyncBatchNorm
 
 _GROUPS = 32
+_HALF = (torch.float16, torch.bfloat16)
 
 
 class FrozenBatchNorm2d(nn.Module):
@@ -22,6 +23,9 @@ class FrozenBatchNorm2d(nn.Module):
     the identity. A checkpoint that holds only ``weight`` and ``bias`` (already combined
     with the statistics) loads too: the missing two stay the identity. A layer converted
     from a trained one keeps its ``num_batches_tracked``, so that names in state dicts stay.
+
+    In a model of half precision the buffers stay float32: variances above 65504 are usual, and
+    float16 does not hold them.
 
     Args:
         num_features: number of channels C of the (N, C, H, W) input.
@@ -51,6 +55,9 @@ class FrozenBatchNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (N, C, H, W); differentiable in ``x``."""
+        if x.dtype in _HALF:
+            scale, shift = (v.to(x.dtype)[:, None, None] for v in self.scale_and_shift())
+            return torch.addcmul(shift, x, scale)
         return F.batch_norm(
             x,
             self.running_mean.to(x.dtype),
@@ -60,6 +67,16 @@ class FrozenBatchNorm2d(nn.Module):
             training=False,
             eps=self.eps,
         )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move or convert the layer; what would be half precision keeps its type."""
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, value in self._buffers.items():
+            old = before[name]
+            if value is not None and old is not None and value.dtype in _HALF:
+                self._buffers[name] = old.to(value.device)
+        return self
 
     @classmethod
     def convert_frozen_batchnorm(cls, module: nn.Module) -> nn.Module:

@@ -150,7 +150,10 @@ class CascadeROIHeads(StandardROIHeads):
         pooled = self.box_pooler(list(features), [image.proposal_boxes for image in proposals])
         # Every stage trains its own head in full, but the features get the mean of what the
         # stages want of them.
-        scaled = ScaledGradient.apply(pooled, 1.0 / self.num_cascade_stages)
+        # In inference there is no gradient, and a traced model can hold no function of ours.
+        scaled = pooled
+        if self.training:
+            scaled = ScaledGradient.apply(pooled, 1.0 / self.num_cascade_stages)
         predictions: Predictions = self.box_predictor[stage](self.box_head[stage](scaled))
         return predictions
 

@@ -18,6 +18,8 @@ from ..initialization import msra_fill
 from ..layers import ConvTranspose2d, ShapeSpec, cat, interpolate
 from .build import ROI_KEYPOINT_HEAD_REGISTRY
 
+_SKIPPED = "kpts_num_skipped_batches"
+
 
 def keypoint_rcnn_loss(
     pred_keypoint_logits: Tensor, instances: Sequence[Instances], normalizer: float | None
@@ -54,9 +56,11 @@ def keypoint_rcnn_loss(
 
 
 def _report_skipped_batch() -> None:
+    """Count a batch without visible keypoints among those of the run so far."""
     storage = active_event_storage()
     if storage is not None:
-        storage.put_scalar("kpts_num_skipped_batches", 1, smoothing_hint=False)
+        before, _ = storage.latest().get(_SKIPPED, (0, 0))
+        storage.put_scalar(_SKIPPED, before + 1, smoothing_hint=False)
 
 
 def keypoint_rcnn_inference(

@@ -208,7 +208,10 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
         """Map (B, C, S, S) to (B, num_classes, 2S, 2S)."""
         for name in self._conv_names:
             x = self.get_submodule(name)(x)
-        return _double_and_predict(x, self.deconv, self.predictor)
+        if _is_plain(self.deconv, ConvTranspose2d, 2) and _is_plain(self.predictor, nn.Conv2d, 1):
+            return _double_and_predict(x, self.deconv, self.predictor)
+        logits: Tensor = self.predictor(F.relu(self.deconv(x)))
+        return logits
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
@@ -222,6 +225,19 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
             "conv_dims": [options.CONV_DIM] * (options.NUM_CONV + 1),
             "conv_norm": options.NORM,
         }
+
+
+def _is_plain(layer: nn.Module, kind: type[nn.Module], kernel_size: int) -> bool:
+    """Whether calling a layer is nothing but the operation it was built for.
+
+    It is not where the layer was replaced, wrapped, hooked or parametrised.
+    """
+    return (
+        type(layer) is kind
+        and layer.kernel_size == layer.stride == (kernel_size, kernel_size)
+        and layer.bias is not None
+        and not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks)
+    )
 
 
 def _double_and_predict(x: Tensor, deconv: nn.ConvTranspose2d, predictor: nn.Conv2d) -> Tensor:
