@@ -1,12 +1,13 @@
 """Reading a JSON annotation file with errors that name it."""
 
 import gc
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from d2_data.piecewise_json import load_json
 
 
 def read_json(path: str | os.PathLike[str], *, expected_keys: tuple[str, ...] = ()) -> Any:
@@ -26,7 +27,7 @@ def read_json(path: str | os.PathLike[str], *, expected_keys: tuple[str, ...] = 
         raise FileNotFoundError(f"annotation file {str(path)!r} is not an ordinary file")
     try:
         with paused_collector():
-            content = json.loads(path.read_bytes())
+            content = load_json(path)
     except FileNotFoundError:
         raise FileNotFoundError(
             f"annotation file {str(path)!r} does not exist; check the path given when the "
