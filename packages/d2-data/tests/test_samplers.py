@@ -173,3 +173,9 @@ def test_bad_arguments_are_refused():
     for bad in (torch.ones(2, 2), torch.ones(0), torch.tensor([-1.0])):
         with pytest.raises(ValueError, match="non-empty vector of factors >= 0"):
             RepeatFactorTrainingSampler(bad)
+
+
+def test_the_parts_of_all_processes_are_the_whole():
+    parts = [InferenceSampler._get_local_indices(10, 4, rank) for rank in range(4)]
+    assert [index for part in parts for index in part] == list(range(10))
+    assert [len(part) for part in parts] == [3, 3, 2, 2]

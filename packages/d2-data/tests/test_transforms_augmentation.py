@@ -51,6 +51,15 @@ def test_policy_with_free_arguments_is_given_the_image():
     assert repr(Free()(T.AugInput(IMAGE))) == "HFlipTransform(width=60)"
 
 
+def test_policy_whose_only_parameter_is_img_is_given_the_image():
+    class Old(T.Augmentation):
+        def get_transform(self, img):
+            return T.HFlipTransform(img.shape[1])
+
+    assert repr(Old()(T.AugInput(IMAGE))) == "HFlipTransform(width=60)"
+    assert Old().looks_at("image")
+
+
 def test_policy_without_get_transform_says_so():
     with pytest.raises(NotImplementedError, match="AugmentationList does not define get_transform"):
         T.AugmentationList([]).get_transform(IMAGE)
@@ -85,3 +94,12 @@ def test_list_refuses_what_is_neither_policy_nor_transform():
 def test_input_wants_one_image(bad):
     with pytest.raises(TypeError, match=r"\(H, W\) or \(H, W, C\)"):
         T.AugInput(bad)
+
+
+def test_a_constructor_keeps_its_arguments():
+    class Shifted(T.Augmentation):
+        def __init__(self, shift, *, prob=0.5):
+            super().__init__()
+            self._init(locals())
+
+    assert vars(Shifted(3)) == {"shift": 3, "prob": 0.5}

@@ -290,3 +290,12 @@ def test_other_bad_input_is_refused():
         with pytest.raises(ValueError, match="at least one"):
             kind.cat([])
     assert len(PolygonMasks.cat([])) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64])
+def test_floats_of_zero_and_one_are_bitmaps(dtype):
+    floats = torch.tensor([[[0, 1], [1, 0]]], dtype=dtype)
+    assert torch.equal(BitMasks(floats).tensor, floats.bool())
+    assert len(BitMasks(torch.zeros(0, 4, 4, dtype=dtype))) == 0
+    with pytest.raises(TypeError, match="floats of 0 and 1 only"):
+        BitMasks(floats * 0.5)

@@ -31,11 +31,12 @@ class BitMasks:
         """Wrap bitmaps.
 
         Args:
-            tensor: (N, H, W) tensor or array, bool or integer (what is not 0 is set).
+            tensor: (N, H, W) tensor or array, bool or integer (what is not 0 is set), or
+                floats that are all 0 or 1.
 
         Raises:
-            TypeError: for floating numbers, whose threshold only the caller knows, and for what is
-                no array of numbers.
+            TypeError: for floating numbers other than 0 and 1, whose threshold only the caller
+                knows, and for what is no array of numbers.
             ValueError: if there are not three dimensions.
         """
         try:
@@ -45,10 +46,10 @@ class BitMasks:
                 f"BitMasks need a tensor or array of shape (N, H, W), got "
                 f"{type(tensor).__name__}: {error}"
             ) from error
-        if bitmaps.is_floating_point() or bitmaps.is_complex():
+        if bitmaps.is_complex() or (bitmaps.is_floating_point() and not _is_binary(bitmaps)):
             raise TypeError(
-                f"BitMasks need bool or integer masks, got {bitmaps.dtype}; compare scores with "
-                "a threshold first"
+                f"BitMasks need bool or integer masks, or floats of 0 and 1 only, got "
+                f"{bitmaps.dtype}; compare scores with a threshold first"
             )
         if bitmaps.dim() != 3:
             raise ValueError(f"BitMasks need shape (N, H, W), got {list(bitmaps.shape)}")
@@ -225,6 +226,10 @@ class BitMasks:
     def __repr__(self) -> str:
         height, width = self.image_size
         return f"BitMasks(num_instances={len(self)}, height={height}, width={width})"
+
+
+def _is_binary(bitmaps: Tensor) -> bool:
+    return bool(((bitmaps == 0) | (bitmaps == 1)).all())
 
 
 def _extent(occupied: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,10 +22,14 @@ class InferenceSampler(Sampler[int]):
         if size < 0:
             raise ValueError(f"InferenceSampler: size must not be negative, got {size}")
         self._size = size
-        rank, world_size = comm.get_rank(), comm.get_world_size()
-        share, left = divmod(size, world_size)
+        self._indices = self._get_local_indices(size, comm.get_world_size(), comm.get_rank())
+
+    @staticmethod
+    def _get_local_indices(total_size: int, world_size: int, rank: int) -> range:
+        """The part of one of ``world_size`` processes."""
+        share, left = divmod(total_size, world_size)
         begin = rank * share + min(rank, left)
-        self._indices = range(begin, begin + share + (rank < left))
+        return range(begin, begin + share + (rank < left))
 
     def __iter__(self) -> Iterator[int]:
         yield from self._indices

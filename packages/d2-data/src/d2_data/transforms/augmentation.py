@@ -6,7 +6,7 @@ train loader seeds it anew for each sample.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
@@ -104,6 +104,12 @@ class Augmentation:
         """Whether the decision needs an attribute of the input, as ``"boxes"``."""
         return name in _argument_names(type(self))
 
+    def _init(self, params: Mapping[str, Any] | None = None) -> None:
+        """Keep the arguments of a constructor, as of ``locals()``, as attributes."""
+        for name, value in (params or {}).items():
+            if name != "self" and not name.startswith("_"):
+                setattr(self, name, value)
+
     def _rand_range(
         self, low: float = 1.0, high: float | None = None, size: int | None = None
     ) -> Any:
@@ -119,6 +125,10 @@ class Augmentation:
         return repr(self)
 
 
+_OLD_NAMES_OF_THE_IMAGE = ("img", "im")
+"""Of the only parameter: policies were once given nothing else."""
+
+
 def _argument_names(policy: type[Augmentation]) -> tuple[str, ...]:
     """What ``policy.get_transform`` is called with."""
     return _parameters(policy.get_transform)
@@ -128,6 +138,8 @@ def _argument_names(policy: type[Augmentation]) -> tuple[str, ...]:
 def _parameters(get_transform: Callable[..., Any]) -> tuple[str, ...]:
     parameters = list(inspect.signature(get_transform).parameters.values())[1:]
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return ("image",)
+    if len(parameters) == 1 and parameters[0].name in _OLD_NAMES_OF_THE_IMAGE:
         return ("image",)
     return tuple(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
 

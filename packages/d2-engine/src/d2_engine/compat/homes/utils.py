@@ -9,7 +9,15 @@ _VISUALIZER = "d2_structures.visualizer"
 _FILES = each(".shims.file_io", "PathHandler", "PathManager", "PathManagerBase")
 _CAPTIONS = each(".shims.pictures", "_create_text_labels")
 
+_TRACKING = ".tracking"
+
 MODULES = {
+    "detectron2.tracking": home(_TRACKING),
+    "detectron2.tracking.base_tracker": home(_TRACKING),
+    "detectron2.tracking.bbox_iou_tracker": home(_TRACKING),
+    "detectron2.tracking.hungarian_tracker": home(_TRACKING),
+    "detectron2.tracking.iou_weighted_hungarian_bbox_iou_tracker": home(_TRACKING),
+    "detectron2.tracking.vanilla_hungarian_bbox_iou_tracker": home(_TRACKING),
     "detectron2.utils": home(),
     "detectron2.utils.analysis": home(
         _ANALYSIS,

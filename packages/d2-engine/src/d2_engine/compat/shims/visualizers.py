@@ -73,7 +73,7 @@ class Visualizer(d2.Visualizer):
                 for polygon in generic[index].polygons:
                     self.draw_polygon(polygon.reshape(-1, 2), color, alpha=alpha)
             if labels is not None and (corners is not None or generic is not None):
-                box = corners[index] if corners is not None else generic[index].bbox()
+                box = corners[index] if corners is not None else (generic or [])[index].bbox()
                 self.draw_text(
                     labels[index] or "",
                     (float(box[0]), float(box[1])),
