@@ -72,7 +72,7 @@ def test_a_device_is_refused_by_name(tmp_path):
         read_image(tmp_path / "a.png", "BGR")
 
 
-@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("reader", [*READERS, decode_panoptic_png])
 def test_a_decompression_bomb_is_refused_by_name(tmp_path, reader):
     bomb = png_head(60_000, 60_000) + chunk(b"IDAT", zlib.compress(bytes(1000)))
     (tmp_path / "bomb.png").write_bytes(bomb + chunk(b"IEND", b""))
@@ -111,5 +111,5 @@ def test_whatever_damage_does_the_error_names_the_file(tmp_path_factory, format,
         content[int(place * (len(content) - 1))] = value
     path = tmp_path_factory.mktemp("damaged") / "picture.img"
     path.write_bytes(content[: int(len(content) * max(kept, 0.3))])
-    for reader in READERS:
+    for reader in [*READERS, decode_panoptic_png]:
         assert "picture.img" in message_of(reader, path)

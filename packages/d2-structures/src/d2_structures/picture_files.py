@@ -126,7 +126,8 @@ def open_picture(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        NotAPictureError: if it is no ordinary file, or no picture in one of the formats.
+        NotAPictureError: if it is no ordinary file, no picture in one of the formats, or one of
+            more pixels than Pillow's limit allows twice over.
         OSError: if it cannot be opened, or its head is damaged.
     """
     from PIL import Image, UnidentifiedImageError
@@ -142,4 +143,10 @@ def open_picture(
             f"{os.fspath(name)!r} is not an image in one of the formats that are read "
             f"({', '.join(wanted)}); replace the file, save it in one of them, or see "
             "d2_structures.allow_picture_format"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise NotAPictureError(
+            f"image file {os.fspath(name)!r} is not decoded, as it could exhaust the memory "
+            f"({error}). If it is meant to be so large, raise PIL.Image.MAX_IMAGE_PIXELS before "
+            "loading; otherwise remove it from the dataset"
         ) from error

@@ -48,13 +48,21 @@ def decode_panoptic_png(file: str | os.PathLike[str] | bytes) -> np.ndarray:
         file: a path, or the file's content.
 
     Raises:
-        OSError: if it is no PNG; see :func:`d2_structures.open_picture`.
+        OSError: if it is no PNG, see :func:`d2_structures.open_picture`, or damaged; names it.
     """
     if isinstance(file, bytes):
-        picture = open_picture("panoptic labels in memory", io.BytesIO(file), formats=("PNG",))
+        name = "panoptic labels in memory"
+        picture = open_picture(name, io.BytesIO(file), formats=("PNG",))
     else:
-        picture = open_picture(file, formats=("PNG",))
+        name = os.fspath(file)
+        picture = open_picture(name, formats=("PNG",))
     with picture as image:
-        colours = np.asarray(image.convert("RGB"), dtype=np.int32)
+        try:
+            colours = np.asarray(image.convert("RGB"), dtype=np.int32)
+        except Exception as error:  # a decoder fails in any way on strange content
+            raise OSError(
+                f"{name!r} cannot be decoded ({error}); it is damaged or cut short: fetch or make "
+                "it again"
+            ) from error
     ids: np.ndarray = colours @ np.array([1, 256, 256**2], np.int32)
     return ids

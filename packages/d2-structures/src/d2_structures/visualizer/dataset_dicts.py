@@ -1,5 +1,6 @@
 """What a dataset dict says about its image, ready to draw."""
 
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -92,4 +93,10 @@ def read_panoptic_map(dataset_dict: dict[str, Any]) -> Any | None:
 
 def _read_image(path: str) -> NDArray[np.uint8]:
     with open_picture(path) as image:
-        return np.asarray(image)
+        try:
+            return np.asarray(image)
+        except Exception as error:  # a decoder fails in any way on strange content
+            raise OSError(
+                f"label image {os.fspath(path)!r} cannot be decoded ({error}); it is damaged or "
+                "cut short: fetch it again"
+            ) from error
