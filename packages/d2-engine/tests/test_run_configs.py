@@ -140,27 +140,26 @@ def mapped_loader(mapper=None):
     return [mapper]
 
 
-def test_exact_pixels_reach_the_mapper_of_a_lazy_config():
+def test_reduced_decoding_reaches_the_mapper_of_a_lazy_config():
     mapper = L(DatasetMapper)(is_train=True, augmentations=[], image_format="BGR")
     cfg = lazy(train=L(mapped_loader)(mapper=mapper))
-    (quick,) = from_config(cfg).train_data.loader()
-    assert not quick.exact_pixels
-    cfg.train.exact_pixels = True
-    (exact,) = from_config(cfg).train_data.loader()
-    assert exact.exact_pixels
+    (full,) = from_config(cfg).train_data.loader()
+    assert not full.reduced_decoding
+    cfg.train.reduced_decoding = True
+    (reduced,) = from_config(cfg).train_data.loader()
+    assert reduced.reduced_decoding
     cfg.dataloader.train = L(mapped_loader)(mapper=L(loader)())
-    with pytest.raises(
-        ValueError, match="dataloader.train.mapper is no DatasetMapper"
-    ):
+    with pytest.raises(ValueError, match="dataloader.train.mapper is no DatasetMapper"):
         from_config(cfg).train_data.loader()
 
 
-def test_exact_pixels_reach_the_mapper_of_a_yacs_style_config(tmp_path):
-    (tmp_path / "a.yaml").write_text("RUN:\n  EXACT_PIXELS: true\n")
+def test_reduced_decoding_reaches_the_mapper_of_a_yacs_style_config(tmp_path):
+    (tmp_path / "a.yaml").write_text("RUN:\n  REDUCED_DECODING: true\n")
     cfg = read_settings(tmp_path / "a.yaml").cfg
-    assert DatasetMapper(cfg, is_train=True).exact_pixels
-    cfg.RUN.EXACT_PIXELS = False
-    assert not DatasetMapper(cfg, is_train=True).exact_pixels
+    assert DatasetMapper(cfg, is_train=True).reduced_decoding
+    assert not DatasetMapper(cfg, is_train=False).reduced_decoding
+    cfg.RUN.REDUCED_DECODING = False
+    assert not DatasetMapper(cfg, is_train=True).reduced_decoding
 
 
 @pytest.mark.parametrize(

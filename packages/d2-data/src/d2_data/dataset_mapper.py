@@ -26,7 +26,6 @@ from d2_data.jpeg_files import jpeg_decoder
 from d2_data.located_errors import locate, located, picture
 from d2_data.skipped_records import OnError, SkippedRecords, checked_on_error
 from d2_data.transforms import Augmentation, AugmentationList, RandomCrop, Transform
-from d2_data.transforms.quick_resampling import enlarging_library
 from d2_structures import BitMasks, BoxMode, Instances, PolygonMasks
 
 __all__ = ["DatasetMapper"]
@@ -64,12 +63,9 @@ class DatasetMapper:
             ``use_instance_mask``.
         rotated_boxes: whether ``gt_boxes`` are ``RotatedBoxes``, as RRPN wants; otherwise they are
             ``Boxes``, of rotated annotations the upright ones round them.
-        exact_pixels: whether images are resized by Pillow, as detectron2 does, and the result is to
-            the bit that of the transforms one after the other. Otherwise they are resized by
-            OpenCV or torch, several times as fast and one grey level off at times (on noise two,
-            never more); boxes, masks and keypoints are the same. When None: in inference only.
         reduced_decoding: whether a JPEG that is to be shrunk is decoded at a smaller size, which
-            is faster still and differs by some grey levels; not together with exact pixels.
+            is faster and differs by some grey levels. Otherwise pixels are, to the bit, those that
+            detectron2 trains and evaluates on.
         on_error: ``"raise"`` errors, or ``"skip"`` what cannot be mapped: then it is logged and
             listed in ``skipped``, and None comes back, which loaders replace.
 
@@ -80,8 +76,6 @@ class DatasetMapper:
 
     Attributes:
         skipped: the records that were left out with ``on_error="skip"``, in all loading processes.
-        exact_pixels: whether this mapper gives exact pixels. The log of its construction tells
-            which libraries decode and resize images.
 
     It can also be called with a yacs-style config, ``DatasetMapper(cfg, is_train=True)``, and
     arguments beside it win: see :meth:`from_config`.
@@ -109,7 +103,6 @@ class DatasetMapper:
         precomputed_proposal_topk: int | None = None,
         recompute_boxes: bool = False,
         rotated_boxes: bool = False,
-        exact_pixels: bool | None = None,
         reduced_decoding: bool = False,
         on_error: OnError = "raise",
     ) -> None:
@@ -125,11 +118,6 @@ class DatasetMapper:
                 "DatasetMapper: recompute_boxes=True makes upright boxes of masks, and "
                 "rotated_boxes=True wants rotated ones; choose one of them"
             )
-        if exact_pixels and reduced_decoding:
-            raise ValueError(
-                "DatasetMapper: reduced_decoding=True changes pixels, which exact_pixels=True "
-                "forbids; choose one of them"
-            )
         self.is_train = is_train
         self.augmentations = AugmentationList(augmentations)
         self.image_format = image_format
@@ -140,15 +128,14 @@ class DatasetMapper:
         self.proposal_topk = precomputed_proposal_topk
         self.recompute_boxes = recompute_boxes
         self.rotated_boxes = rotated_boxes
-        by_default = not is_train and not reduced_decoding
-        self.exact_pixels = by_default if exact_pixels is None else exact_pixels
         self.reduced_decoding = reduced_decoding
         skips = checked_on_error(on_error, "DatasetMapper") == "skip"
         self.skipped = SkippedRecords() if skips else None
         self._has_named_lacking_masks = False
         mode = "training" if is_train else "inference"
         _logger.info("Augmentations in %s: %s", mode, self.augmentations)
-        _logger.info("Images in %s: %s", mode, _libraries(self.exact_pixels))
+        decoder = jpeg_decoder()
+        _logger.info("JPEG is decoded by %s", "Pillow" if decoder is None else decoder.name)
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any] | None:
         """Map one dict.
@@ -223,7 +210,6 @@ class DatasetMapper:
             source,
             sem_seg=sem_seg,
             boxes=_upright_boxes(wanted) if self.augmentations.looks_at("boxes") else None,
-            exact_pixels=self.exact_pixels,
             reduced_decoding=self.reduced_decoding,
         )
         transforms = self.augmentations(augmented)
@@ -322,7 +308,7 @@ class DatasetMapper:
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
         """Take the arguments from ``INPUT``, ``DATASETS`` and what the model makes use of.
 
-        ``RUN.EXACT_PIXELS``, where a config has it, asks for exact pixels in training.
+        ``RUN.REDUCED_DECODING``, where a config has it, reduces decoding in training.
         """
         rotated = cfg.MODEL.ANCHOR_GENERATOR.NAME == "RotatedAnchorGenerator"
         augmentations = utils.build_augmentation(cfg, is_train)
@@ -338,9 +324,8 @@ class DatasetMapper:
             "use_keypoint": cfg.MODEL.KEYPOINT_ON,
             "recompute_boxes": crop and cfg.MODEL.MASK_ON and not rotated,
             "rotated_boxes": rotated,
+            "reduced_decoding": is_train and cfg.get("RUN", {}).get("REDUCED_DECODING", False),
         }
-        if is_train and cfg.get("RUN", {}).get("EXACT_PIXELS"):
-            arguments["exact_pixels"] = True
         if cfg.MODEL.KEYPOINT_ON and is_train:
             arguments["keypoint_hflip_indices"] = utils.create_keypoint_hflip_indices(
                 cfg.DATASETS.TRAIN
@@ -351,16 +336,6 @@ class DatasetMapper:
                 f"PRECOMPUTED_PROPOSAL_TOPK_{split}"
             ]
         return arguments
-
-
-def _libraries(exact_pixels: bool) -> str:
-    """Which libraries work on images, for the log."""
-    decoder = jpeg_decoder()
-    decoding = f"JPEG decoded by {'Pillow' if decoder is None else decoder.name}"
-    if exact_pixels:
-        return f"{decoding}, resized by Pillow (exact pixels)"
-    enlarging = "torch" if enlarging_library() is None else "OpenCV"
-    return f"{decoding}, enlarged by {enlarging} and shrunk by torch (exact_pixels=False)"
 
 
 def _upright_boxes(annotations: Sequence[dict[str, Any]]) -> np.ndarray:

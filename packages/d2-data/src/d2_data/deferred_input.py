@@ -16,7 +16,6 @@ from d2_data.transforms import (
     TransformList,
     VFlipTransform,
 )
-from d2_data.transforms.quick_resampling import resize_quickly
 from d2_data.transforms.resampling import NEAREST
 
 __all__ = ["DeferredInput"]
@@ -35,14 +34,12 @@ class DeferredInput(AugInput):
 
     Flips and changes of size wait until a policy, or whoever else, looks at the image. Then it is
     read, and they are done. Any other transform is applied to pixels at once, whatever it does.
+    The result is to the bit that of an ``AugInput`` of the pixels, unless decoding is reduced.
 
     Args:
         source: the file.
         sem_seg: (H, W) integer labels, or None.
         boxes: (N, 4) float XYXY in pixels, or None.
-        exact_pixels: whether the image becomes, to the bit, what an ``AugInput`` of the pixels
-            becomes. Otherwise resizing is a grey level off Pillow's at times, and flips are done
-            where there are fewest pixels.
         reduced_decoding: whether a JPEG that is to be shrunk is decoded at a smaller size.
     """
 
@@ -52,13 +49,11 @@ class DeferredInput(AugInput):
         *,
         sem_seg: np.ndarray | None = None,
         boxes: np.ndarray | None = None,
-        exact_pixels: bool = True,
         reduced_decoding: bool = False,
     ) -> None:
         self.sem_seg = sem_seg
         self.boxes = boxes
         self._source = source
-        self._exact_pixels = exact_pixels
         self._reduced_decoding = reduced_decoding
         self._pixels: np.ndarray | None = None
         self._waiting: list[Transform] = []
@@ -75,8 +70,8 @@ class DeferredInput(AugInput):
         steps, self._waiting = self._waiting, []
         if self._pixels is None:
             self._pixels, steps = self._read(steps)
-        for step in steps if self._exact_pixels else _cheapest_order(steps):
-            self._pixels = self._applied(step, self._pixels)
+        for step in steps:
+            self._pixels = step.apply_image(self._pixels)
         return self._pixels
 
     @image.setter
@@ -103,11 +98,6 @@ class DeferredInput(AugInput):
             self._shape = (step.new_h, step.new_w, *self._shape[2:])
         else:
             self.image = step.apply_image(self.image)
-
-    def _applied(self, step: Transform, pixels: np.ndarray) -> np.ndarray:
-        if self._exact_pixels or not _is_resize(step) or (step.h, step.w) == _new_size(step):
-            return step.apply_image(pixels)
-        return resize_quickly(pixels, step.new_h, step.new_w, step.interp)
 
     def _read(self, steps: Sequence[Transform]) -> tuple[np.ndarray, list[Transform]]:
         """The pixels of the file, maybe at a reduced size, and the steps that are to follow."""
@@ -140,18 +130,3 @@ def _shrinks(step: Transform) -> bool:
         and step.new_w <= step.w
         and step.interp != NEAREST
     )
-
-
-def _cheapest_order(steps: Sequence[Transform]) -> list[Transform]:
-    """Flips moved in front of resizes that enlarge, where there is less to mirror."""
-    ordered: list[Transform] = []
-    for step in steps:
-        place = len(ordered)
-        while type(step) in _FLIPS and place and _enlarges(ordered[place - 1]):
-            place -= 1
-        ordered.insert(place, step)
-    return ordered
-
-
-def _enlarges(step: Transform) -> bool:
-    return _is_resize(step) and step.new_h * step.new_w > step.h * step.w

@@ -59,10 +59,10 @@ class RunOptions:
         validator=[validators.gt(0), validators.le(1)],
         metadata={"help": "factor on the learning rate for each layer towards the input"},
     )
-    exact_pixels: bool = attrs.field(
+    reduced_decoding: bool = attrs.field(
         default=False,
         validator=validators.instance_of(bool),
-        metadata={"help": "train on pixels resized as Pillow does, to the bit, which is slower"},
+        metadata={"help": "decode JPEG that is shrunk at a smaller size: quicker, less exact"},
     )
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from d2_ops.host import resize_picture
+
 NEAREST = int(Image.Resampling.NEAREST)
 BILINEAR = int(Image.Resampling.BILINEAR)
 BICUBIC = int(Image.Resampling.BICUBIC)
@@ -16,9 +18,9 @@ _TORCH_MODES = {NEAREST: "nearest-exact", BILINEAR: "bilinear", BICUBIC: "bicubi
 def resize(img: np.ndarray, new_h: int, new_w: int, method: int) -> np.ndarray:
     """Resize an image.
 
-    uint8 images are filtered over the support of the output pixel (antialiased), by
-    Pillow; other types are interpolated between input pixels, without
-    antialiasing. Nearest keeps every value, of any type, unmixed.
+    uint8 images are filtered over the support of the output pixel (antialiased), to the bit as
+    Pillow does; other types are interpolated between input pixels, without antialiasing. Nearest
+    keeps every value, of any type, unmixed.
 
     Args:
         img: (H, W) or (H, W, C).
@@ -26,20 +28,22 @@ def resize(img: np.ndarray, new_h: int, new_w: int, method: int) -> np.ndarray:
         method: number of a Pillow resampling method.
 
     Returns:
-        (new_h, new_w) or (new_h, new_w, C), same dtype, writable.
+        (new_h, new_w) or (new_h, new_w, C), same dtype, writable; memory may be planar.
     """
     if method == NEAREST and img.dtype != np.uint8:
         return _resize_nearest(img, new_h, new_w)
     if img.dtype != np.uint8:
         return _interpolate(img, new_h, new_w, method)
+    if method == BILINEAR:
+        threads = torch.get_num_threads()
+        return resize_picture(_upright(img), new_h, new_w, num_threads=threads)
 
-    def filtered(pixels: np.ndarray) -> np.ndarray:
-        image = Image.fromarray(pixels)
-        return np.array(image.resize((new_w, new_h), Image.Resampling(method)))
-
-    if img.ndim == 3 and img.shape[2] == 3:  # Pillow, too, holds three at once
-        return filtered(contiguous_pixels(img).numpy())
-    return by_channel(img, filtered)
+    return by_channel(
+        img,
+        lambda channel: np.array(
+            Image.fromarray(channel).resize((new_w, new_h), Image.Resampling(method))
+        ),
+    )
 
 
 def by_channel(img: np.ndarray, op: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -59,15 +63,16 @@ def pillow_plane(channel: np.ndarray) -> np.ndarray:
     return channel.astype(np.float32 if np.issubdtype(channel.dtype, np.floating) else np.int32)
 
 
-def contiguous_pixels(img: np.ndarray) -> torch.Tensor:
-    """(H, W, C) contiguous memory, of the array itself where it is so."""
+def _upright(img: np.ndarray) -> np.ndarray:
+    """The same image, not stored backward: torch mirrors many times faster than NumPy copies so."""
     mirrored = tuple(axis for axis in (0, 1) if img.strides[axis] < 0)
-    # torch mirrors many times faster than NumPy copies backward.
-    upright = np.flip(img, mirrored) if mirrored else img
-    if not upright.flags.writeable or min(upright.strides) < 0:
-        upright = upright.copy()
-    pixels = torch.from_numpy(upright)
-    return (pixels.flip(mirrored) if mirrored else pixels).contiguous()
+    if not mirrored:
+        return img
+    pixels = np.flip(img, mirrored)
+    if not pixels.flags.writeable or min(pixels.strides) < 0:
+        pixels = pixels.copy()
+    upright: np.ndarray = torch.from_numpy(pixels).flip(mirrored).numpy()
+    return upright
 
 
 def _writable_planes(img: np.ndarray) -> np.ndarray:

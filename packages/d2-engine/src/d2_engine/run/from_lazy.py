@@ -89,7 +89,7 @@ def _train_data(settings: LazySettings, seed: int | None) -> TrainData | None:
     return TrainData(
         datasets=_names(node),
         loader=lambda: instantiate(
-            _with_open(_with_exact_pixels(_named(node, "train"), settings), "seed", seed)
+            _with_open(_with_reduced_decoding(_named(node, "train"), settings), "seed", seed)
         ),
         batch_size=node.get("total_batch_size"),
     )
@@ -122,17 +122,17 @@ def _with_open(call: Any, parameter: str, value: Any) -> Any:
     return OmegaConf.merge(call, {parameter: value})
 
 
-def _with_exact_pixels(loader: Any, settings: LazySettings) -> Any:
-    """A training loader whose mapper gives exact pixels where ``train.exact_pixels`` wants it."""
-    if not settings.value("train.exact_pixels"):
+def _with_reduced_decoding(loader: Any, settings: LazySettings) -> Any:
+    """A training loader whose mapper reduces decoding where ``train.reduced_decoding`` asks."""
+    if not settings.value("train.reduced_decoding"):
         return loader
     mapper = loader.get("mapper")
-    if not _is_call(mapper) or not _takes(mapper, "exact_pixels"):
+    if not _is_call(mapper) or not _takes(mapper, "reduced_decoding"):
         raise ValueError(
-            "train.exact_pixels=true, but dataloader.train.mapper is no DatasetMapper and has no "
-            "argument exact_pixels; set it where the config makes the mapper"
+            "train.reduced_decoding=true, but dataloader.train.mapper is no DatasetMapper and takes "
+            "no such argument; set it where the config makes the mapper"
         )
-    return OmegaConf.merge(loader, {"mapper": {"exact_pixels": True}})
+    return OmegaConf.merge(loader, {"mapper": {"reduced_decoding": True}})
 
 
 def _takes(call: Any, parameter: str) -> bool:
