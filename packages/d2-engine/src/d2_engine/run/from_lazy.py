@@ -129,7 +129,7 @@ def _with_reduced_decoding(loader: Any, settings: LazySettings) -> Any:
     mapper = loader.get("mapper")
     if not _is_call(mapper) or not _takes(mapper, "reduced_decoding"):
         raise ValueError(
-            "train.reduced_decoding=true, but dataloader.train.mapper is no DatasetMapper and takes "
+            "train.reduced_decoding=true, but dataloader.train.mapper is no DatasetMapper and has "
             "no such argument; set it where the config makes the mapper"
         )
     return OmegaConf.merge(loader, {"mapper": {"reduced_decoding": True}})
