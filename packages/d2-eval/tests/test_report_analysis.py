@@ -123,12 +123,12 @@ def test_errors_are_tidecvs_with_ties_crowds_and_empty_classes(tmp_path_factory,
             tidecv.datasets.COCOResult(str(results_file)),
             mode=tidecv.TIDE.BOX,
         )
+    numbers = {kind.short_name: number for kind, number in run.count_errors().items()}
     try:
         named = {kind.short_name: cost for kind, cost in run.fix_main_errors().items()}
+        special = {kind.short_name: cost for kind, cost in run.fix_special_errors().items()}
     except ZeroDivisionError:  # tidecv cannot mend the only errors that there are
         reject()
-    numbers = {kind.short_name: number for kind, number in run.count_errors().items()}
-    special = {kind.short_name: cost for kind, cost in run.fix_special_errors().items()}
     assert errors.average_precision == pytest.approx(run.ap, abs=1e-9)
     assert list(errors.costs.values()) == pytest.approx([named[s] for s in _SHORT_NAMES], abs=1e-9)
     assert list(errors.counts.values()) == [numbers[short] for short in _SHORT_NAMES]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ _LEAST_CROP = 96.0
 _CONTEXT = 0.55
 _PAPER = 236
 _QUALITY = 80
+_SHARE_OF_HITS = 8
 
 
 class Example(NamedTuple):
@@ -40,6 +41,7 @@ class Example(NamedTuple):
         truth: its place among the objects, -1 for none.
         cell: of the confusions that it counts in: class, and which it was taken for.
         suspicion: why the annotation rather than the prediction may be wrong; "" for no reason.
+        of_other: whether the prediction is one of the run that is compared with.
     """
 
     kind: str
@@ -48,6 +50,7 @@ class Example(NamedTuple):
     truth: int
     cell: tuple[int, int]
     suspicion: str = ""
+    of_other: bool = False
 
 
 def choose_examples(
@@ -76,7 +79,11 @@ def choose_examples(
     for place in _shared_out([one.kind for one in suspicions], most // 3):
         one = suspicions[place]
         chosen[rows[one.detection, one.truth if one.detection < 0 else -1]] = None
-    for row in _worst_of_each_cell(kinds, severity, result, len(both.class_names)):
+    ranked = _worst_of_each_cell(kinds, severity, result, len(both.class_names))
+    wrong = [row for row in ranked if kinds[row] != CORRECT]
+    right = [row for row in ranked if kinds[row] == CORRECT]
+    few = min(len(right), most // _SHARE_OF_HITS)
+    for row in [*wrong[: max(most - few - len(chosen), 0)], *right, *wrong]:
         if len(chosen) >= most:
             break
         chosen[row] = None
@@ -101,7 +108,7 @@ def choose_examples(
 
 def _worst_of_each_cell(
     kinds: Integers, severity: Floats, result: Outcome, classes: int
-) -> Iterator[int]:
+) -> list[int]:
     """Rows, the worst of each kind and pair of classes first, then the next ones of each.
 
     Two of what is right are enough.
@@ -112,9 +119,9 @@ def _worst_of_each_cell(
     ranks = np.empty(len(order), np.int64)
     ranks[order] = ranks_in_runs(groups[order])
     right = kinds == CORRECT
-    for row in np.lexsort((-severity, right, ranks)).tolist():
-        if not right[row] or ranks[row] < 2:
-            yield row
+    ranked = np.lexsort((-severity, ranks))
+    rows: list[int] = ranked[~right[ranked] | (ranks[ranked] < 2)].tolist()
+    return rows
 
 
 def _severity(both: Compared, result: Outcome) -> Floats:
@@ -151,7 +158,11 @@ def _shared_out(kinds: Sequence[str], most: int) -> list[int]:
 
 
 def drawn_examples(
-    both: Compared, examples: Iterable[Example], paths: Mapping[int, Path], most_bytes: int
+    both: Compared,
+    other: Compared | None,
+    examples: Iterable[Example],
+    paths: Mapping[int, Path],
+    most_bytes: int,
 ) -> list[str]:
     """JPEG files of the examples as base64 text, "" once they fill the room.
 
@@ -160,6 +171,7 @@ def drawn_examples(
 
     Args:
         both: annotations and predictions.
+        other: annotations and predictions of the run that is compared with.
         examples: to be drawn, those that are most important first.
         paths: of the images that were found.
         most_bytes: of all texts together.
@@ -167,7 +179,8 @@ def drawn_examples(
     texts = []
     left = most_bytes
     for one in examples:
-        text = _drawn(both, one, paths.get(one.image)) if left > 0 else ""
+        source = other if one.of_other and other is not None else both
+        text = _drawn(source, one, paths.get(one.image)) if left > 0 else ""
         left -= len(text)
         texts.append(text if left > 0 else "")
     return texts

@@ -114,20 +114,22 @@ def _plain(outline: Any) -> Any:
 def _cvat(both: Compared, entries: Sequence[Entry], places: Sequence[int]) -> bytes:
     root = ElementTree.Element("annotations")
     ElementTree.SubElement(root, "version").text = "1.1"
-    for place in places:
+    of_place: dict[int, list[Entry]] = {place: [] for place in places}
+    for entry in entries:
+        of_place[entry["place"]].append(entry)
+    for number, place in enumerate(places):
         image = both.images[place]
-        width, height = _size(both, entries, place)
+        width, height = _size(both, of_place[place], place)
         node = ElementTree.SubElement(
             root,
             "image",
-            id=str(places.index(place)),
+            id=str(number),
             name=_name(image),
             width=f"{width:g}",
             height=f"{height:g}",
         )
-        for entry in entries:
-            if entry["place"] == place:
-                _cvat_box(node, both.class_names[entry["label"]], entry)
+        for entry in of_place[place]:
+            _cvat_box(node, both.class_names[entry["label"]], entry)
     ElementTree.indent(root)
     return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
 

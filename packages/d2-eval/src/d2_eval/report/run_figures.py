@@ -73,7 +73,7 @@ class MeasuredRun:
         Raises:
             ValueError: see :func:`~d2_eval.evaluate_coco_results`.
         """
-        if task == "bbox":
+        if task == "bbox" and not all("bbox" in result for result in results):
             results = [with_box(result) for result in results]
         tasks = [t for t, field in _FIELDS.items() if any(result.get(field) for result in results)]
         curves = {

@@ -11,10 +11,11 @@ from typing import Any
 
 from d2_config.files import write_atomically
 from d2_data import Metadata, MetadataCatalog
-from d2_data.formats import read_json
 from d2_eval import CocoGroundTruth
+from d2_eval.coco.files import read_results
 from d2_eval.report.analysis.compared import Compared, ReportTask, task_of
 from d2_eval.report.analysis.label_errors import suspicions
+from d2_eval.report.changes import changed_objects
 from d2_eval.report.examples import Example, choose_examples, drawn_examples
 from d2_eval.report.image_files import find_images
 from d2_eval.report.label_error_files import write_label_errors
@@ -66,7 +67,8 @@ def write(
             the annotation file. Objects of images that are not found are drawn on empty sheets.
         confidence: predictions with a lower score stay out of pictures and confusions; by default
             that from which on F1 is best.
-        most_pictures: at most so many, and never more than the page has room for (20 MB).
+        most_pictures: of errors, at most so many, and never more than the page has room for
+            (20 MB); 0 leaves out all pictures.
         kpt_oks_sigmas: per keypoint the tolerance of COCO's similarity.
 
     Returns:
@@ -95,16 +97,23 @@ def write(
     target = Path(folder)
     files = write_label_errors(target, run.both, suspected, paths)
     examples = choose_examples(run.both, run.errors, shown, suspected, most_pictures)
+    if other is not None:
+        changed, figures["changes"] = changed_objects(run, other, shown)
+        examples += changed if most_pictures else []
     figures["suspicions"] = dict(Counter(one.kind for one in suspected))
     figures["files"] = files
     write_atomically(target / FIGURES, json.dumps(figures, indent=1))
     page = assemble(
         figures
         | {
-            "examples": [_described(run, one) for one in examples],
+            "examples": [
+                _described(other if one.of_other and other else run, one) for one in examples
+            ],
             "images_found": len(paths),
         },
-        drawn_examples(run.both, examples, paths, _MOST_PICTURE_BYTES),
+        drawn_examples(
+            run.both, None if other is None else other.both, examples, paths, _MOST_PICTURE_BYTES
+        ),
     )
     write_atomically(target / PAGE, page)
     return target / PAGE
@@ -132,13 +141,7 @@ def _load(dataset: Dataset) -> CocoGroundTruth:
 def _read(results: Results) -> Sequence[dict[str, Any]]:
     if not isinstance(results, str | os.PathLike):
         return results
-    content = read_json(results)
-    if not isinstance(content, list):
-        raise ValueError(
-            f"{os.fspath(results)!r} holds a {type(content).__name__}; wanted COCO's result "
-            "format, a list of objects with image_id, category_id and score"
-        )
-    return content
+    return read_results(Path(results))
 
 
 def _places(

@@ -3,7 +3,9 @@ const kindOrder = ["classification", "localisation", "both", "duplicate", "backg
 const filter = { kind: null, label: null, cell: null };
 let shown = batch;
 
-const examples = data.examples.map((one, index) => ({ ...one, index }));
+const allExamples = data.examples.map((one, index) => ({ ...one, index }));
+const isChange = (one) => one.kind === "gained" || one.kind === "lost";
+const examples = allExamples.filter((one) => !isChange(one));
 
 function pictureOf(one) {
   pictures ??= JSON.parse(byId("data-pictures").textContent);
@@ -21,29 +23,34 @@ function words(one) {
   const said = one.found < 0
     ? [make("b", {}, className(one.truth)), " was not found"]
     : [make("b", {}, className(one.found)), ` ${one.score.toFixed(2)}`];
-  if (one.found >= 0 && one.truth >= 0 && one.kind !== "correct") {
+  if (one.found >= 0 && one.truth >= 0 && one.kind !== "correct" && !isChange(one)) {
     said.push(one.truth === one.found ? ", IoU " + one.overlap.toFixed(2) : make("span", {}, ", annotated as ", make("b", {}, className(one.truth))));
-  } else if (one.kind === "correct") said.push(`, IoU ${one.overlap.toFixed(2)}`);
+  } else if (one.kind === "correct" || isChange(one)) said.push(`, IoU ${one.overlap.toFixed(2)}`);
   else if (one.kind === "background") said.push(", nothing annotated");
   else if (one.kind === "both") said.push(`, near an object (IoU ${one.overlap.toFixed(2)})`);
   return said;
+}
+
+function kindName(one) {
+  if (!isChange(one)) return capital(one.kind);
+  return `Found only by ${one.kind === "gained" ? data.name : data.other}`;
 }
 
 function card(one) {
   return make("button", { type: "button", class: "card", onclick: () => enlarge(one) },
     make("span", { class: "frame" }, pictureOf(one)),
     make("span", { class: "text" },
-      make("div", { class: "kind" }, capital(one.kind)),
+      make("div", { class: "kind" }, kindName(one)),
       make("div", {}, ...words(one)),
       make("div", { class: "file", title: one.image }, one.image)));
 }
 
 function enlarge(one) {
-  const facts = [one.image, errorTexts[one.kind]];
+  const facts = isChange(one) ? [one.image] : [one.image, errorTexts[one.kind]];
   if (one.suspicion) facts.push("perhaps a label error: " + one.suspicion);
   if (one.annotation !== undefined) facts.push(`annotation ${one.annotation}`);
   byId("viewer-body").replaceChildren(pictureOf(one), make("div", { class: "text" },
-    make("div", { class: "quiet" }, capital(one.kind)), make("div", {}, ...words(one)), make("div", { class: "quiet" }, facts.join(" · "))));
+    make("div", { class: "quiet" }, kindName(one)), make("div", {}, ...words(one)), make("div", { class: "quiet" }, facts.join(" · "))));
   byId("viewer").showModal();
 }
 
@@ -123,4 +130,19 @@ function startLabels() {
     byId("label-cards").replaceChildren(make("p", { class: "quiet", style: "grid-column: 1 / -1" }, capital(suspicionTexts[chosen]) + "."), ...cards);
   };
   if (kinds.length) draw(kinds[0]);
+}
+
+function startChanges() {
+  if (data.other === null) return;
+  byId("changes").hidden = false;
+  byId("change-lead").textContent =
+    `Objects that only one of the two runs finds, each from its own best confidence on. ${data.name} finds ${plural(data.changes.gained, "object")} that ${data.other} does not, and misses ${count(data.changes.lost)} that it finds.`;
+  const draw = (chosen) => {
+    byId("change-chips").replaceChildren(...["gained", "lost"].map((kind) => make("button", {
+      type: "button", "aria-pressed": String(kind === chosen), onclick: () => draw(kind),
+    }, `Only ${kind === "gained" ? data.name : data.other}`, make("span", { class: "count" }, count(data.changes[kind])))));
+    const cards = allExamples.filter((one) => one.kind === chosen).map(card);
+    byId("change-cards").replaceChildren(...(cards.length ? cards : [make("p", { class: "nothing" }, "None.")]));
+  };
+  draw(data.changes.lost ? "lost" : "gained");
 }

@@ -17,7 +17,7 @@ function startTheme() {
 }
 
 function startContents() {
-  const links = [...document.querySelectorAll("main section")].map((section) => make("a", { href: `#${section.id}` }, section.dataset.name));
+  const links = [...document.querySelectorAll("main section")].filter((section) => section.id !== "changes" || data.other !== null).map((section) => make("a", { href: `#${section.id}` }, section.dataset.name));
   byId("contents").append(...links);
   const seen = new IntersectionObserver((entries) => {
     for (const entry of entries) {
@@ -41,5 +41,6 @@ drawParts("chart-counts", data.counts);
 drawCalibration();
 drawConfusions();
 startGallery();
+startChanges();
 startLabels();
 document.documentElement.dataset.ready = "";
