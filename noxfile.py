@@ -53,7 +53,12 @@ BUILD_TOOLS = [
 OPTIONAL_PEERS = ["hotcoco", "ultrafast-pycocotools", "faster-coco-eval"]
 TEST_TOOLS = ["hypothesis>=6.100", "pytest>=8"]
 # What extras bring: tests of pictures, videos and augmentation pipelines skip without them.
-EXTRAS = ["albumentations>=2.0", "matplotlib>=3.8", "opencv-python-headless>=4.8"]
+EXTRAS = [
+    "albumentations>=2.0",
+    "matplotlib>=3.8",
+    "opencv-python-headless>=4.8",
+    "simplejpeg>=1.7",
+]
 # Optional peers of d2-structures that are imported by name only: large, one of them tied to its
 # own build of torch. Tests skip without them; the newest torch of the matrix runs with them.
 CONVERSION_PEERS = ["supervision>=0.25", "torchvision>=0.21"]
@@ -477,7 +482,8 @@ def bench(session: nox.Session) -> None:
     topics = [topic for topic in topics if topic != "gpu"]
     if not topics:
         return
-    _install(session, PACKAGES, "supervision>=0.25", "opencv-python-headless", torch="newest")
+    peers = ["opencv-python-headless", "simplejpeg>=1.7", "supervision>=0.25"]
+    _install(session, PACKAGES, *peers, torch="newest")
     if "eval" in topics:
         _install_if_possible(session, OPTIONAL_PEERS)
     for topic in topics:
