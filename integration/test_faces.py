@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from d2_engine.compat import module_map
+
 ROOT = Path(__file__).parents[1]
 NAMES = [p.name.replace("-", "_") for p in sorted((ROOT / "packages").iterdir())]
 # Modules that are faces by themselves: the documentation names them.
@@ -80,3 +82,20 @@ def test_a_package_uses_of_others_what_their_faces_list(package):
 )
 def test_the_checker_sees_what_goes_past_a_face(source):
     assert len(past_the_faces("d2_data", source)) == 1
+
+
+def test_the_compatibility_import_leads_to_what_faces_list():
+    taken_by_tables = {
+        (face, "") for home in module_map.modules().values() for face in home.faces
+    } | {
+        (module, name.partition(".")[0])
+        for home in module_map.modules().values()
+        for module, _, name in (target.partition(":") for target in home.names.values())
+    }
+    of_others = {
+        (module, name)
+        for module, name in taken_by_tables
+        if not module.startswith(".") and module.split(".")[0] != "d2_engine"
+    }
+    assert len(of_others) > 20
+    assert {pair for pair in of_others if not is_listed(*pair)} == set()

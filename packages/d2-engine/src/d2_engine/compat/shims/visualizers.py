@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
+import d2_structures.visualizer as d2
 from d2_data import Metadata
 from d2_engine.compat.shims.colors import random_colors
-from d2_structures import visualizer as d2
 from d2_structures.visualizer import ColorMode, VisImage
 
 _PRIMITIVES = ("draw_binary_mask", "draw_box", "draw_polygon", "draw_text")
