@@ -14,6 +14,7 @@ def test_public_names_of_the_package():
         "CityscapesSemSegEvaluator",
         "CocoCurves",
         "CocoGroundTruth",
+        "CocoMetric",
         "CocoSettings",
         "DatasetEvaluator",
         "DatasetEvaluators",

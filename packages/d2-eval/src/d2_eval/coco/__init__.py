@@ -4,6 +4,7 @@ from d2_eval.coco.curves import CocoCurves
 from d2_eval.coco.evaluation import COCOEvaluator, RotatedCOCOEvaluator
 from d2_eval.coco.files import evaluate_coco_files
 from d2_eval.coco.ground_truth import CocoGroundTruth
+from d2_eval.coco.metric import CocoMetric
 from d2_eval.coco.predictions import instances_to_coco_json
 from d2_eval.coco.results import evaluate_coco_results
 from d2_eval.coco.settings import CocoSettings
@@ -12,6 +13,7 @@ __all__ = [
     "COCOEvaluator",
     "CocoCurves",
     "CocoGroundTruth",
+    "CocoMetric",
     "CocoSettings",
     "RotatedCOCOEvaluator",
     "evaluate_coco_files",

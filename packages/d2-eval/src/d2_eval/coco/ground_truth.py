@@ -101,6 +101,29 @@ class CocoGroundTruth:
         return cls._from_content(normalized_coco(converted, where), metadata, where)
 
     @classmethod
+    def in_memory(
+        cls,
+        images: Sequence[dict[str, Any]],
+        annotations: Sequence[dict[str, Any]],
+        class_names: Sequence[str],
+        name: str = "ground truth in memory",
+    ) -> CocoGroundTruth:
+        """Return annotations that are complete already.
+
+        Args:
+            images: with ``id``, ``height`` and ``width``.
+            annotations: with ``image_id``, ``category_id`` (0 to K − 1), ``bbox``, ``area`` and
+                ``iscrowd``; they get ids from 1.
+            class_names: of the K classes.
+            name: for messages.
+        """
+        categories = [{"id": number, "name": label} for number, label in enumerate(class_names)]
+        numbered = [{**one, "id": number} for number, one in enumerate(annotations, start=1)]
+        coco = _index(list(images), numbered, categories)
+        ids = tuple(range(len(categories)))
+        return cls(name, coco, ids, _distinct(class_names, ids), True)
+
+    @classmethod
     def _from_content(cls, content: CocoContent, metadata: Metadata, where: str) -> CocoGroundTruth:
         category_ids, class_names = _classes(content, metadata, where)
         images = {image["id"]: image for image in content.images}
