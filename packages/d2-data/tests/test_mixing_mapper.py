@@ -9,7 +9,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from d2_config import LazyCall as L
-from d2_config import get_cfg, instantiate
+from d2_config import LazyConfig, get_cfg, instantiate
 from d2_data import (
     DatasetCatalog,
     DatasetMapper,
@@ -293,6 +293,22 @@ def test_lazy_configs_build_it_by_target(records):
     )
     batch = next(iter(instantiate(node)))
     assert [tuple(sample["image"].shape) for sample in batch] == [(3, 20, 24)] * 2
+
+
+def test_yaml_files_name_it_without_more_trust(tmp_path):
+    (tmp_path / "mixing.yaml").write_text(
+        """
+        mapper:
+          _target_: d2_data.mixing.MixingMapper
+          mapper: {_target_: d2_data.DatasetMapper, is_train: true, augmentations: [],
+                   image_format: BGR}
+          mixes:
+          - {_target_: d2_data.mixing.Mosaic, size: [20, 24], prob: 0.5}
+          - {_target_: d2_data.mixing.CopyPaste, max_objects: 3}
+        """
+    )
+    mapper = instantiate(LazyConfig.load(tmp_path / "mixing.yaml").mapper)
+    assert repr(mapper.mixes) == "[Mosaic(size=(20, 24), prob=0.5), CopyPaste(max_objects=3)]"
 
 
 def test_yacs_configs_take_it_as_the_mapper(records):

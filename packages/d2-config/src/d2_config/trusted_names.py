@@ -27,6 +27,7 @@ PACKAGES = (
     "d2_data.list_dataset",
     "d2_data.loaders",
     "d2_data.mapped_dataset",
+    "d2_data.mixing",
     "d2_data.record_stream",
     "d2_data.samplers",
     "d2_data.transforms",
