@@ -72,6 +72,7 @@ nox.options.sessions = [
     "isolation",
     "matrix",
     "integration",
+    "batch",
     "gpu_dry",
 ]
 nox.options.stop_on_first_error = True
@@ -384,6 +385,15 @@ def integration(session: nox.Session) -> None:
     """What needs more than one wheel, or a compiler: layers, READMEs, vendoring, photographs."""
     _install(session, PACKAGES, *TEST_TOOLS, *BUILD_TOOLS, *EXTRAS)
     _pytest(session, "integration", "integration", *session.posargs)
+
+
+@nox.session
+def batch(session: nox.Session) -> None:
+    """Prediction over millions of pictures, with Ray, which the other sessions do without."""
+    extra = _project("engine")["optional-dependencies"]["ray"]
+    _install(session, PACKAGES, *TEST_TOOLS, *extra)
+    tests = sorted((ROOT / "packages" / "d2-engine" / "tests").glob("test_batch*.py"))
+    _pytest(session, "batch", *map(str, tests), *session.posargs)
 
 
 @nox.session

@@ -96,6 +96,51 @@ def test_what_is_divided_becomes_whole_and_is_divided_again(tmp_path):
     assert state["momentum_buffer"].shape == (6, 6)
 
 
+class Blocks(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = Network().blocks
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class Detector(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = Blocks()
+        self.head = nn.Linear(6, 6)
+
+    def forward(self, x):
+        return {"loss": self.head(self.backbone(x)).square().mean()}
+
+
+def train_compiled() -> None:
+    torch.set_num_threads(1)
+    rank = comm.get_rank()
+    trained = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        model = Detector()
+        if compiled:
+            # What makes kernels of the graph takes long, and does not know what is divided.
+            model.backbone.compile(dynamic=True, backend="aot_eager")
+        optimizer = torch.optim.SGD(shard(model).parameters(), lr=0.1, momentum=0.9)
+        batches = iter([torch.full((3 + n % 2, 6), 0.1 * (rank + n)) for n in range(4)])
+        SimpleTrainer(model, batches, optimizer).train(0, 4)
+        with whole_weights(model.eval()), torch.no_grad():
+            model(torch.ones(2, 6))
+        trained.append(whole(model.state_dict()))
+    assert_equal(*trained)
+    assert torch._dynamo.utils.counters["stats"]["calls_captured"] > 0
+
+
+def test_compiled_backbones_train_divided_as_others_do():
+    launch(train_compiled, 2)
+
+
 def test_one_process_divides_nothing():
     model = Network()
     assert shard(model) is model

@@ -47,7 +47,7 @@ class _Document:
         self._text = ""
         self._at = 0
         self._wanted = _PIECE
-        self._scan = json.JSONDecoder().scan_once
+        self._scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # typeshed leaves it out
         self._keys: dict[str, str] = {}
 
     def read(self) -> Any:
