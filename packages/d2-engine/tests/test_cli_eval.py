@@ -114,6 +114,41 @@ def test_predictions_alone_need_nothing_that_makes_models(files):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_report_of_files_is_written_where_it_is_asked_for(files, tmp_path, capfd):
+    folder = tmp_path / "report"
+    assert main(["eval", *map(str, files), "--report", str(folder)]) == 0
+    assert f"The report is {folder / 'index.html'}" in capfd.readouterr().out
+    figures = json.loads((folder / "figures.json").read_text())
+    assert figures["figures"][0]["rows"][0]["value"] == pytest.approx(100)
+    assert figures["other"] is None
+
+
+def test_a_report_compares_two_files_by_their_names(files, tmp_path):
+    (tmp_path / "older.json").write_text((tmp_path / "results.json").read_text())
+    folder = tmp_path / "report"
+    arguments = [*map(str, files), "--report", str(folder), "--json"]
+    assert main(["eval", *arguments, "--compare", str(tmp_path / "older.json")]) == 0
+    figures = json.loads((folder / "figures.json").read_text())
+    assert (figures["name"], figures["other"]) == ("results", "older")
+    assert figures["figures"][0]["rows"][0]["difference"] == [0, 0]
+
+
+def test_a_comparison_needs_a_report(files, tmp_path, capfd):
+    with pytest.raises(SystemExit):
+        main(["eval", *map(str, files), "--compare", str(tmp_path / "results.json")])
+    assert "--compare FILE is for --report DIR" in capfd.readouterr().err
+
+
+def test_a_run_is_evaluated_with_a_report_of_its_test_set(tiny_run, tmp_path):
+    arguments = ["--output", str(tmp_path / "run"), "--report", str(tmp_path / "report")]
+    assert main(["eval", str(tiny_run), *arguments]) == 0
+    figures = json.loads((tmp_path / "report" / "figures.json").read_text())
+    last = json.loads((tiny_run / "metrics.json").read_text().splitlines()[-1])
+    rows = {row["metric"]: row["value"] for row in figures["figures"][0]["rows"]}
+    assert rows["AP50"] == pytest.approx(last["bbox/AP50"], abs=1e-4)
+    assert (tmp_path / "report" / "index.html").is_file()
+
+
 def test_the_official_results_of_coco_have_their_official_numbers(shared, capfd):
     folder = shared / "data" / "coco54"
     reference = json.loads((folder / "reference.json").read_text())

@@ -6,7 +6,8 @@ import json
 import math
 import sys
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from d2_engine.cli.run_arguments import (
     RunArguments,
@@ -17,6 +18,7 @@ from d2_engine.cli.run_arguments import (
     run_arguments,
 )
 
+_PAGE_TASKS: tuple[Literal["segm", "bbox"], ...] = ("segm", "bbox")
 _TASKS = ("bbox", "segm", "keypoints")
 
 _EXAMPLES = """
@@ -25,6 +27,7 @@ examples:
   d2 eval COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml
   d2 eval my_config.yaml --weights model.pth data.val.json=val.json data.val.images=val/
   d2 eval --predictions results.json --gt instances.json --task bbox segm
+  d2 eval output/mine --report report/
 """
 
 
@@ -33,7 +36,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
         "eval",
         usage="d2 eval [options] CONFIG [key=value ...]\n"
-        "       d2 eval --predictions FILE --gt FILE [--task TASK ...] [--json]",
+        "       d2 eval --predictions FILE --gt FILE [--task TASK ...] [--report DIR] [--json]",
         help="evaluate trained weights, or a file of predictions",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -44,6 +47,15 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--output", metavar="DIR", help="folder for the results")
     parser.add_argument(
         "--json", action="store_true", help="print the results as JSON, and nothing else"
+    )
+    pages = parser.add_argument_group("a page that shows what predictions get wrong")
+    pages.add_argument(
+        "--report", metavar="DIR", help="write the page, DIR/index.html, and files beside it"
+    )
+    pages.add_argument(
+        "--compare",
+        metavar="FILE",
+        help="predictions of another run, in COCO's result format, that the page compares with",
     )
     add_processes(parser)
     files = parser.add_argument_group(
@@ -68,29 +80,49 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         metavar="S",
         help="of each keypoint, where they are not those of COCO's persons",
     )
+    files.add_argument(
+        "--images",
+        metavar="DIR",
+        help="of the annotations, for the report (default: what is found beside them)",
+    )
     parser.set_defaults(run=run, more="words", usage_error=parser.error)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; returns the exit code."""
+    if args.compare and not args.report:
+        args.usage_error("--compare FILE is for --report DIR")
     if args.predictions or args.gt:
         return _run_on_files(args)
-    for option in ("task", "oks_sigmas"):
+    for option in ("task", "oks_sigmas", "images"):
         if getattr(args, option):
             args.usage_error(f"--{option.replace('_', '-')} is for --predictions FILE --gt FILE")
-    launch_with(args, evaluate_in_process, (run_arguments(args), args.json, args.stall_timeout))
+    arguments = run_arguments(args), args.json, args.stall_timeout, args.report, args.compare
+    launch_with(args, evaluate_in_process, arguments)
     return 0
 
 
-def evaluate_in_process(what: RunArguments, as_json: bool, stall_timeout: float) -> None:
+def evaluate_in_process(
+    what: RunArguments,
+    as_json: bool,
+    stall_timeout: float,
+    pages: str | None = None,
+    compare_with: str | None = None,
+) -> None:
     """Evaluate, in one of maybe several processes, and print the results in the main one."""
     from d2_engine.run import evaluate
     from d2_structures import comm
 
     with _logs_elsewhere() if as_json else contextlib.nullcontext():
         plan = what.plan(to_use=True)
-        results = evaluate(plan, report=True, stall_timeout=stall_timeout)
+        results = evaluate(
+            plan,
+            report=True,
+            pages=pages,
+            compare_with=compare_with,
+            stall_timeout=stall_timeout,
+        )
     if not comm.is_main_process():
         return
     if as_json:
@@ -111,11 +143,38 @@ def _run_on_files(args: argparse.Namespace) -> int:
     results = evaluate_coco_files(
         args.predictions, args.gt, args.task or None, kpt_oks_sigmas=args.oks_sigmas
     )
+    page = _page_of_files(args) if args.report else None
     if args.json:
         _print_json(results)
     else:
         print(results_table(results))
+        if page is not None:
+            print(f"\nThe report is {page}")
     return 0
+
+
+def _page_of_files(args: argparse.Namespace) -> Any:
+    from d2_eval.report import write
+
+    return write(
+        args.report,
+        args.gt,
+        args.predictions,
+        compare_with=args.compare,
+        names=_run_names(args.predictions, args.compare),
+        title=Path(args.predictions).stem,
+        task=next((task for task in _PAGE_TASKS if task in args.task), None),
+        image_root=args.images,
+        kpt_oks_sigmas=args.oks_sigmas,
+    )
+
+
+def _run_names(predictions: str, compare_with: str | None) -> tuple[str, str]:
+    """What tells two files apart: their names, or where those are equal, their folders."""
+    first, second = Path(predictions), Path(compare_with or "")
+    if first.name != second.name:
+        return first.stem, second.stem
+    return str(first.parent), str(second.parent)
 
 
 @contextlib.contextmanager

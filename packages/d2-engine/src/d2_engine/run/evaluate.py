@@ -1,9 +1,8 @@
 """The one evaluation of a run."""
 
 import logging
-import re
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -12,9 +11,10 @@ from torch.utils.data import DataLoader
 from d2_data import STALL_TIMEOUT, guard_workers
 from d2_engine.checkpoint import DetectionCheckpointer
 from d2_engine.run.classes import check_same_classes, missing_counts
+from d2_engine.run.folder import folder_of_test_set
 from d2_engine.run.model import build_model
 from d2_engine.run.plan import Evaluators, RunPlan, TestSet
-from d2_engine.run.report import write_report
+from d2_engine.run.report import write_pages, write_report
 from d2_eval import DatasetEvaluator, DatasetEvaluators, inference_on_dataset
 from d2_structures import comm
 
@@ -38,13 +38,22 @@ class Evaluated(NamedTuple):
 
 
 def evaluate(
-    plan: RunPlan, *, report: bool = False, stall_timeout: float = STALL_TIMEOUT
+    plan: RunPlan,
+    *,
+    report: bool = False,
+    pages: str | os.PathLike[str] | None = None,
+    compare_with: str | os.PathLike[str] | None = None,
+    stall_timeout: float = STALL_TIMEOUT,
 ) -> Results:
     """Build the model, load the plan's weights, and evaluate them on its test sets.
 
     Args:
         plan: with weights of the whole model.
         report: also write pictures of the results into the run's folder.
+        pages: a folder for :func:`d2_eval.report.write` to write a page into that shows what the
+            predictions get wrong; with several test sets, one folder below it for each.
+        compare_with: a file of another run's predictions, in COCO's result format, that the page
+            compares these with.
         stall_timeout: seconds that loading processes may deliver nothing; 0 waits for ever.
 
     Returns:
@@ -68,6 +77,8 @@ def evaluate(
     evaluated = evaluate_model(plan, model, loaders, augmented=plan.augmented is not None)
     if report and comm.is_main_process():
         write_report(plan, model, evaluated.evaluators)
+    if pages is not None and comm.is_main_process():
+        write_pages(plan, pages, compare_with)
     return evaluated.results
 
 
@@ -113,7 +124,7 @@ def evaluate_model(
     for test in plan.test_sets:
         results: Results = {}
         for suffix, version in versions:
-            evaluator = _evaluator(test, _folder(plan, test) + suffix)
+            evaluator = _evaluator(test, folder_of_test_set(plan, test) + suffix)
             found = inference_on_dataset(version, loaders[test.name], evaluator)
             results |= {f"{task}{suffix}": scores for task, scores in found.items()}
             used += [] if suffix else [evaluator]
@@ -131,15 +142,6 @@ def _evaluator(test: TestSet, folder: str) -> DatasetEvaluator:
     if isinstance(evaluators, Sequence):
         return evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)
     return evaluators
-
-
-def _folder(plan: RunPlan, test: TestSet) -> str:
-    """The folder of the run; below it one for each of several test sets."""
-    if len(plan.test_sets) == 1:
-        return plan.output_dir
-    number = plan.test_sets.index(test)
-    label = re.sub(r"[^\w.-]+", "_", Path(test.name).name)[-60:]
-    return str(Path(plan.output_dir, f"{number}_{label}"))
 
 
 def _inner(model: nn.Module) -> nn.Module:

@@ -13,18 +13,23 @@
 import json
 import logging
 import os
+import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from d2_config.files import write_atomically
 from d2_data import Metadata
 from d2_engine.checkpoint.files import LAST_CHECKPOINT, CheckpointFiles
+
+if TYPE_CHECKING:
+    from d2_engine.run.plan import RunPlan, TestSet
 
 _logger = logging.getLogger(__name__)
 
 CONFIG = "config.yaml"
 METADATA = "metadata.json"
 METRICS = "metrics.json"
+INFERENCE = "inference"
 
 _ID_MAPS = ("thing_dataset_id_to_contiguous_id", "stuff_dataset_id_to_contiguous_id")
 _SAVED_METADATA = (
@@ -37,6 +42,15 @@ _SAVED_METADATA = (
     "keypoint_flip_map",
     "keypoint_connection_rules",
 )
+
+
+def folder_of_test_set(plan: "RunPlan", test: "TestSet") -> str:
+    """Return the folder of the run; below it one for each of several test sets."""
+    if len(plan.test_sets) == 1:
+        return plan.output_dir
+    number = plan.test_sets.index(test)
+    label = re.sub(r"[^\w.-]+", "_", Path(test.name).name)[-60:]
+    return str(Path(plan.output_dir, f"{number}_{label}"))
 
 
 def refuse_used_folder(folder: str | os.PathLike[str]) -> None:

@@ -1,6 +1,7 @@
 """Pictures of a run: what the model sees, and how well, and how it learned."""
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from torch import nn
 from d2_data import get_detection_dataset_dicts
 from d2_data.detection_utils import read_image
 from d2_engine.defaults.predictor import DefaultPredictor
-from d2_engine.run.folder import METRICS
+from d2_engine.run.folder import INFERENCE, METRICS, folder_of_test_set
 from d2_engine.run.plan import RunPlan, TestSet
-from d2_eval import DatasetEvaluator
+from d2_eval import COCOEvaluator, DatasetEvaluator
 from d2_eval.report import contact_sheet, loss_curves, precision_recall_plot
+from d2_eval.report import write as write_page
 
 _logger = logging.getLogger(__name__)
 
@@ -52,6 +54,41 @@ def write_report(
             _logger.info("Wrote %s", loss_curves(folder / METRICS, folder / LOSS_CURVES))
     except ImportError as error:
         _logger.warning("No plots: %s", error)
+
+
+def write_pages(
+    plan: RunPlan,
+    folder: str | os.PathLike[str],
+    compare_with: str | os.PathLike[str] | None = None,
+) -> list[Path]:
+    """Write a page for each test set whose predictions were evaluated as COCO's are.
+
+    Args:
+        plan: of the run, which has been evaluated.
+        folder: where the page goes; with several test sets, into a folder below for each.
+        compare_with: a file of other predictions for the same test set.
+
+    Returns:
+        The pages. A line in the log names the test sets without one.
+    """
+    pages = []
+    for test in plan.test_sets:
+        results = Path(folder_of_test_set(plan, test), INFERENCE, COCOEvaluator.RESULTS_FILE)
+        if not results.is_file() or len(test.datasets) != 1:
+            _logger.warning("No report of %s: it has no results in COCO's format", test.name)
+            continue
+        below = os.path.relpath(folder_of_test_set(plan, test), plan.output_dir)
+        pages.append(
+            write_page(
+                Path(folder, below),
+                test.datasets[0],
+                results,
+                compare_with=compare_with,
+                title=test.name,
+            )
+        )
+        _logger.info("Wrote %s", pages[-1])
+    return pages
 
 
 def _write_contact_sheet(plan: RunPlan, model: nn.Module, test: TestSet, number: int) -> None:
