@@ -7,9 +7,10 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
+import d2_data
 from d2_config import LazyCall as L
 from d2_config import LazyConfig, get_cfg
-from d2_data import DatasetMapper
+from d2_data import DatasetMapper, get_detection_dataset_dicts
 from d2_engine import model_zoo
 from d2_engine.run import from_config, import_modules, load_plan
 from d2_engine.run.configs import read_settings
@@ -134,6 +135,27 @@ def test_calls_that_take_them_get_the_seed_and_the_folder():
     plan = from_config(cfg)
     assert plan.train_data.loader() == [9]
     assert plan.test_sets[0].evaluators("folder").output_dir == "mine"
+
+
+def dataset_loader(dataset):
+    return dataset
+
+
+def shared(names, filter_empty=True):
+    return ("shared", names, filter_empty)
+
+
+def test_named_datasets_of_a_lazy_config_are_read_once_on_each_machine(monkeypatch):
+    monkeypatch.setattr(d2_data, "shared_detection_dataset", shared)
+    train = L(dataset_loader)(dataset=L(get_detection_dataset_dicts)(names="mine"))
+    test = L(dataset_loader)(
+        dataset=L(get_detection_dataset_dicts)(names="other", filter_empty=False)
+    )
+    plan = from_config(lazy(train=train, test=test))
+    assert plan.train_data.loader() == ("shared", "mine", True)
+    assert plan.test_sets[0].loader() == ("shared", "other", False)
+    plan = from_config(lazy(train=L(dataset_loader)(dataset=L(loader)(number=3))))
+    assert plan.train_data.loader() == [3]
 
 
 def mapped_loader(mapper=None):

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
 from d2_config import UntrustedTargetError, instantiate, locate_for, target_of
+from d2_data import get_detection_dataset_dicts
 from d2_data.transforms import AugmentationList
 from d2_engine.run.plan import Count, Evaluators, Preprocessing, RunPlan, TestSet, TrainData
 from d2_engine.run.settings import LazySettings
@@ -19,6 +20,7 @@ from d2_engine.test_time_augmentation import DatasetMapperTTA, GeneralizedRCNNWi
 from d2_eval import DatasetEvaluator
 
 _TARGET = "_target_"
+_SHARED = "d2_data.shared_detection_dataset"
 
 _COUNTS = {
     "model.roi_heads.num_classes": "thing_classes",
@@ -89,7 +91,7 @@ def _train_data(settings: LazySettings, seed: int | None) -> TrainData | None:
     return TrainData(
         datasets=_names(node),
         loader=lambda: instantiate(
-            _with_open(_with_reduced_decoding(_named(node, "train"), settings), "seed", seed)
+            _with_open(_with_reduced_decoding(_read_once(node, "train"), settings), "seed", seed)
         ),
         batch_size=node.get("total_batch_size"),
     )
@@ -113,6 +115,16 @@ def _named(loader: Any, split: str) -> Any:
             f"set data.{split}.json=… and data.{split}.images=…"
         )
     return loader
+
+
+def _read_once(loader: Any, split: str) -> Any:
+    """The loader, the records of its named datasets read by one process of each machine."""
+    loader = _named(loader, split)
+    dataset = loader.get("dataset")
+    known = isinstance(dataset, DictConfig) and _TARGET in dataset
+    if not known or target_of(dataset) is not get_detection_dataset_dicts:
+        return loader
+    return OmegaConf.merge(loader, {"dataset": {_TARGET: _SHARED}})
 
 
 def _with_open(call: Any, parameter: str, value: Any) -> Any:
@@ -190,7 +202,7 @@ def _test_set(label: str, loader: Any, evaluator: Any) -> TestSet:
     return TestSet(
         name=names[0] if len(names) == 1 else label,
         datasets=names,
-        loader=lambda: instantiate(_named(loader, "val")),
+        loader=lambda: instantiate(_read_once(loader, "val")),
         evaluators=partial(_evaluators, evaluator),
     )
 
