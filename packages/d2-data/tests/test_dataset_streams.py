@@ -8,11 +8,16 @@ from torch.utils.data import ConcatDataset, Dataset, IterableDataset
 from d2_config import get_cfg
 from d2_data import (
     DatasetCatalog,
+    MetadataCatalog,
     SharedStream,
     build_detection_test_loader,
     build_detection_train_loader,
     get_detection_dataset_dicts,
 )
+from d2_data.checking import check_dataset
+from d2_data.conversion import convert
+from d2_data.datasets import convert_to_coco_dict
+from d2_data.datasets.shapes import generate_shapes, register_shapes
 
 
 def records(first, count):
@@ -191,3 +196,33 @@ def test_config_can_ask_for_a_random_subset(register, cfg):
     assert len(seen) == 10
     again = build_detection_train_loader(cfg, mapper=lambda record: record["image_id"])
     assert seen == set(itertools.chain(*itertools.islice(again, 40)))
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("streams") / "shapes"
+    generate_shapes(folder, 4, image_size=64, seed=1)
+    return folder
+
+
+CONSUMERS = {
+    "to COCO": lambda name, folder: len(convert_to_coco_dict(name)["images"]),
+    "checked": lambda name, folder: check_dataset(name).statistics.images,
+    "to YOLO": lambda name, folder: convert(name, "dataset", folder / "yolo", "yolo")[0].images,
+    "to VOC": lambda name, folder: convert(name, "dataset", folder / "voc", "voc")[0].images,
+}
+
+
+@pytest.mark.parametrize("consumer", CONSUMERS)
+def test_whatever_takes_a_name_takes_that_of_a_stream(register, shapes, tmp_path, consumer):
+    register_shapes("streamed_shapes", shapes)
+    stream = Stream(DatasetCatalog.get("streamed_shapes"))
+    DatasetCatalog.register("a_stream", lambda: stream)
+    known = MetadataCatalog.get("streamed_shapes")
+    MetadataCatalog.get("a_stream").set(
+        thing_classes=known.thing_classes,
+        keypoint_names=known.keypoint_names,
+        keypoint_flip_map=known.keypoint_flip_map,
+    )
+    assert CONSUMERS[consumer]("a_stream", tmp_path) == 4
+    assert stream.read in (4, 8)  # once, or once for the classes and once for the rest
