@@ -15,6 +15,14 @@ from .resnet_from_config import (
 from .simple_feature_pyramid import SimpleFeaturePyramid
 from .swin import SwinTransformer
 from .vit import ViT, get_vit_lr_decay_rate, transformer_layer_norm
+from .window_attention import (
+    PatchEmbed,
+    absolute_positions,
+    relative_position_bias,
+    relative_positions,
+    window_partition,
+    window_unpartition,
+)
 
 __all__ = [
     "BACKBONE_REGISTRY",
@@ -27,6 +35,7 @@ __all__ = [
     "LastLevelMaxPool",
     "LastLevelP6P7",
     "MViT",
+    "PatchEmbed",
     "RegNet",
     "ResBottleneckBlock",
     "ResNet",
@@ -34,10 +43,15 @@ __all__ = [
     "SimpleStem",
     "SwinTransformer",
     "ViT",
+    "absolute_positions",
     "build_backbone",
     "build_resnet_backbone",
     "build_resnet_fpn_backbone",
     "build_retinanet_resnet_fpn_backbone",
     "get_vit_lr_decay_rate",
+    "relative_position_bias",
+    "relative_positions",
     "transformer_layer_norm",
+    "window_partition",
+    "window_unpartition",
 ]

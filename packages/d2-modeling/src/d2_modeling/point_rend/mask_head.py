@@ -37,6 +37,9 @@ class CoarseMaskHead(nn.Module):
         fc_dim: channels of the fully connected layers.
         num_fc: their number.
         output_shape: of each region's output.
+
+    Raises:
+        ValueError: if the features have fewer channels than the convolutions.
     """
 
     def __init__(
@@ -50,6 +53,11 @@ class CoarseMaskHead(nn.Module):
     ) -> None:
         super().__init__()
         channels = input_shape.channels or 0
+        if channels < conv_dim:
+            raise ValueError(
+                f"conv_dim {conv_dim} is more than the {channels} channels of the features, which "
+                "are reduced to it: choose a smaller one"
+            )
         self.output_shape = tuple(output_shape)
         self.reduce_channel_dim_conv: nn.Module | None = None
         if channels > conv_dim:

@@ -95,8 +95,8 @@ def get_uncertain_point_coords_on_grid(
     Returns:
         (N, P) int64, row * W + column of each; and (N, P, 2), their centres.
     """
-    count, _, height, width = uncertainty_map.shape
-    indices = uncertainty_map.view(count, -1).topk(min(height * width, num_points), dim=1).indices
+    height, width = uncertainty_map.shape[2:]
+    indices = uncertainty_map.flatten(1).topk(min(height * width, num_points), dim=1).indices
     x = (indices % width + 0.5) / width
     y = (indices // width + 0.5) / height
     return indices, torch.stack([x, y], dim=2).to(torch.float32)
