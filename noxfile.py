@@ -62,6 +62,8 @@ EXTRAS = [
 # Optional peers of d2-structures that are imported by name only: large, one of them tied to its
 # own build of torch. Tests skip without them; the newest torch of the matrix runs with them.
 CONVERSION_PEERS = ["supervision>=0.25", "torchvision>=0.21"]
+# Large, and imported by name only: mypy has no use for them.
+BY_NAME_ONLY = ("albumentations", "pyarrow", "ray", "simplejpeg", "supervision", "torchvision")
 LINT_TOOLS = ["import-linter==2.16", "mypy==2.4.0", "ruff==0.17.6", "types-PyYAML"]
 
 nox.needs_version = ">=2024.10.9"
@@ -129,7 +131,7 @@ def _project(package: str) -> dict:
 
 def _closure(package: str) -> list[str]:
     """``package`` and every d2 package it declares, directly or not, lowest layer first."""
-    names = [re.split(r"[\s<>=!~\[;]", d)[0] for d in _project(package)["dependencies"]]
+    names = [_name(d) for d in _project(package)["dependencies"]]
     needed = {package}
     for name in names:
         if name.removeprefix("d2-") in PACKAGES:
@@ -149,7 +151,7 @@ def _third_party() -> list[str]:
     groups = [p["dependencies"] for p in projects]
     groups += [g for p in projects for g in p.get("optional-dependencies", {}).values()]
     found = {d for group in groups for d in group if not d.startswith("d2-")}
-    return sorted(d for d in found if _name(d) not in set(map(_name, CONVERSION_PEERS)))
+    return sorted(d for d in found if _name(d) not in BY_NAME_ONLY)
 
 
 def _name(requirement: str) -> str:
