@@ -9,6 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from d2_engine.cli.evaluate_files import (
+    add_file_options,
+    given_file_options,
+    results_of_files,
+)
 from d2_engine.cli.run_arguments import (
     RunArguments,
     add_config,
@@ -19,7 +24,6 @@ from d2_engine.cli.run_arguments import (
 )
 
 _PAGE_TASKS: tuple[Literal["segm", "bbox"], ...] = ("segm", "bbox")
-_TASKS = ("bbox", "segm", "keypoints")
 
 _EXAMPLES = """
 examples:
@@ -27,6 +31,8 @@ examples:
   d2 eval COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml
   d2 eval my_config.yaml --weights model.pth data.val.json=val.json data.val.images=val/
   d2 eval --predictions results.json --gt instances.json --task bbox segm
+  d2 eval --predictions panoptic.json --gt panoptic_val2017.json
+  d2 eval --predictions labels/ --gt annotations/ --ignore-label 0
   d2 eval output/mine --report report/
 """
 
@@ -61,25 +67,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     files = parser.add_argument_group(
         "predictions of any system", "compared with annotations, without config and model"
     )
-    files.add_argument(
-        "--predictions", metavar="FILE", help="COCO's result format: a list of detections"
-    )
-    files.add_argument("--gt", metavar="FILE", help="the annotations, in COCO's format")
-    files.add_argument(
-        "--task",
-        nargs="+",
-        choices=_TASKS,
-        default=[],
-        help="of bbox, segm, keypoints (default: what the predictions have)",
-    )
-    files.add_argument(
-        "--oks-sigmas",
-        nargs="+",
-        type=float,
-        default=[],
-        metavar="S",
-        help="of each keypoint, where they are not those of COCO's persons",
-    )
+    add_file_options(files)
     files.add_argument(
         "--images",
         metavar="DIR",
@@ -95,9 +83,8 @@ def run(args: argparse.Namespace) -> int:
         args.usage_error("--compare FILE is for --report DIR")
     if args.predictions or args.gt:
         return _run_on_files(args)
-    for option in ("task", "oks_sigmas", "images"):
-        if getattr(args, option):
-            args.usage_error(f"--{option.replace('_', '-')} is for --predictions FILE --gt FILE")
+    for option in [*given_file_options(args), *(["--images"] if args.images else [])]:
+        args.usage_error(f"{option} is for --predictions FILE --gt FILE")
     arguments = run_arguments(args), args.json, args.stall_timeout, args.report, args.compare
     launch_with(args, evaluate_in_process, arguments)
     return 0
@@ -132,7 +119,6 @@ def evaluate_in_process(
 
 
 def _run_on_files(args: argparse.Namespace) -> int:
-    from d2_eval import evaluate_coco_files
     from d2_eval.report import results_table
 
     if args.words or args.config_file:
@@ -140,9 +126,7 @@ def _run_on_files(args: argparse.Namespace) -> int:
     for option, given in (("--predictions", args.predictions), ("--gt", args.gt)):
         if not given:
             args.usage_error(f"{option} FILE is missing")
-    results = evaluate_coco_files(
-        args.predictions, args.gt, args.task or None, kpt_oks_sigmas=args.oks_sigmas
-    )
+    results = results_of_files(args)
     page = _page_of_files(args) if args.report else None
     if args.json:
         _print_json(results)
