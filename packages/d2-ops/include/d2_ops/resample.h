@@ -109,41 +109,35 @@ D2_OPS_INLINE void mix_rows(const uint8_t* rows, const int32_t* weights, int64_t
   for (int64_t x = 0; x < width; ++x) out[x] = rounded(sums[x]);
 }
 
-// `picture` is height x width x channels, `planes` channels x height x the filter's width after.
-template <class ParallelFor>
-void filter_across(const uint8_t* picture, int64_t height, int64_t width, int64_t channels, const TentFilter& filter,
-                   uint8_t* planes, const ParallelFor& parallel_for) {
+// Rows [top, end) of height x width x channels, to channels x height x the filter's width after.
+inline void filter_across(const uint8_t* picture, int64_t height, int64_t width, int64_t channels,
+                          const TentFilter& filter, int64_t top, int64_t end, uint8_t* planes) {
   const int64_t line = width * channels, new_width = filter.size();
-  parallel_for(0, (height + kRows - 1) / kRows, 4, [&](int64_t from, int64_t to) {
-    std::vector<uint8_t> before(line * kRows), after(channels * new_width * kRows);
-    for (int64_t block = from; block < to; ++block) {
-      const int64_t top = block * kRows, rows = std::min(kRows, height - top);
-      for (int64_t r = 0; r < rows; ++r)
-        for (int64_t i = 0; i < line; ++i) before[i * kRows + r] = picture[(top + r) * line + i];
-      filter_rows(before.data(), channels, filter, after.data());
-      for (int64_t c = 0; c < channels; ++c)
-        for (int64_t r = 0; r < rows; ++r) {
-          uint8_t* row = planes + (c * height + top + r) * new_width;
-          for (int64_t x = 0; x < new_width; ++x) row[x] = after[(c * new_width + x) * kRows + r];
-        }
-    }
-  });
+  std::vector<uint8_t> before(line * kRows), after(channels * new_width * kRows);
+  uint8_t *const in = before.data(), *const out = after.data();
+  for (; top < end; top += kRows) {
+    const int64_t rows = std::min(kRows, end - top);
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t i = 0; i < line; ++i) in[i * kRows + r] = picture[(top + r) * line + i];
+    filter_rows(in, channels, filter, out);
+    for (int64_t c = 0; c < channels; ++c)
+      for (int64_t r = 0; r < rows; ++r) {
+        uint8_t* row = planes + (c * height + top + r) * new_width;
+        for (int64_t x = 0; x < new_width; ++x) row[x] = out[(c * new_width + x) * kRows + r];
+      }
+  }
 }
 
-// `planes` is count x height x line, `out` count x the filter's height after x line.
-template <class ParallelFor>
-void filter_down(const uint8_t* planes, int64_t count, int64_t height, int64_t line, const TentFilter& filter,
-                 uint8_t* out, const ParallelFor& parallel_for) {
-  const int64_t new_height = filter.size();
-  parallel_for(0, count * new_height, 64, [&](int64_t from, int64_t to) {
-    std::vector<int32_t> sums(line);
-    for (int64_t row = from; row < to; ++row) {
-      const int64_t plane = row / new_height, y = row % new_height;
-      const TentFilter::Span span = filter.spans[y];
-      filter_column(planes + (plane * height + span.first) * line, filter.of(y), span.count, line, sums.data(),
-                    out + row * line);
-    }
-  });
+// Rows [from, to) of count x the filter's height after x line, from count x height x line.
+inline void filter_down(const uint8_t* planes, int64_t height, int64_t line, const TentFilter& filter, int64_t from,
+                        int64_t to, uint8_t* out) {
+  std::vector<int32_t> sums(line);
+  for (int64_t row = from; row < to; ++row) {
+    const int64_t plane = row / filter.size(), y = row % filter.size();
+    const TentFilter::Span span = filter.spans[y];
+    filter_column(planes + (plane * height + span.first) * line, filter.of(y), span.count, line, sums.data(),
+                  out + row * line);
+  }
 }
 
 // Columns come first where the height loses more than twice as many pixels as the width: less work.
@@ -156,14 +150,25 @@ template <class ParallelFor>
 void resize_picture(const uint8_t* picture, int64_t height, int64_t width, int64_t channels, int64_t new_height,
                     int64_t new_width, uint8_t* planes, const ParallelFor& parallel_for) {
   const TentFilter across(width, new_width), down(height, new_height);
+  // Loops over pixels stand in functions of their own: a byte that is written might be a part of
+  // whatever a lambda refers to, which would be read anew for each.
+  const auto rows_of = [&](const uint8_t* from, int64_t rows, uint8_t* to) {
+    parallel_for(0, (rows + kRows - 1) / kRows, 4, [&](int64_t first, int64_t end) {
+      filter_across(from, rows, width, channels, across, first * kRows, std::min(end * kRows, rows), to);
+    });
+  };
+  const auto columns_of = [&](const uint8_t* from, int64_t planes_of, int64_t line, uint8_t* to) {
+    parallel_for(0, planes_of * new_height, 64,
+                 [&](int64_t first, int64_t end) { filter_down(from, height, line, down, first, end, to); });
+  };
   if (columns_first(height, width, new_height, new_width)) {
     const std::unique_ptr<uint8_t[]> between(new uint8_t[new_height * width * channels]);
-    filter_down(picture, 1, height, width * channels, down, between.get(), parallel_for);
-    filter_across(between.get(), new_height, width, channels, across, planes, parallel_for);
+    columns_of(picture, 1, width * channels, between.get());
+    rows_of(between.get(), new_height, planes);
   } else {
     const std::unique_ptr<uint8_t[]> between(new uint8_t[channels * height * new_width]);
-    filter_across(picture, height, width, channels, across, between.get(), parallel_for);
-    filter_down(between.get(), channels, height, new_width, down, planes, parallel_for);
+    rows_of(picture, height, between.get());
+    columns_of(between.get(), channels, new_width, planes);
   }
 }
 
