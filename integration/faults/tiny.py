@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from d2_data.datasets import coco_folder
 from d2_data.datasets.shapes import generate_shapes
 
 KINDS = ("yaml", "lazy")
-ITERATIONS = 24
+ITERATIONS = 16
 
 _COMMAND = [sys.executable, "-c", "from d2_engine.cli import main; raise SystemExit(main())"]
 _OF_A_CLOCK = re.compile(r"time|eta|seconds|memory|images_per|_mem")
@@ -25,6 +26,10 @@ _SETTINGS = {
     # Statistics of batch norms are those of a process, and of the first one after a resume.
     "yaml": {
         "MODEL.RESNETS.NORM": "FrozenBN",
+        **{f"MODEL.{part}": "[res3, res4]" for part in ("RESNETS.OUT_FEATURES", "FPN.IN_FEATURES")},
+        "MODEL.RPN.IN_FEATURES": "[p3, p4, p5]",
+        "MODEL.ROI_HEADS.IN_FEATURES": "[p3, p4]",
+        "MODEL.ANCHOR_GENERATOR.SIZES": "[[16], [32], [64]]",
         "DATALOADER.NUM_WORKERS": "{workers}",
         "SOLVER.CHECKPOINT_PERIOD": "4",
         "TEST.EVAL_PERIOD": "8",
@@ -109,9 +114,20 @@ def differences(run: Path, uninterrupted: Path) -> list[str]:
             raise RuntimeError(f"{uninterrupted} has no {part} in its final checkpoint")
         if not _equal(_find(ours, part), known):
             found.append(part)
-    if _metrics(run) != _metrics(uninterrupted):
-        found.append("metrics")
+    if (line := _different_line(_metrics(run), _metrics(uninterrupted))) is not None:
+        found.append(f"metrics ({line})")
     return found
+
+
+def _different_line(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> str | None:
+    """Describe the first line that is another one."""
+    for one, other in zip_longest(ours, theirs, fillvalue={}):
+        names = [name for name in {**other, **one} if one.get(name) != other.get(name)]
+        if names:
+            where = one.get("iteration", other.get("iteration"))
+            name = names[0]
+            return f"line of iteration {where}: {name} is {one.get(name)}, not {other.get(name)}"
+    return None
 
 
 def _find(checkpoint: Any, part: str) -> Any:

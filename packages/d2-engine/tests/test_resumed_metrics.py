@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from d2_engine import HookBase, TrainerBase, hooks
-from d2_engine.events import JSONWriter, TensorboardXWriter
+from d2_engine.events import ETA, CommonMetricPrinter, JSONWriter, TensorboardXWriter
 
 END = 12
 PLACES = ("step", "evaluation", "writing", "end of step")
@@ -91,7 +91,9 @@ def start(
         [
             *(hooks.IterationTimer(warmup_iter=1), ending("step"), Save(saving, saved)),
             *(hooks.EvalHook(evaluating, evaluate), ending("writing"), *more()),
-            hooks.PeriodicWriter([JSONWriter(folder / "metrics.json", 5)], writing),
+            hooks.PeriodicWriter(
+                [CommonMetricPrinter(END), JSONWriter(folder / "metrics.json", 5)], writing
+            ),
             ending("end of step"),
         ]
     )
@@ -107,7 +109,7 @@ def start(
 def lines(folder: Path) -> list[dict[str, Any]]:
     """What was written, without times."""
     whole = map(json.loads, (folder / "metrics.json").read_text().splitlines())
-    return [{k: v for k, v in line.items() if k != "time"} for line in whole]
+    return [{k: v for k, v in line.items() if k not in ("time", ETA)} for line in whole]
 
 
 def with_losses(folder: Path) -> list[int]:

@@ -274,7 +274,7 @@ class CommonMetricPrinter(EventWriter):
         storage = get_event_storage()
         self._last_ended = storage.iter
         if self._last_logged is None:
-            self.write()
+            self._log(storage)
         # Reading may have to wait for an accelerator: not at every one of many fast iterations.
         elif self._line.visible and self._progress.seconds_since_read >= _SECONDS_BETWEEN_READINGS:
             self._progress.read(storage)
@@ -287,10 +287,14 @@ class CommonMetricPrinter(EventWriter):
         is_done = self._last_ended in (None, storage.iter)
         if not is_done or storage.iter in (self._max_iter, self._last_logged):
             return
+        self._log(storage)
+        # Recorded only where it is written, too: elsewhere a resumed run would have it once more.
+        self._get_eta(storage)
+
+    def _log(self, storage: EventStorage) -> None:
         self._last_logged = storage.iter
         self._progress.read(storage)
         self._line.refresh()
-        self._get_eta(storage)
         extra = FILE_ONLY if self._line.visible else None
         self.logger.info(self._progress.log_line(), extra=extra)
 
