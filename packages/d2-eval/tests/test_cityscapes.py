@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from PIL import Image
 
 from d2_data import Metadata, MetadataCatalog
@@ -191,6 +193,44 @@ def test_scores_and_classes_say_the_same(street, wrapped):
         for one in (labels, labels.to(torch.uint8), scores)
     ]
     assert found[0] == found[1] == found[2]
+
+
+# Several processes
+
+
+FRAMES = ("bonn_000000_000001", "ulm_000000_000002")
+
+
+def evaluate_in_process(rank, folder, values):
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
+    )
+    metadata = Metadata(**values)
+    masks, pixels = CityscapesInstanceEvaluator(metadata), CityscapesSemSegEvaluator(metadata)
+    record = {"file_name": f"{FRAMES[rank]}_leftImg8bit.png"}
+    labels = torch.full((40, 60), classes().index("car"))
+    results = []
+    for evaluator, output in (
+        (masks, {"instances": masks_of(("car", 0.5 + rank / 4, ONE))}),
+        (pixels, {"sem_seg": labels}),
+    ):
+        evaluator.reset()
+        evaluator.process([record], [output])
+        results.append(evaluator.evaluate())
+    torch.save(results, f"{folder}/{rank}.pth")
+    dist.destroy_process_group()
+
+
+def test_ranks_share_the_frames(street, tmp_path):
+    street((CAR * 1000 + 1, ONE), frame=FRAMES[0])
+    metadata = street((CAR * 1000 + 1, OTHER), frame=FRAMES[1])
+    mp.spawn(evaluate_in_process, (str(tmp_path), metadata.as_dict()), nprocs=2)
+    masks, pixels = torch.load(tmp_path / "0.pth", weights_only=True)
+    # the better mask finds nothing, the other one of two objects
+    assert masks["segm"]["AP"] == pytest.approx(100 * 0.5 * 0.25)
+    assert pixels["sem_seg"]["iIoU"] > 0
+    assert torch.load(tmp_path / "1.pth", weights_only=True) == [{}, {}]
 
 
 # Bad input
