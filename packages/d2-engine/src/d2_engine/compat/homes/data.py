@@ -9,6 +9,23 @@ _LOADING = each(
     "worker_init_reset_seed",
 )
 _STREAMS = each(".shims.iterable_datasets", "ToIterableDataset")
+_LISTS = each(
+    ".shims.list_serialization",
+    "NumpySerializedList",
+    "TorchSerializedList",
+    "set_default_dataset_from_list_serialize_method",
+)
+_ARGUMENTS = each(
+    ".shims.loader_arguments", "_test_loader_from_config", "_train_loader_from_config"
+)
+_ON_DEMAND = dict.fromkeys(
+    (
+        *("register_all_ade20k", "register_all_cityscapes", "register_all_coco"),
+        *("register_all_lvis", "register_all_pascal_voc", "_PREDEFINED_SPLITS_COCO"),
+    ),
+    "the built-in datasets are registered when they are asked for, below $DETECTRON2_DATASETS; "
+    "register others with register_coco_instances and the like",
+)
 _DICTS = each(
     ".shims.dataset_filters",
     "filter_images_with_few_keypoints",
@@ -42,12 +59,15 @@ _DATASETS = "d2_data.datasets"
 MODULES = {
     "detectron2.data": home("d2_data", names=_LOADING | _STREAMS),
     "detectron2.data.benchmark": home(names=each(".shims.loader_benchmark", "DataLoaderBenchmark")),
-    "detectron2.data.build": home("d2_data", names=_LOADING | _STREAMS | _DICTS | _CHECKS),
+    "detectron2.data.build": home(
+        *("d2_data", "d2_data.samplers"),
+        names=_LOADING | _STREAMS | _DICTS | _CHECKS | _ARGUMENTS,
+    ),
     "detectron2.data.catalog": home("d2_data"),
-    "detectron2.data.common": home("d2_data", names=_STREAMS),
+    "detectron2.data.common": home("d2_data", names=_STREAMS | _LISTS),
     "detectron2.data.dataset_mapper": home("d2_data"),
     "detectron2.data.datasets": home(_DATASETS),
-    "detectron2.data.datasets.builtin": home(names=_META),
+    "detectron2.data.datasets.builtin": home(names=_META, absent=_ON_DEMAND),
     "detectron2.data.datasets.builtin_meta": home(names=_META),
     "detectron2.data.datasets.cityscapes": home(_DATASETS),
     "detectron2.data.datasets.cityscapes_panoptic": home(_DATASETS),
@@ -63,7 +83,9 @@ MODULES = {
     "detectron2.data.datasets.lvis_v1_category_image_count": home(
         names=each(".shims.builtin_vocabularies", "LVIS_CATEGORY_IMAGE_COUNT")
     ),
-    "detectron2.data.datasets.pascal_voc": home(_DATASETS),
+    "detectron2.data.datasets.pascal_voc": home(
+        _DATASETS, names={"CLASS_NAMES": ".shims.builtin_vocabularies:PASCAL_VOC_CLASS_NAMES"}
+    ),
     "detectron2.data.datasets.register_coco": home(_DATASETS),
     "detectron2.data.detection_utils": home(
         "d2_data.detection_utils",

@@ -18,12 +18,15 @@ _OLD_SCHEDULES = each(
 _CHECKPOINT = "d2_engine.checkpoint"
 
 MODULES = {
-    "detectron2.engine": home(*_ENGINE, _HOOKS),
+    "detectron2.engine": home(*_ENGINE, _HOOKS, names=each(".shims.launching", "DEFAULT_TIMEOUT")),
     "detectron2.engine.defaults": home(
         *_ENGINE, names=each(".shims.script_setup", "_highlight", "_try_get_key")
     ),
     "detectron2.engine.hooks": home(_HOOKS, names=each("d2_engine", "HookBase")),
-    "detectron2.engine.launch": home(names=each("d2_engine", "launch")),
+    "detectron2.engine.launch": home(
+        names=each("d2_engine", "launch")
+        | each(".shims.launching", "DEFAULT_TIMEOUT", "_find_free_port")
+    ),
     "detectron2.engine.train_loop": home("d2_engine"),
     "detectron2.solver": home(_SOLVER, names=_OLD_SOLVER | _OLD_SCHEDULES),
     "detectron2.solver.build": home(_SOLVER, names=_OLD_SOLVER),

@@ -18,6 +18,8 @@ MODULES = {
     "detectron2.evaluation.panoptic_evaluation": home(_FACE),
     "detectron2.evaluation.pascal_voc_evaluation": home(_FACE),
     "detectron2.evaluation.rotated_coco_evaluation": home(_FACE),
-    "detectron2.evaluation.sem_seg_evaluation": home(_FACE),
+    "detectron2.evaluation.sem_seg_evaluation": home(
+        _FACE, names=each(".shims.ground_truth_forms", "load_image_into_numpy_array")
+    ),
     "detectron2.evaluation.testing": home(_FACE),
 }

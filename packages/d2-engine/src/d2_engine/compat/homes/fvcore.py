@@ -6,7 +6,8 @@ _ANALYSIS = "d2_modeling.analysis"
 _COUNTS = each(".shims.operator_counts", "FlopCountAnalysis")
 _TRANSFORMS = "d2_data.transforms"
 _SCHEDULES = "d2_engine.solver"
-_FILES = each(".shims.file_io", "PathHandler", "PathManager")
+_FILES = each(".shims.file_io", "HTTPURLHandler", "PathHandler", "PathManager", "file_lock")
+_STAR = each(".shims.focal_loss_star", "sigmoid_focal_loss_star", "sigmoid_focal_loss_star_jit")
 _LOSSES = each("d2_modeling.layers", "giou_loss", "smooth_l1_loss", "sigmoid_focal_loss")
 _STATISTICS = each(".shims.precise_statistics", "get_bn_modules", "update_bn_stats")
 
@@ -27,16 +28,20 @@ MODULES = {
     "fvcore.nn": home(
         _ANALYSIS,
         names=_LOSSES
+        | _STAR
         | _COUNTS
         | _STATISTICS
         | each(".shims.analysis_tables", "flop_count_table", "flop_count")
         | {"sigmoid_focal_loss_jit": "d2_modeling.layers:sigmoid_focal_loss"},
     ),
+    "fvcore.nn.distributed": home(
+        names=each(".shims.collectives", "differentiable_all_gather", "differentiable_all_reduce")
+    ),
     "fvcore.nn.flop_count": home(
         _ANALYSIS, names=_COUNTS | each(".shims.analysis_tables", "flop_count")
     ),
     "fvcore.nn.focal_loss": home(
-        names=_LOSSES | {"sigmoid_focal_loss_jit": "d2_modeling.layers:sigmoid_focal_loss"}
+        names=_LOSSES | _STAR | {"sigmoid_focal_loss_jit": "d2_modeling.layers:sigmoid_focal_loss"}
     ),
     "fvcore.nn.giou_loss": home(names=_LOSSES),
     "fvcore.nn.jit_handles": home(".shims.operator_counts"),
@@ -49,4 +54,5 @@ MODULES = {
     "fvcore.nn.weight_init": home(".shims.weight_init"),
     "fvcore.transforms": home(_TRANSFORMS),
     "fvcore.transforms.transform": home(_TRANSFORMS),
+    "fvcore.transforms.transform_util": home(names=each(".shims.collectives", "to_float_tensor")),
 }

@@ -3,6 +3,7 @@
 from d2_engine.compat.module_map import each, home
 
 MODULES = {
+    "iopath.common.download": home(names=each(".shims.file_io", "download")),
     "iopath": home(),
     "iopath.common": home(),
     "iopath.common.file_io": home(
@@ -12,6 +13,8 @@ MODULES = {
             "LazyPath",
             "OneDrivePathHandler",
             "PathHandler",
+            "NativePathHandler",
+            "PathManagerFactory",
             "g_pathmgr",
             "file_lock",
         )

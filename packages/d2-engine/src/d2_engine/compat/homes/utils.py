@@ -6,9 +6,20 @@ _COLORS = each(".shims.colors", "colormap", "random_color", "random_colors")
 _ANALYSIS = "d2_modeling.analysis"
 _EVENTS = "d2_engine.events"
 _VISUALIZER = "d2_structures.visualizer"
-_FILES = each(".shims.file_io", "PathHandler", "PathManager", "PathManagerBase")
+_FILES = each(
+    ".shims.file_io", "Detectron2Handler", "PathHandler", "PathManager", "PathManagerBase"
+)
 _CAPTIONS = each(".shims.pictures", "_create_text_labels")
 
+_CONSTANTS = each(
+    ".shims.drawing_constants",
+    "_BLACK",
+    "_KEYPOINT_THRESHOLD",
+    "_LARGE_MASK_AREA_THRESH",
+    "_OFF_WHITE",
+    "_RED",
+    "_SMALL_OBJECT_AREA_THRESH",
+)
 _TRACKING = ".tracking"
 
 MODULES = {
@@ -22,13 +33,19 @@ MODULES = {
     "detectron2.utils.analysis": home(
         _ANALYSIS,
         names=each(".shims.unused_parameters", "find_unused_parameters")
-        | each(".shims.operator_counts", "FlopCountAnalysis"),
+        | each(".shims.operator_counts", "FlopCountAnalysis")
+        | each(".shims.analysis_tables", "flop_count_table"),
     ),
     "detectron2.utils.collect_env": home(".shims.collect_env"),
     "detectron2.utils.colormap": home(names=_COLORS),
     "detectron2.utils.comm": home("d2_structures.comm", is_same=True),
+    "detectron2.utils.develop": home(
+        names=each(".shims.dummies", "create_dummy_class", "create_dummy_func")
+    ),
     "detectron2.utils.env": home(".shims.process_environment"),
-    "detectron2.utils.events": home(_EVENTS, "d2_modeling.events"),
+    "detectron2.utils.events": home(
+        *(_EVENTS, "d2_modeling.events"), names=each(".shims.event_state", "has_event_storage")
+    ),
     "detectron2.utils.file_io": home(names=_FILES),
     "detectron2.utils.logger": home(
         "d2_config.logger", names=each(".shims.logging", "_log_api_usage")
@@ -39,6 +56,7 @@ MODULES = {
     ),
     "detectron2.utils.serialize": home(names=each(".shims.serialize", "PicklableWrapper")),
     "detectron2.utils.testing": home(".shims.testing"),
+    "detectron2.utils.tracing": home(".shims.tracing_state"),
     "detectron2.utils.video_visualizer": home(
         _VISUALIZER,
         names=_COLORS
@@ -51,6 +69,7 @@ MODULES = {
         names=_COLORS
         | _CAPTIONS
         | each(".shims.pictures", "GenericMask", "_PanopticPrediction")
+        | _CONSTANTS
         | each(".shims.visualizers", "Visualizer"),
     ),
 }

@@ -1,11 +1,14 @@
 """The dense box loss by positions and with defaults; d2's takes its options by keyword."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
 from d2_modeling.box_regression import dense_box_regression_loss
+
+_DEFAULT_SCALE_CLAMP = math.log(1000.0 / 16)
 
 
 def _dense_box_regression_loss(

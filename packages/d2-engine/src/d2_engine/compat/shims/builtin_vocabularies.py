@@ -92,3 +92,4 @@ KEYPOINT_CONNECTION_RULES = _PERSON["keypoint_connection_rules"]
 LVIS_V1_CATEGORIES = _lvis_categories("lvis_v1_val")
 LVIS_V0_5_CATEGORIES = _lvis_categories("lvis_v0.5_val")
 LVIS_CATEGORY_IMAGE_COUNT = _metadata("lvis_v1_val")["class_image_count"]
+PASCAL_VOC_CLASS_NAMES = tuple(_metadata("voc_2007_train")["thing_classes"])

@@ -8,17 +8,20 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 from d2_config.files import fetch, local_path
 
 __all__ = [
+    "Detectron2Handler",
     "HTTPURLHandler",
     "LazyPath",
+    "NativePathHandler",
     "OneDrivePathHandler",
     "PathHandler",
     "PathManager",
     "PathManagerBase",
+    "PathManagerFactory",
     "S3PathHandler",
     "download",
     "file_lock",
@@ -64,7 +67,7 @@ class PathHandler:
         raise OSError(f"{type(self).__name__} copies no files: {src_path}")
 
 
-class _LocalFiles(PathHandler):
+class NativePathHandler(PathHandler):
     """Paths of this machine."""
 
     def _get_supported_prefixes(self) -> list[str]:
@@ -125,7 +128,7 @@ class OneDrivePathHandler(HTTPURLHandler):
         return super()._get_local_path(self.create_one_drive_direct_download(path), force)
 
 
-class _ZooFiles(_Downloads):
+class Detectron2Handler(_Downloads):
     """Files of detectron2's model zoo."""
 
     def _get_supported_prefixes(self) -> list[str]:
@@ -150,7 +153,7 @@ class PathManagerBase:
 
     def __init__(self) -> None:
         self._handlers: dict[str, PathHandler] = {}
-        self._local = _LocalFiles()
+        self._local = NativePathHandler()
 
     def register_handler(self, handler: PathHandler, allow_override: bool = False) -> None:
         """Let a handler deal with its prefixes.
@@ -260,7 +263,7 @@ def download(url: str, dir: str, *, filename: str | None = None, progress: bool 
 
 
 def _with_downloads(manager: PathManagerBase) -> PathManagerBase:
-    for handler in (HTTPURLHandler(), OneDrivePathHandler(), _ZooFiles()):
+    for handler in (HTTPURLHandler(), OneDrivePathHandler(), Detectron2Handler()):
         manager.register_handler(handler)
     return manager
 
@@ -269,3 +272,14 @@ PathManager = _with_downloads(PathManagerBase())
 """The manager that detectron2 uses."""
 
 g_pathmgr = PathManager
+
+
+class PathManagerFactory:
+    """Managers by key; without one the manager that all use."""
+
+    _managers: ClassVar[dict[str, PathManagerBase]] = {}
+
+    @classmethod
+    def get(cls, key: str = "") -> PathManagerBase:
+        """Return the manager of a key, which is made if need be."""
+        return cls._managers.setdefault(key, PathManagerBase()) if key else PathManager

@@ -35,4 +35,8 @@ class GroupedBatchSampler(BatchSampler):
                 waiting.clear()
 
     def __len__(self) -> int:
-        raise NotImplementedError("how many batches there are depends on the order of the indices")
+        raise _NoLengthError("how many batches there are depends on the order of the indices")
+
+
+class _NoLengthError(NotImplementedError, TypeError):
+    """Both what detectron2 raises and what ``list`` expects where there is no length."""

@@ -12,6 +12,8 @@ def _try_get_key(cfg: Any, *keys: str, default: Any = None) -> Any:
     """The value of the first of several dotted keys that a config of either kind has."""
     if isinstance(cfg, CfgNode):
         cfg = OmegaConf.create(cfg.dump())
+    elif not OmegaConf.is_config(cfg):
+        cfg = OmegaConf.create(cfg)
     for key in keys:
         missing = object()
         found = OmegaConf.select(cfg, key, default=missing)
