@@ -89,6 +89,7 @@ class DeformBottleneckBlock(BottleneckBlock):
             bias=False,
             norm=self.conv2.norm,
         )
+        nn.init.kaiming_normal_(self.conv2.weight, mode="fan_out", nonlinearity="relu")
 
     def convolve_3x3(self, x: Tensor) -> Tensor:
         """Convolve where ``conv2_offset`` says, and normalise."""

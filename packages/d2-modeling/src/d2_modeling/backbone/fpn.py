@@ -43,8 +43,7 @@ class LastLevelP6P7(nn.Module):
         self.in_feature = in_feature
         self.p6 = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
         self.p7 = nn.Conv2d(out_channels, out_channels, 3, stride=2, padding=1)
-        xavier_fill(self.p6)
-        xavier_fill(self.p7)
+        xavier_fill(self.p6, self.p7)
 
     def forward(self, c5: Tensor) -> list[Tensor]:
         """Make the levels of half and quarter size."""
@@ -97,8 +96,11 @@ class FPN(Backbone):
         for stage, name in zip(stages, in_features, strict=True):
             in_channels = shapes[name].channels
             assert in_channels is not None
-            self.add_module(f"fpn_lateral{stage}", _fpn_conv(in_channels, out_channels, 1, norm))
-            self.add_module(f"fpn_output{stage}", _fpn_conv(out_channels, out_channels, 3, norm))
+            lateral = _fpn_conv(in_channels, out_channels, 1, norm)
+            output = _fpn_conv(out_channels, out_channels, 3, norm)
+            xavier_fill(lateral, output)
+            self.add_module(f"fpn_lateral{stage}", lateral)
+            self.add_module(f"fpn_output{stage}", output)
         self.top_block: Any = top_block
         self.in_features = tuple(in_features)
         self.bottom_up = bottom_up
@@ -177,7 +179,7 @@ def _pyramid_stages(strides: Sequence[int]) -> list[int]:
 
 
 def _fpn_conv(in_channels: int, out_channels: int, kernel_size: int, norm: Norm) -> Conv2d:
-    layer = Conv2d(
+    return Conv2d(
         in_channels,
         out_channels,
         kernel_size=kernel_size,
@@ -185,5 +187,3 @@ def _fpn_conv(in_channels: int, out_channels: int, kernel_size: int, norm: Norm)
         bias=norm == "",
         norm=get_norm(norm, out_channels),
     )
-    xavier_fill(layer)
-    return layer

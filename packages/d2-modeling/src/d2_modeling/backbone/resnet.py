@@ -27,12 +27,10 @@ BLOCKS_PER_STAGE = {
 
 
 def conv_norm(in_channels: int, out_channels: int, norm: Norm, **kwargs: Any) -> Conv2d:
-    """A He-initialised convolution without bias and its normalisation."""
-    layer = Conv2d(
+    """A convolution without bias and its normalisation, to be filled with `msra_fill`."""
+    return Conv2d(
         in_channels, out_channels, bias=False, norm=get_norm(norm, out_channels), **kwargs
     )
-    msra_fill(layer)
-    return layer
 
 
 class BasicStem(CNNBlockBase):
@@ -47,6 +45,7 @@ class BasicStem(CNNBlockBase):
     def __init__(self, in_channels: int = 3, out_channels: int = 64, norm: Norm = "BN") -> None:
         super().__init__(in_channels, out_channels, 4)
         self.conv1 = conv_norm(in_channels, out_channels, norm, kernel_size=7, stride=2, padding=3)
+        msra_fill(self.conv1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H / 4, W / 4)."""
@@ -78,6 +77,7 @@ class BasicBlock(CNNBlockBase):
             in_channels, out_channels, norm, kernel_size=3, stride=stride, padding=1
         )
         self.conv2 = conv_norm(out_channels, out_channels, norm, kernel_size=3, padding=1)
+        msra_fill(self.conv1, self.conv2, self.shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""
@@ -137,6 +137,7 @@ class BottleneckBlock(CNNBlockBase):
             dilation=dilation,
         )
         self.conv3 = conv_norm(bottleneck_channels, out_channels, norm, kernel_size=1)
+        msra_fill(self.conv1, self.conv2, self.conv3, self.shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from d2_config import CfgNode
 
+from ..initialization import msra_fill
 from ..layers import CNNBlockBase, ShapeSpec
 from ..layers.convolution import Norm
 from .build import BACKBONE_REGISTRY
@@ -31,6 +32,7 @@ class DeepLabStem(CNNBlockBase):
         self.conv1 = conv_norm(in_channels, half, norm, kernel_size=3, stride=2, padding=1)
         self.conv2 = conv_norm(half, half, norm, kernel_size=3, padding=1)
         self.conv3 = conv_norm(half, out_channels, norm, kernel_size=3, padding=1)
+        msra_fill(self.conv1, self.conv2, self.conv3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H / 4, W / 4)."""

@@ -55,12 +55,12 @@ class RetinaNetHead(nn.Module):
             raise ValueError(f"the head wants feature maps of one known width, got {widths}")
         self.num_levels = len(input_shape)
         dims = [input_shape[0].channels or 0, *conv_dims]
-        self.cls_subnet = _tower(dims, norm, self.num_levels)
-        self.bbox_subnet = _tower(dims, norm, self.num_levels)
+        self.cls_subnet, self.bbox_subnet = _towers(dims, norm, self.num_levels)
         self.cls_score = nn.Conv2d(dims[-1], num_anchors * num_classes, 3, padding=1)
         self.bbox_pred = nn.Conv2d(dims[-1], num_anchors * 4, 3, padding=1)
-        normal_fill(self.cls_score, std=0.01)
-        normal_fill(self.bbox_pred, std=0.01)
+        towers = [*self.cls_subnet, *self.bbox_subnet]
+        convolutions = [layer for layer in towers if isinstance(layer, nn.Conv2d)]
+        normal_fill(*convolutions, self.cls_score, self.bbox_pred, std=0.01)
         nn.init.constant_(self.cls_score.bias, -math.log((1 - prior_prob) / prior_prob))  # type: ignore[arg-type]  # it has a bias
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -124,18 +124,18 @@ class _LevelNorms(nn.ModuleList):
         return normalized * self.weight[:, None, None] + self.bias[:, None, None]
 
 
-def _tower(dims: Sequence[int], norm: str, num_levels: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
+def _towers(dims: Sequence[int], norm: str, num_levels: int) -> list[nn.Sequential]:
+    """Both towers; they are made layer by layer."""
+    towers: list[list[nn.Module]] = [[], []]
     for in_channels, out_channels in itertools.pairwise(dims):
-        convolution = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        normal_fill(convolution, std=0.01)
-        layers.append(convolution)
-        if norm in _BATCH_NORMS:
-            layers.append(_LevelNorms(norm, out_channels, num_levels))
-        elif norm:
-            layers.append(get_norm(norm, out_channels) or nn.Identity())
-        layers.append(nn.ReLU(inplace=True))
-    return nn.Sequential(*layers)
+        for layers in towers:
+            layers.append(nn.Conv2d(in_channels, out_channels, 3, padding=1))
+            if norm in _BATCH_NORMS:
+                layers.append(_LevelNorms(norm, out_channels, num_levels))
+            elif norm:
+                layers.append(get_norm(norm, out_channels) or nn.Identity())
+            layers.append(nn.ReLU(inplace=True))
+    return [nn.Sequential(*layers) for layers in towers]
 
 
 def _run(tower: nn.Sequential, x: Tensor, level: int) -> Tensor:

@@ -59,23 +59,22 @@ class CoarseMaskHead(nn.Module):
                 "are reduced to it: choose a smaller one"
             )
         self.output_shape = tuple(output_shape)
-        self.reduce_channel_dim_conv: nn.Module | None = None
+        self.reduce_channel_dim_conv: Conv2d | None = None
         if channels > conv_dim:
             self.reduce_channel_dim_conv = Conv2d(channels, conv_dim, 1, activation=F.relu)
-            msra_fill(self.reduce_channel_dim_conv)
         self.reduce_spatial_dim_conv = Conv2d(
             conv_dim, conv_dim, kernel_size=2, stride=2, activation=F.relu
         )
-        msra_fill(self.reduce_spatial_dim_conv)
         features = conv_dim * ((input_shape.height or 1) // 2) * ((input_shape.width or 1) // 2)
         self.fcs: list[nn.Linear] = []
         for index in range(num_fc):
             layer = nn.Linear(features, fc_dim)
-            xavier_fill(layer)
             self.add_module(f"fc{index + 1}", layer)
             self.fcs.append(layer)
             features = fc_dim
         self.prediction = nn.Linear(features, torch.Size(self.output_shape).numel())
+        msra_fill(self.reduce_channel_dim_conv, self.reduce_spatial_dim_conv)
+        xavier_fill(*self.fcs)
         normal_fill(self.prediction, std=0.001)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from d2_config.registry import Registry
 from d2_structures import Instances
 
 from ..events import active_event_storage
-from ..initialization import Weighted
+from ..initialization import msra_fill, normal_fill
 from ..layers import ShapeSpec
 
 POINT_HEAD_REGISTRY: Registry[Any] = Registry("POINT_HEAD")
@@ -65,14 +65,12 @@ class StandardPointHead(nn.Module):
         channels = (input_shape.channels or 0) + num_classes
         for index in range(num_fc):
             layer = nn.Conv1d(channels, fc_dim, kernel_size=1)
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            _zero_bias(layer)
             self.add_module(f"fc{index + 1}", layer)
             self.fc_layers.append(layer)
             channels = fc_dim + again
         self.predictor = nn.Conv1d(channels, 1 if cls_agnostic_mask else num_classes, 1)
-        nn.init.normal_(self.predictor.weight, std=0.001)
-        _zero_bias(self.predictor)
+        msra_fill(*self.fc_layers)
+        normal_fill(self.predictor, std=0.001)
 
     def forward(self, fine_grained_features: Tensor, coarse_features: Tensor) -> Tensor:
         """Classify points.
@@ -139,8 +137,3 @@ def _report_points(logits: Tensor, labels: Tensor, counts: Tensor) -> None:
     if storage is not None:
         right = ((logits > 0.0) == labels.to(torch.uint8)) & counts
         storage.put_scalar("point/accuracy", right.sum() / counts.sum().clamp(min=1))
-
-
-def _zero_bias(layer: nn.Conv1d | Weighted) -> None:
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)

@@ -45,6 +45,7 @@ class FastRCNNConvFCHead(nn.Sequential):
         channels, height, width = input_shape.channels, input_shape.height, input_shape.width
         if channels is None or height is None or width is None:
             raise ValueError(f"the box head wants channels, height and width, got {input_shape}")
+        convolutions: list[Conv2d] = []
         for number, width_out in enumerate(conv_dims, start=1):
             layer = Conv2d(
                 channels,
@@ -55,20 +56,23 @@ class FastRCNNConvFCHead(nn.Sequential):
                 norm=get_norm(conv_norm, width_out),
                 activation=nn.ReLU(inplace=True),
             )
-            msra_fill(layer)
+            convolutions.append(layer)
             self.add_module(f"conv{number}", layer)
             channels = width_out
         self._output_shape = ShapeSpec(channels=channels, height=height, width=width)
         size = math.prod((channels, height, width))
+        linears: list[nn.Linear] = []
         for number, width_out in enumerate(fc_dims, start=1):
             if number == 1:
                 self.add_module("flatten", nn.Flatten())
             linear = nn.Linear(size, width_out)
-            xavier_fill(linear)
+            linears.append(linear)
             self.add_module(f"fc{number}", linear)
             self.add_module(f"fc_relu{number}", nn.ReLU(inplace=True))
             size = width_out
             self._output_shape = ShapeSpec(channels=width_out)
+        msra_fill(*convolutions)
+        xavier_fill(*linears)
 
     @property
     def output_shape(self) -> ShapeSpec:

@@ -186,14 +186,15 @@ class KRCNNConvDeconvUpsampleHead(BaseKeypointRCNNHead):
             raise ValueError(f"the keypoint head wants the number of channels, got {input_shape}")
         width = input_shape.channels
         self._conv_names: list[str] = []
+        convolutions: list[nn.Conv2d] = []
         for number, out_width in enumerate(conv_dims, start=1):
             layer = nn.Conv2d(width, out_width, 3, padding=1)
-            msra_fill(layer)
+            convolutions.append(layer)
             self.add_module(f"conv_fcn{number}", layer)
             self._conv_names.append(f"conv_fcn{number}")
             width = out_width
         self.score_lowres = ConvTranspose2d(width, num_keypoints, 4, stride=2, padding=1)
-        msra_fill(self.score_lowres)
+        msra_fill(*convolutions, self.score_lowres)
         self.up_scale = 2
 
     def layers(self, x: Tensor) -> Tensor:

@@ -185,6 +185,7 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
             raise ValueError(f"the mask head wants the number of channels, got {input_shape}")
         width = input_shape.channels
         self._conv_names: list[str] = []
+        convolutions: list[Conv2d] = []
         for number, out_width in enumerate(conv_dims[:-1], start=1):
             layer = Conv2d(
                 width,
@@ -195,13 +196,13 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
                 norm=get_norm(conv_norm, out_width),
                 activation=nn.ReLU(inplace=True),
             )
-            msra_fill(layer)
+            convolutions.append(layer)
             self.add_module(f"mask_fcn{number}", layer)
             self._conv_names.append(f"mask_fcn{number}")
             width = out_width
         self.deconv = ConvTranspose2d(width, conv_dims[-1], kernel_size=2, stride=2)
         self.predictor = nn.Conv2d(conv_dims[-1], num_classes, kernel_size=1)
-        msra_fill(self.deconv)
+        msra_fill(*convolutions, self.deconv)
         normal_fill(self.predictor, std=0.001)
 
     def layers(self, x: Tensor) -> Tensor:
