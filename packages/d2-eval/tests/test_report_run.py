@@ -1,10 +1,12 @@
 """The page of a run: its numbers, its files, and how it behaves in a real browser."""
 
+import hashlib
 import html
 import json
 import re
 import shutil
 import subprocess
+from importlib.resources import files
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,6 +16,7 @@ from PIL import Image
 
 from d2_data import Metadata
 from d2_eval import CocoGroundTruth, evaluate_coco_results
+from d2_eval.report import page as page_of_report
 from d2_eval.report import write
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
@@ -164,6 +167,21 @@ def test_results_of_other_images_are_named(dataset, tmp_path):
     results = [{"image_id": 99, "category_id": 3, "bbox": [0, 0, 1, 1], "score": 0.5}]
     with pytest.raises(ValueError, match="image_id 99"):
         write(tmp_path / "report", dataset / "truth.json", results)
+
+
+def test_the_file_of_wrong_results_is_named(dataset, tmp_path):
+    other = tmp_path / "other.json"
+    other.write_text('[{"image_id": 1, "category_id": 3, "bbox": [0, 0, 1, 1]}]')
+    truth, results = dataset / "truth.json", dataset / "results.json"
+    with pytest.raises(ValueError, match="result 0 has no 'score'") as raised:
+        write(tmp_path / "report", truth, results, compare_with=other)
+    assert "other.json" in raised.value.__notes__[0]
+
+
+def test_the_library_for_charts_is_its_publishers_file():
+    library = files(page_of_report) / "assets" / "chart.umd.min.js"
+    digest = hashlib.sha256(library.read_bytes()).hexdigest()
+    assert digest == "87364cc2b2a76a6684929e7d6b80b18a897794db38400caff1fcf1791c6925d2"
 
 
 def test_a_dataset_without_annotations_has_no_report(coco_content, tmp_path):

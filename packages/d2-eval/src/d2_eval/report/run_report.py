@@ -81,12 +81,10 @@ def write(
     """
     _check(task, confidence, most_pictures)
     truth = _load(ground_truth)
-    results = _read(predictions)
-    chosen: ReportTask = task or task_of(results)
-    run = MeasuredRun.of(names[0], truth, results, chosen, kpt_oks_sigmas)
+    run = _measured(names[0], truth, predictions, task, kpt_oks_sigmas)
     other = None
     if compare_with is not None:
-        other = MeasuredRun.of(names[1], truth, _read(compare_with), chosen, kpt_oks_sigmas)
+        other = _measured(names[1], truth, compare_with, run.task, kpt_oks_sigmas)
     at = run.best_confidence() if confidence is None else confidence
     shown = run.outcome(at)
     figures = all_figures(run, other, at, shown) | {"title": title, "dataset": truth.name}
@@ -138,10 +136,21 @@ def _load(dataset: Dataset) -> CocoGroundTruth:
     return truth
 
 
-def _read(results: Results) -> Sequence[dict[str, Any]]:
+def _measured(
+    name: str,
+    truth: CocoGroundTruth,
+    results: Results,
+    task: ReportTask | None,
+    kpt_oks_sigmas: Sequence[float],
+) -> MeasuredRun:
     if not isinstance(results, str | os.PathLike):
-        return results
-    return read_results(Path(results))
+        return MeasuredRun.of(name, truth, results, task or task_of(results), kpt_oks_sigmas)
+    entries = read_results(Path(results))
+    try:
+        return MeasuredRun.of(name, truth, entries, task or task_of(entries), kpt_oks_sigmas)
+    except ValueError as error:
+        error.add_note(f"results are counted from 0 in {os.fspath(results)!r}")
+        raise
 
 
 def _places(

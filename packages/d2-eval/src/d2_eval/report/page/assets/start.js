@@ -11,9 +11,18 @@ function startTheme() {
     chosen = root.dataset.theme === "dark" ? "light" : "dark";
     apply();
   });
-  window.addEventListener("beforeprint", () => { root.dataset.theme = "light"; redrawCharts(); });
+  window.addEventListener("beforeprint", () => {
+    root.dataset.theme = "light";
+    redrawCharts();
+    loadPictures();
+  });
   window.addEventListener("afterprint", apply);
   apply();
+}
+
+/** Loads the pictures of all cards there are, so that they can be printed. */
+function loadPictures() {
+  for (const image of document.querySelectorAll("img")) image.loading = "eager";
 }
 
 function startContents() {
@@ -44,3 +53,4 @@ startGallery();
 startChanges();
 startLabels();
 document.documentElement.dataset.ready = "";
+window.addEventListener("load", () => setTimeout(loadPictures));
