@@ -26,10 +26,6 @@ _SETTINGS = {
     # Statistics of batch norms are those of a process, and of the first one after a resume.
     "yaml": {
         "MODEL.RESNETS.NORM": "FrozenBN",
-        **{f"MODEL.{part}": "[res3, res4]" for part in ("RESNETS.OUT_FEATURES", "FPN.IN_FEATURES")},
-        "MODEL.RPN.IN_FEATURES": "[p3, p4, p5]",
-        "MODEL.ROI_HEADS.IN_FEATURES": "[p3, p4]",
-        "MODEL.ANCHOR_GENERATOR.SIZES": "[[16], [32], [64]]",
         "DATALOADER.NUM_WORKERS": "{workers}",
         "SOLVER.CHECKPOINT_PERIOD": "4",
         "TEST.EVAL_PERIOD": "8",
