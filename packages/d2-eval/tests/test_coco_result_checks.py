@@ -74,3 +74,24 @@ def test_counts_are_bytes_text_or_lengths(truth, fast):
 def test_mask_that_is_none_is_named(truth, mask, message):
     with pytest.raises(ValueError, match=f"result 0 has a .*{message}"):
         evaluate_coco_results(truth, [result(segmentation=mask)], "segm")
+
+
+@pytest.mark.parametrize("counts", ["zzz", "5", b"!"])
+def test_mask_whose_counts_are_broken_is_named_by_its_place(truth, counts):
+    fine = {"size": [80, 100], "counts": [8000]}
+    found = [result(segmentation=fine), result(segmentation={"size": [80, 100], "counts": counts})]
+    for task in ("segm", "boundary"):
+        with pytest.raises(ValueError, match=r"result 1 has a mask that cannot be read: .*again"):
+            evaluate_coco_results(truth, found, task)
+
+
+@pytest.mark.parametrize("key", ["image_id", "category_id"])
+@pytest.mark.parametrize("identity", [[1], {}, None, 99])
+def test_id_that_the_annotations_lack_is_named(truth, key, identity):
+    with pytest.raises(ValueError, match=rf"result 1 has {key} .*of different datasets"):
+        evaluate_coco_results(truth, [result(), result(**{key: identity})], "bbox")
+
+
+def test_id_that_is_written_otherwise_is_named_with_the_right_one(truth):
+    with pytest.raises(ValueError, match="result 0 has image_id '1', .*; write it as 1"):
+        evaluate_coco_results(truth, [result(image_id="1")], "bbox")

@@ -119,6 +119,24 @@ def test_panoptic_predictions_that_do_not_fit_are_named(panoptic):
         evaluate()
 
 
+@pytest.mark.parametrize("entries", [5, [5], {}])
+def test_annotations_that_are_no_entries_are_named(panoptic, entries):
+    content, evaluate = panoptic
+    content["annotations"] = entries
+    with pytest.raises(ValueError, match=r"predictions.json'.* wanted COCO's panoptic format"):
+        evaluate()
+
+
+@pytest.mark.parametrize("kind", ["coco", "lvis"])
+def test_results_that_were_cut_short_are_named(kind, tmp_path, coco_content):
+    for image in coco_content["images"]:
+        image |= {"neg_category_ids": [], "not_exhaustive_category_ids": []}
+    (tmp_path / "truth.json").write_text(json.dumps(coco_content))
+    (tmp_path / "results.json").write_text('[{"image_id": 1, "category')
+    with pytest.raises(ValueError, match=r"results.json' is not valid JSON .*cut short"):
+        evaluate_files(tmp_path / "results.json", tmp_path / "truth.json", kind)
+
+
 def test_pngs_that_are_missing_are_named(panoptic):
     content, evaluate = panoptic
     content["annotations"][0]["file_name"] = "nowhere.png"

@@ -162,6 +162,12 @@ def test_files_name_the_result_that_does_not_fit(tmp_path):
     assert "results.json" in error.value.__notes__[0]
 
 
+def test_a_mask_that_cannot_be_read_is_named(scores):
+    broken = {**result(1, 1, BOX, 0.5), "segmentation": {"size": [100, 100], "counts": "zzz"}}
+    with pytest.raises(ValueError, match="result 0 has a mask that cannot be read"):
+        scores(content_of([annotation(1, 1, 1, BOX)]), [broken], "segm", mask_areas=True)
+
+
 # Against an independent loop in float64
 
 

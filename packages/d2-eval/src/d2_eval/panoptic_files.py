@@ -46,16 +46,14 @@ def evaluate_panoptic_files(
     found = read_json(Path(predictions), expected_keys=("annotations",))
     folder = _png_folder(Path(predictions), predictions_folder)
     by_image: dict[Any, Prediction] = {}
-    for number, entry in enumerate(found["annotations"]):
-        _check_entry(entry, f"{os.fspath(predictions)!r}: annotation {number}")
+    for number, entry in enumerate(_entries(found, predictions)):
         if entry["image_id"] in by_image:
             raise ValueError(
                 f"{os.fspath(predictions)!r}: annotation {number} is a second one of image "
                 f"{entry['image_id']!r}; keep one for each image"
             )
         by_image[entry["image_id"]] = folder / entry["file_name"], entry["segments_info"]
-    for number, entry in enumerate(truth["annotations"]):
-        _check_entry(entry, f"{os.fspath(ground_truth)!r}: annotation {number}")
+    _entries(truth, ground_truth)
     root = _png_folder(Path(ground_truth), ground_truth_folder)
     return {"panoptic_seg": panoptic_scores(truth, root, by_image)}
 
@@ -110,11 +108,21 @@ def _png_folder(json_file: Path, given: str | os.PathLike[str] | None) -> Path:
     return beside if beside.is_dir() else json_file.parent
 
 
-def _check_entry(entry: Any, where: str) -> None:
-    for key in ("image_id", "file_name", "segments_info"):
-        if not isinstance(entry, Mapping) or key not in entry:
-            got = sorted(entry) if isinstance(entry, Mapping) else f"{entry!r:.100}"
-            raise ValueError(
-                f"{where} has no {key!r}, it has {got}; wanted COCO's panoptic format, an entry "
-                "for each image with image_id, file_name and segments_info"
-            )
+def _entries(content: Mapping[str, Any], path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The annotations of a file, once each is known to be one."""
+    wanted = (
+        "wanted COCO's panoptic format, an entry for each image with image_id, file_name and "
+        "segments_info"
+    )
+    entries: Any = content["annotations"]
+    if not isinstance(entries, list):
+        raise ValueError(f"{os.fspath(path)!r} has annotations {entries!r:.100}; {wanted}")
+    for number, entry in enumerate(entries):
+        for key in ("image_id", "file_name", "segments_info"):
+            if not isinstance(entry, dict) or key not in entry:
+                got = sorted(entry) if isinstance(entry, dict) else f"{entry!r:.100}"
+                raise ValueError(
+                    f"{os.fspath(path)!r}: annotation {number} has no {key!r}, it has {got}; "
+                    f"{wanted}"
+                )
+    return entries

@@ -95,7 +95,8 @@ def read_results(path: Path) -> list[dict[str, Any]]:
         raise FileNotFoundError(f"there is no file of predictions {str(path)!r}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"the file of predictions {str(path)!r} is not valid JSON ({error})"
+            f"the file of predictions {str(path)!r} is not valid JSON ({error}); it may have "
+            "been cut short: write or fetch it again"
         ) from error
     wanted = "wanted COCO's result format, a list of objects with image_id, category_id and score"
     if not isinstance(content, list):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from d2_eval.coco.ground_truth import CocoGroundTruth
 from d2_eval.coco.settings import FIELDS, Task
+from d2_ops.host import rle_area
 
 
 def check_results(truth: CocoGroundTruth, results: Sequence[dict[str, Any]], task: Task) -> None:
@@ -29,19 +30,19 @@ def check_results(truth: CocoGroundTruth, results: Sequence[dict[str, Any]], tas
             if key not in result:
                 raise ValueError(
                     f"result {index} has no {key!r}, which {task} evaluation needs; it has "
-                    f"{sorted(result)}"
+                    f"{sorted(result)}. Add it to each result"
                 )
-        if result["image_id"] not in truth.coco.imgs:
+        if not _is_among(result["image_id"], truth.coco.imgs):
             raise ValueError(
                 f"result {index} has image_id {result['image_id']!r}, which {truth.name!r} does "
                 f"not list (it has {len(truth.coco.imgs)} images, e.g. "
-                f"{list(truth.coco.imgs)[:3]}); predictions and annotations are of different "
-                "datasets"
+                f"{list(truth.coco.imgs)[:3]}); " + _remedy(result["image_id"], truth.coco.imgs)
             )
-        if result["category_id"] not in categories:
+        if not _is_among(result["category_id"], categories):
             raise ValueError(
                 f"result {index} has category_id {result['category_id']!r}, which {truth.name!r} "
-                f"does not declare (declared: {list(truth.coco.cats)[:12]}…)"
+                f"does not declare (declared: {list(truth.coco.cats)[:12]}…); "
+                + _remedy(result["category_id"], categories)
             )
         if not _is_finite(result["score"]):
             raise ValueError(
@@ -56,6 +57,38 @@ def check_results(truth: CocoGroundTruth, results: Sequence[dict[str, Any]], tas
                     f"result {index} has {len(result[field]) // 3} keypoints, result 0 has "
                     f"{len(results[0][field]) // 3}"
                 )
+
+
+def name_bad_mask(results: Sequence[Mapping[str, Any]], error: ValueError) -> ValueError:
+    """Return an error that names the result whose mask cannot be read; else the one given.
+
+    Args:
+        results: whose masks were to be compared.
+        error: what came of it.
+    """
+    for index, result in enumerate(results):
+        try:
+            rle_area(result["segmentation"])
+        except (ValueError, TypeError) as reason:
+            return ValueError(
+                f"result {index} has a mask that cannot be read: {reason}. Its counts are broken "
+                "or cut short: write it again"
+            )
+    return error
+
+
+def _is_among(identity: Any, known: Collection[Any]) -> bool:
+    try:
+        return identity in known
+    except TypeError:  # a list or a dict is no id
+        return False
+
+
+def _remedy(identity: Any, known: Collection[Any]) -> str:
+    alike = next((one for one in known if str(one) == str(identity)), None)
+    if alike is not None:
+        return f"write it as {alike!r}"
+    return "predictions and annotations are of different datasets, or ids are the model's own"
 
 
 def _is_finite(score: Any) -> bool:

@@ -15,8 +15,8 @@ from d2_eval.coco.curves import CocoCurves
 from d2_eval.coco.fast import fast_precision_recall
 from d2_eval.coco.ground_truth import CocoGroundTruth
 from d2_eval.coco.official import official_precision_recall
-from d2_eval.coco.result_checks import check_results
-from d2_eval.coco.settings import CocoSettings, Task
+from d2_eval.coco.result_checks import check_results, name_bad_mask
+from d2_eval.coco.settings import FIELDS, CocoSettings, Task
 
 
 def evaluate_coco_results(
@@ -69,7 +69,13 @@ def evaluate_coco_results(
         _check_keypoints(truth, entries, settings)
     evaluate = fast_precision_recall if use_fast_impl else official_precision_recall
     images = list(truth.coco.imgs if image_ids is None else image_ids)
-    return CocoCurves.of(settings, truth.class_names, evaluate(truth, entries, settings, images))
+    try:
+        computed = evaluate(truth, entries, settings, images)
+    except ValueError as error:
+        if FIELDS[settings.task] != "segmentation":
+            raise
+        raise name_bad_mask(entries, error) from error
+    return CocoCurves.of(settings, truth.class_names, computed)
 
 
 def _check_keypoints(

@@ -23,7 +23,7 @@ from d2_data.formats import read_json
 from d2_eval.coco.curves import CocoCurves
 from d2_eval.coco.fast import sorted_ids, truth_mask
 from d2_eval.coco.ground_truth import CocoGroundTruth
-from d2_eval.coco.result_checks import check_results
+from d2_eval.coco.result_checks import check_results, name_bad_mask
 from d2_eval.coco.settings import CocoSettings
 from d2_eval.coco.targets import completed
 from d2_ops.host import (
@@ -96,9 +96,14 @@ def evaluate_lvis_results(
     by_box = task == "bbox" or (not mask_areas and bool(entries) and bool(entries[0].get("bbox")))
     if by_box and task == "segm":
         check_results(truth, entries, "bbox")
-    areas = np.where(open_ended, _BEYOND_ALL_SIZES, _areas(found, by_box))
     settings = CocoSettings(task, max_detections=(max(len(found), 1),))
-    computed = _computed(truth, wanted, found, areas, settings, images)
+    try:
+        areas = np.where(open_ended, _BEYOND_ALL_SIZES, _areas(found, by_box))
+        computed = _computed(truth, wanted, found, areas, settings, images)
+    except ValueError as error:
+        if task != "segm":
+            raise
+        raise name_bad_mask(entries, error) from error
     return CocoCurves.of(settings, truth.class_names, computed)
 
 
