@@ -17,7 +17,7 @@ from d2_data.instance_annotations import are_left
 from d2_data.instance_targets import instance_targets
 from d2_data.transforms.index_maps import OUTSIDE, index_maps
 from d2_ops.host import polygons_to_rle
-from d2_structures import BoxMode, RotatedBoxes
+from d2_structures import BitMasks, Boxes, BoxMode, Instances, RotatedBoxes
 
 H, W = 24, 36
 MODEST = settings(max_examples=40, deadline=None)
@@ -225,3 +225,17 @@ def test_masks_of_another_image_size_are_refused():
         instance_targets([wrong], T.NoOpTransform(), (H + 1, W), mask_format="bitmask")
     with pytest.raises(ValueError, match="mask_format='polygon' cannot hold"):
         instance_targets([wrong], T.NoOpTransform(), (H, W), mask_format="polygon")
+
+
+def test_pixels_of_masks_count_wherever_they_are():
+    masks = torch.zeros(4, H, W, dtype=torch.bool)
+    masks[0, 5, 5] = masks[1, 20, 30] = masks[2, 0, 0] = True
+    instances = Instances((H, W))
+    instances.gt_masks = BitMasks(masks)
+    boxes = [[4, 4, 8, 8], [4, 4, 8, 8], [-5, -5, 0.5, 0.5], [4, 4, 8, 8]]
+    instances.gt_boxes = Boxes(torch.tensor(boxes, dtype=torch.float32))
+    assert are_left(instances).tolist() == [True, True, True, False]
+    kept = filter_empty_instances(instances)
+    assert len(kept) == 3
+    kept.gt_boxes.tensor.zero_()
+    assert instances.gt_boxes.tensor.any()

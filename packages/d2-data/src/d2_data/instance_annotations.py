@@ -313,7 +313,23 @@ def are_left(
     if by_box:
         conditions.append(instances.gt_boxes.nonempty(threshold=box_threshold))
     if by_mask and instances.has("gt_masks"):
-        conditions.append(instances.gt_masks.nonempty())
+        conditions.append(_have_pixels(instances))
     if not conditions:
         return torch.ones(len(instances), dtype=torch.bool)
     return torch.stack(conditions).all(dim=0)
+
+
+def _have_pixels(instances: Instances) -> torch.Tensor:
+    """(N,) bool: ``gt_masks.nonempty()``, looking inside boxes first, where most pixels are."""
+    masks, boxes = instances.gt_masks, instances.gt_boxes
+    looks_inside = isinstance(masks, BitMasks) and isinstance(boxes, Boxes)
+    if not looks_inside or masks.device.type != "cpu":
+        found: torch.Tensor = masks.nonempty()
+        return found
+    any_pixel = [
+        bool(mask[y0 : y1 + 1, x0 : x1 + 1].any() or mask.any())
+        for mask, (x0, y0, x1, y1) in zip(
+            masks.tensor.numpy(), boxes.tensor.int().clamp(min=0).tolist(), strict=True
+        )
+    ]
+    return torch.tensor(any_pixel, dtype=torch.bool)

@@ -182,9 +182,11 @@ def _draw_resampled(
     columns: np.ndarray,
 ) -> None:
     """Draw run lengths after a change of rows and columns, where they have pixels only."""
-    boxes = rle_bounding_boxes(segmentations).astype(np.int64)
-    before = rle_decode(segmentations)
-    for number, mask, (x, y, width, height) in zip(numbers, before, boxes.tolist(), strict=True):
+    boxes = rle_bounding_boxes(segmentations).astype(np.int64).tolist()
+    # One after the other, in the same few pages of memory.
+    for number, segmentation, box in zip(numbers, segmentations, boxes, strict=True):
+        x, y, width, height = box
+        mask = rle_decode(segmentation)
         of_rows = np.flatnonzero((rows >= y) & (rows < y + height))
         of_columns = np.flatnonzero((columns >= x) & (columns < x + width))
         if len(of_rows) and len(of_columns):
