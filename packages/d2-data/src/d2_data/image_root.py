@@ -60,7 +60,7 @@ class ImageRoot:
         if os.path.isabs(name) or ".." in name or ":" in name:
             self._check_name(name, joined)
         if self.outside_root == "refuse":
-            self._check_links(name, joined)
+            self._check_links(name)
         return joined
 
     def _check_name(self, name: str, joined: str) -> None:
@@ -75,11 +75,12 @@ class ImageRoot:
                 "annotation file"
             )
 
-    def _check_links(self, name: str, joined: str) -> None:
-        folder, last = os.path.split(joined)
-        links = self._links_in.get(folder)
+    def _check_links(self, name: str) -> None:
+        subfolder, _, last = (name if os.altsep is None else _with_slashes(name)).rpartition("/")
+        links = self._links_in.get(subfolder)
         if links is None:
-            links = self._links_in[folder] = _links_in(folder)
+            folder = os.path.join(self.folder, f"{subfolder}/" if subfolder else "")
+            links = self._links_in[subfolder] = _links_in(folder)
             self._check_target(name, folder)
         if links and (link := links.get(_composed(last))):
             self._check_target(name, link)
@@ -114,6 +115,10 @@ def check_name_below(name: str, what: str = "'file_name'") -> None:
         raise ValueError(
             f"has {what} {name[:120]!r}; wanted a path below the folder of these files"
         )
+
+
+def _with_slashes(name: str) -> str:
+    return name.replace(os.sep, "/")
 
 
 def _is_below(path: str, folder: str) -> bool:
