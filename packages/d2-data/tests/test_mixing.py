@@ -346,3 +346,35 @@ def test_bad_settings_are_refused(make, message):
 def test_mixes_print_their_settings():
     assert repr(Mosaic((8, 9), prob=0.5)) == "Mosaic(size=(8, 9), prob=0.5)"
     assert isinstance(MixUp(), Mix)
+
+
+def test_rotated_boxes_stay_beside_pasted_objects_and_go_with_hidden_ones():
+    own = sample((20, 20), [(2, 2, 12, 8), (5, 10, 7, 12)])
+    turned = [[7.0, 5, 6, 10, 90], [6, 11, 2, 2, 45]]
+    own["instances"].gt_boxes = RotatedBoxes(turned)
+    other = sample((20, 20), [(4, 0, 20, 20)], level=40)
+    other["instances"].gt_boxes = RotatedBoxes([[12.0, 10, 20, 16, 90]])
+    instances = CopyPaste().mix(own, drawing(other))["instances"]
+    assert instances.gt_boxes.tensor.tolist() == [turned[0], [12, 10, 20, 16, 90]]
+
+
+@pytest.mark.parametrize("mix", [Mosaic((12, 12), center_range=(0.5, 0.5)), MixUp()], ids=repr)
+def test_proposals_are_moved_and_joined_as_objects_are(mix):
+    parts = []
+    for k in range(4):
+        part = sample((10, 10), [(2, 2, 9, 9)], level=10 * k)
+        proposals = Instances((10, 10))
+        proposals.proposal_boxes = Boxes([[2.0, 2, 9, 9], [0, 0, 1, 1]])
+        proposals.objectness_logits = torch.tensor([1.0 + k, -1.0])
+        parts.append({**part, "proposals": proposals})
+    mixed = mix.mix(parts[0], drawing(*parts[1:]))
+    proposals = mixed["proposals"]
+    assert proposals.image_size == mixed["instances"].image_size
+    objects = proposals[proposals.objectness_logits > 0]
+    assert objects.proposal_boxes.tensor.tolist() == mixed["instances"].gt_boxes.tensor.tolist()
+
+
+def test_objects_of_other_fields_are_not_joined():
+    first, second = sample((9, 9), [(0, 0, 5, 5)]), sample((9, 9), [(0, 0, 5, 5)], None)
+    with pytest.raises(ValueError, match=r"needs the same fields everywhere: .*gt_masks"):
+        MixUp().mix(first, drawing(second))
