@@ -49,8 +49,8 @@ PUBLIC = {
     """,
     d2_data.transforms: """
         AugInput Augmentation AugmentationList BlendTransform ColorAugSSD ColorTransform
-        CropTransform ExtentTransform FixedSizeCrop GridSampleTransform HFlipTransform LargeScaleJitter
-        NoOpTransform
+        CropTransform ExtentTransform FixedSizeCrop GridSampleTransform HFlipTransform
+        LargeScaleJitter NoOpTransform
         PILColorTransform PadTransform RandomApply RandomBrightness RandomContrast RandomCrop
         RandomCrop_CategoryAreaConstraint RandomExtent RandomFlip RandomLighting RandomRotation
         RandomSaturation Resize ResizeScale ResizeShortestEdge ResizeTransform
