@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from ._deform_conv import DeformConv, ModulatedDeformConv, deform_conv2d
     from ._match_anchors import match_anchors
+    from ._multi_scale_deformable_attention import multi_scale_deformable_attention
     from ._multilevel_roi_align import (
         assign_to_pyramid,
         multilevel_roi_align,
@@ -57,6 +58,7 @@ __all__ = [
     "load_library",
     "match_anchors",
     "memory",
+    "multi_scale_deformable_attention",
     "multilevel_roi_align",
     "multilevel_roi_align_rotated",
     "nms",
@@ -100,6 +102,7 @@ __getattr__, __dir__ = lazy_names(
         "load_library": "_operators",
         "match_anchors": "_match_anchors",
         "memory": None,
+        "multi_scale_deformable_attention": "_multi_scale_deformable_attention",
         "multilevel_roi_align": "_multilevel_roi_align",
         "multilevel_roi_align_rotated": "_multilevel_roi_align",
         "nms": "_nms",
