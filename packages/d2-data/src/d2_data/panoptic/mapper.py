@@ -61,6 +61,7 @@ class PanopticDeeplabDatasetMapper:
         segments = decode_panoptic_png(mapped.pop("pan_seg_file_name"))
         aug_input = AugInput(image, sem_seg=segments.astype(np.int32))
         self.augmentations(aug_input)
+        assert aug_input.sem_seg is not None
         mapped["image"] = utils.image_to_tensor(aug_input.image)
         mapped.update(self.panoptic_target_generator(aug_input.sem_seg, mapped["segments_info"]))
         return mapped
