@@ -9,7 +9,7 @@ float. What is the same in many records is kept once.
 import pickle
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, chain, islice, pairwise, repeat
+from itertools import accumulate, chain, compress, islice, pairwise, repeat
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -83,7 +83,8 @@ class RecordPacker:
             What is left of each without its coordinates, and these; b"" where it has none or is of
             another form.
         """
-        annotated = [record for record in records if _has_annotations(record)]
+        have = list(map(_has_annotations, records))
+        annotated = list(compress(records, have))
         try:
             packed = iter(self._pack_alike(annotated) if annotated else ())
         except (KeyError, ValueError, struct.error):  # other fields in some, or not only numbers
@@ -94,8 +95,8 @@ class RecordPacker:
         if len(annotated) == len(records):
             yield from packed
             return
-        for record in records:
-            yield next(packed) if _has_annotations(record) else (_pickled(record), b"")
+        for record, has_some in zip(records, have, strict=True):
+            yield next(packed) if has_some else (_pickled(record), b"")
 
     def _pack_alike(self, records: list[dict[str, Any]]) -> list[tuple[bytes, bytes]]:
         """Pack records whose annotations all have the same fields."""
