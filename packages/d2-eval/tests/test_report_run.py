@@ -118,6 +118,27 @@ def test_predictions_of_a_dataset_with_metadata_find_its_images(dataset, tmp_pat
     assert figures["dataset"] == "pets"
 
 
+def test_images_are_found_beside_the_folder_of_annotations(dataset, tmp_path):
+    coco = tmp_path / "coco"
+    (coco / "annotations").mkdir(parents=True)
+    (coco / "train2017").mkdir()
+    shutil.move(dataset / "images", coco / "val2017")
+    truth = shutil.move(dataset / "truth.json", coco / "annotations" / "instances_val2017.json")
+    page = write(tmp_path / "report", truth, dataset / "results.json")
+    assert embedded(page, "data-figures")["images_found"] == 2
+
+
+def test_keypoints_alone_are_compared_by_the_boxes_around_them(shared_data, tmp_path):
+    folder = shared_data / "data" / "keypoints" / "faster_coco_eval"
+    results = json.loads((folder / "dt_dataset.json").read_text())
+    for result in results:
+        del result["bbox"]
+    page = write(tmp_path / "report", folder / "gt_dataset.json", results, most_pictures=4)
+    figures = embedded(page, "data-figures")
+    assert figures["task"] == "bbox"
+    assert [table["task"] for table in figures["figures"]] == ["bbox", "keypoints"]
+
+
 def test_images_that_are_nowhere_are_empty_sheets(dataset, tmp_path):
     shutil.rmtree(dataset / "images")
     page = write(tmp_path / "report", dataset / "truth.json", dataset / "results.json")
