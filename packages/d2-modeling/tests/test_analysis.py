@@ -15,9 +15,13 @@ from d2_modeling.analysis import (
     FlopCountAnalysis,
     activation_count_operators,
     flop_count_operators,
+    flop_count_str,
+    flop_count_table,
     parameter_count,
     parameter_count_table,
 )
+from d2_modeling.analysis.tables import short_number
+from d2_ops import DeformConv
 
 
 class Documented(nn.Module):
@@ -138,3 +142,140 @@ def test_the_table_shows_modules_and_shapes_down_to_a_depth() -> None:
     assert "fc.weight" in deep
     assert "(10, 1000)" in deep
     assert len({len(line) for line in deep.splitlines()}) == 1
+
+
+def test_deformable_convolutions_are_counted() -> None:
+    class Deformed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = DeformConv(4, 6, 3, padding=1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = self.conv(x, torch.zeros(1, 18, *x.shape[2:]))
+            return out
+
+    counted = FlopCountAnalysis(Deformed(), torch.randn(1, 4, 5, 7)).by_operator()
+    products, interpolated = 35 * 6 * 4 * 9, 35 * 4 * 9 * 4
+    assert counted == Counter({"deform_conv": products + interpolated})
+
+
+class Shared(nn.Module):
+    """Runs a layer that is a part of another module, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Linear(10, 10))
+        self.second = nn.Module()
+        self.second.inner = self.first[0]
+        self.second.forward = lambda x: self.first[0](x)  # type: ignore[method-assign]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.second(x)
+        return out
+
+
+def test_an_operator_belongs_to_its_owner_or_to_all_that_were_running() -> None:
+    flops = FlopCountAnalysis(Shared(), torch.randn(1, 10))
+    assert flops.canonical_module_name("second.inner") == "first.0"
+    assert flops.total("second.inner") == flops.total("first.0") == 100
+    assert dict(flops.by_module()) == {"": 100, "first": 100, "first.0": 100, "second": 0}
+    callers = flops.copy().ancestor_mode("caller").by_module()
+    assert dict(callers) == {"": 100, "first": 0, "first.0": 100, "second": 100}
+    assert flops.total("first") == 100  # the copy changed nothing
+    with pytest.raises(ValueError, match=r"is one of \['owner', 'caller'\], got 'parent'"):
+        flops.ancestor_mode("parent")
+    with pytest.raises(KeyError, match="no module 'third'"):
+        flops.canonical_module_name("third")
+
+
+def test_an_analysis_is_repeated_with_other_inputs_and_handles() -> None:
+    flops = FlopCountAnalysis(Documented(), torch.randn(1, 3, 10, 10))
+    assert flops.copy(new_inputs=torch.randn(2, 3, 10, 10)).total() == 2 * flops.total()
+    assert flops.copy(new_model=nn.ReLU()).total() == 0
+    assert flops.copy().clear_op_handles().total() == 0
+    assert flops.total() == 13000
+
+
+def test_the_log_names_what_was_left_out_unless_told_not_to(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    model = Documented()
+    model.unused = nn.Linear(2, 2)  # type: ignore[assignment]  # a module like the others
+    flops = FlopCountAnalysis(model, torch.randn(1, 3, 10, 10)).tracer_warnings("all")
+    flops.total()
+    assert "aten::relu (1)" in caplog.text
+    assert "Modules that were not called: unused" in caplog.text
+    caplog.clear()
+    flops.copy().unsupported_ops_warnings(False).uncalled_modules_warnings(False).total()
+    assert caplog.text == ""
+    with pytest.raises(ValueError, match="got 'some'"):
+        flops.tracer_warnings("some")
+
+
+class Inner(nn.Module):
+    """As in the documentation of `flop_count_str`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(10, 10), nn.Linear(10, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.fc1(self.fc2(x))
+        return out
+
+
+class Outer(Inner):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Inner()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.inner(x))
+
+
+def test_the_text_of_a_model_has_its_numbers_as_documented() -> None:
+    text = flop_count_str(FlopCountAnalysis(Outer(), torch.randn(1, 10)))
+    lines = [line.strip() for line in text.splitlines()]
+    assert lines[:2] == ["Outer(", "#params: 0.44K, #flops: 0.4K"]
+    assert lines.count("#params: 0.11K, #flops: 100") == 4
+    assert "#params: 0.22K, #flops: 0.2K" in lines
+    assert "in_features=10, out_features=10, bias=True" in lines
+    assert text.count("(") == text.count(")")
+
+
+def test_text_and_table_say_what_has_no_numbers() -> None:
+    model = nn.Sequential(nn.Linear(10, 10), nn.ReLU())
+    model.unused = nn.Linear(2, 2)
+    model.forward = lambda x: model[1](model[0](x))  # type: ignore[method-assign]
+    inputs = torch.randn(1, 10)
+    flops, activations = FlopCountAnalysis(model, inputs), ActivationCountAnalysis(model, inputs)
+    text = flop_count_str(flops, activations)
+    assert "(1): ReLU()" in text
+    assert "#params: 6, #flops: N/A, #activations: N/A" in text
+    assert "#params: 0.11K, #flops: 100, #activations: 10" in text
+    table = flop_count_table(flops, activations=activations, show_param_shapes=False)
+    rows = [[c.strip() for c in line.strip("|").split("|")] for line in table.splitlines()]
+    assert rows[0] == ["model", "#parameters or shape", "#flops", "#activations"]
+    assert rows[2:] == [
+        ["model", "0.116K", "100", "10"],
+        ["0", "0.11K", "100", "10"],
+        ["unused", "6", "", ""],
+    ]
+    assert "(10, 10)" in flop_count_table(flops)
+    assert len(flop_count_table(flops, max_depth=0).splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (16, "16"),
+        (128, "0.128K"),
+        (5880, "5.88K"),
+        (34.6e6, "34.6M"),
+        (65.7e9, "65.7G"),
+        (2e12, "2T"),
+    ],
+)
+def test_numbers_have_three_digits(count: float, text: str) -> None:
+    assert short_number(count) == text
