@@ -4,7 +4,8 @@ import ast
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def normalized(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
+@cache
 def declared(package: str) -> set[str]:
     """Distributions that a package names, its optional ones included."""
     project = tomllib.loads((ROOT / "packages" / package / "pyproject.toml").read_text())["project"]
@@ -49,10 +51,16 @@ def imported(source: str) -> Iterator[str]:
                 yield first.value.lstrip(".").split(".")[0]
 
 
+@cache
+def installed() -> Mapping[str, list[str]]:
+    """What distributions an installed package is of; looking it up takes seconds."""
+    return packages_distributions()
+
+
 def undeclared(package: str, source: str) -> set[str]:
     """Imports of a source text that the package's pyproject does not cover."""
     allowed = declared(package)
-    providers = packages_distributions()
+    providers = installed()
     found = set()
     for name in imported(source):
         if name in sys.stdlib_module_names or name == package.replace("-", "_"):
