@@ -23,18 +23,23 @@ function describeRun() {
     make("div", { class: "label" }, `${row.metric}, ${taskNames[data.task].toLowerCase()}`),
     make("div", { class: "range" }, row.interval ? range(row.interval) : ""),
   )));
-  byId("figures").replaceChildren(...data.figures.map(data.other === null ? figureTable : comparisonTable));
+  const tables = data.other === null ? [figureTable(data.figures)] : data.figures.map(comparisonTable);
+  byId("figures").replaceChildren(...tables);
   byId("interval-note").textContent =
     `Percent. Ranges hold 95 % of ${count(data.resamples)} evaluations on as many images drawn anew from these` +
     (data.other === null ? "." : "; both runs are evaluated on the same ones, so that differences are paired. A difference whose range includes 0 may be chance.");
 }
 
 /** One row a task: its metrics beside each other. */
-function figureTable({ task, rows }) {
+function figureTable(tasks) {
+  const metrics = [...new Set(tasks.flatMap((one) => one.rows.map((row) => row.metric)))];
   const made = table(
-    [taskNames[task], ...rows.map((row) => make("span", { title: metricTexts[row.metric] }, row.metric))],
-    [["", ...rows.map((row) => number(row.value))]],
-    new Set(rows.map((_, i) => i + 1)),
+    ["", ...metrics.map((name) => make("span", { title: metricTexts[name] }, name))],
+    tasks.map(({ task, rows }) => {
+      const values = new Map(rows.map((row) => [row.metric, number(row.value)]));
+      return [taskNames[task], ...metrics.map((name) => values.get(name) ?? "")];
+    }),
+    new Set(metrics.map((_, i) => i + 1)),
   );
   made.classList.add("figures");
   return made;
