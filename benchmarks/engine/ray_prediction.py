@@ -13,6 +13,7 @@ out: their size is a setting.
 """
 
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import ray
 import torch
 from _paired import environment
 from torch import nn
@@ -37,8 +39,9 @@ from d2_engine.run import Preprocessing, load_plan
 from d2_engine.run.model import build_model
 from d2_structures import Boxes, Instances
 
-FEW, MANY, IN_LOOP = 1_000, 20_000, 200
-PART = 100
+FEW, MANY = 1_000, 20_000
+IN_LOOP, WITH_RAY = 80, 400
+PART, SMALL_PART = 250, 20
 RESULT = Path(__file__).parents[1] / "results" / "engine-ray-prediction.json"
 
 
@@ -130,16 +133,16 @@ def plain_loop(listing: Path, folder: Path) -> float:
 
 
 def with_ray(
-    make: Callable[[], DefaultPredictor], listing: Path, folder: Path, count: int
+    make: Callable[[], DefaultPredictor], listing: Path, folder: Path, count: int, part: int
 ) -> dict[str, float]:
     begin = time.time()
     with Memory() as memory:
-        predicted = predict([str(listing)], folder, make, workers=2, pictures_per_part=PART)
+        predicted = predict([str(listing)], folder, make, workers=2, pictures_per_part=part)
     if (predicted.pictures, predicted.failed) != (count, 0):
         raise RuntimeError(f"wanted {count} pictures, got {predicted}")
     ready = sorted(path.stat().st_mtime for path in folder.glob("part-*.parquet"))
     # Two parts are in work when the first is ready, on average half done.
-    per_second = PART * (len(ready) - 2) / (ready[-1] - ready[0])
+    per_second = part * (len(ready) - 2) / (ready[-1] - ready[0])
     return {
         "pictures": count,
         "pictures_per_second": per_second,
@@ -151,19 +154,24 @@ def with_ray(
 def main() -> None:
     many = int(sys.argv[1]) if len(sys.argv) > 1 else MANY
     os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # Ray writes it so; else others go first
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         generate_shapes(root / "shapes", 200, image_size=64, seed=0)
         paths = sorted(map(str, (root / "shapes" / "images").iterdir()))
-        for count in (FEW, many):
+        for count in (WITH_RAY, FEW, many):
             rows = [paths[i % len(paths)] for i in range(count)]
             pq.write_table(pa.table({"path": rows}), root / f"{count}.parquet")
-        few_rows, many_rows = root / f"{FEW}.parquet", root / f"{many}.parquet"
-        loop = [plain_loop(few_rows, root)]
-        fast = with_ray(make_predictor, few_rows, root / "fast", FEW)
-        loop.append(plain_loop(few_rows, root))
-        few = with_ray(make_light, few_rows, root / "few", FEW)
-        most = with_ray(make_light, many_rows, root / "many", many)
+        lists = {count: root / f"{count}.parquet" for count in (WITH_RAY, FEW, many)}
+        ray.init(
+            num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+        )
+        loop = [plain_loop(lists[WITH_RAY], root)]
+        fast = with_ray(make_predictor, lists[WITH_RAY], root / "fast", WITH_RAY, SMALL_PART)
+        loop.append(plain_loop(lists[WITH_RAY], root))
+        few = with_ray(make_light, lists[FEW], root / "few", FEW, PART)
+        most = with_ray(make_light, lists[many], root / "many", many, PART)
+        ray.shutdown()
     in_loop = sum(loop) / len(loop)
     result = {
         "topic": "engine-ray-prediction",
