@@ -37,6 +37,18 @@ _AS_TIMEOUT_DOES = (
     "subprocess.run([sys.executable, '-c', 'import os, signal; '"
     " f'os.kill({os.getpid()}, signal.SIGTERM); os.killpg({os.getpgid(0)}, signal.SIGTERM)'])"
 )
+_IN_EVALUATION = """
+import importlib, os, signal
+from d2_structures import comm
+evaluate = importlib.import_module("d2_engine.run.evaluate")
+plain = evaluate.inference_on_dataset
+def interrupted(*arguments):
+    if comm.get_rank() == comm.get_world_size() - 1:
+        os.kill(os.getpid(), signal.{signal})
+    return plain(*arguments)
+evaluate.inference_on_dataset = interrupted
+"""
+
 _OF_RANK_1 = "comm.get_rank() == 1 and os.kill(os.getpid(), signal.{signal})"
 
 
@@ -46,7 +58,7 @@ def start(tiny, tmp_path: Path, module: str, *more: str, **values) -> subprocess
     folder = tmp_path / "run"
     arguments = ["train", tiny.config, "--output", folder, "--import", tmp_path / "fault.py", *more]
     return subprocess.Popen(
-        [*_D2, *map(str, arguments), *tiny.set(max_iter=1000, **values)],
+        [*_D2, *map(str, arguments), *tiny.set(**{"max_iter": 1000, **values})],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -97,6 +109,30 @@ def test_a_second_sigterm_ends_at_once(tiny_lazy, tmp_path):
     assert done.returncode == 128 + signal.SIGTERM, done.stderr
     assert last_line(done) == "d2 train: stopped at once by SIGTERM"
     assert not (tmp_path / "run" / "last_checkpoint").exists()
+
+
+def test_a_second_sigterm_to_one_of_two_processes_ends_both_at_once(tiny_lazy, tmp_path):
+    action = (
+        "from d2_engine.interruption import Interruption; Interruption.SAME_SIGNAL_S = -1; "
+        "comm.get_rank() == 1 and [os.kill(os.getpid(), signal.SIGTERM) for _ in range(2)]"
+    )
+    done = run(tiny_lazy, tmp_path, _AT_ITERATION_2.format(action=action), "--num-gpus", "2")
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert last_line(done) == "d2 train: stopped at once by SIGTERM"
+    assert not (tmp_path / "run" / "last_checkpoint").exists()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_run_evaluates_is_told_and_its_checkpoint_is_there(
+    signum, tiny_lazy, tmp_path
+):
+    module = _IN_EVALUATION.format(signal=signum.name)
+    done = run(tiny_lazy, tmp_path, module, max_iter=1)
+    assert done.returncode == 128 + signum, done.stderr
+    assert f"training interrupted by {signum.name}" in last_line(done)
+    assert "Traceback" not in done.stderr
+    assert iterations_saved(tmp_path / "run") == 1
+    assert '"bbox/AP"' not in (tmp_path / "run" / "metrics.json").read_text()
 
 
 def test_a_killed_process_of_two_is_named_with_its_signal(tiny_lazy, tmp_path):

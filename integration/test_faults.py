@@ -1,0 +1,38 @@
+"""The short form of ``nox -s faults``: a training that is killed, one whose loader stops."""
+
+import pytest
+
+pytest.importorskip("resource")  # not on Windows
+
+from faults.damage import stop_worker
+from faults.kills import kill_repeatedly
+from faults.tiny import Training
+
+_ITERATIONS = 12
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory):
+    return tmp_path_factory.mktemp("faults")
+
+
+@pytest.fixture(scope="module")
+def killed(folder):
+    """What came of kills; the run that was left alone stays in the folder."""
+    return kill_repeatedly(Training(folder, "lazy", iterations=_ITERATIONS), 2, seed=3)
+
+
+def test_a_training_that_is_killed_becomes_what_one_that_is_not_becomes(killed):
+    assert killed.differs == []
+    assert killed.kills == 2
+
+
+def test_a_stopped_loading_process_is_named_with_what_it_held(folder):
+    _, last = stop_worker(Training(folder, "lazy", workers=2, iterations=100000))
+    assert "stopped by SIGSTOP" in last
+    assert "while it loaded image" in last
