@@ -1,10 +1,10 @@
-"""The short form of ``nox -s faults``: a training that is killed, one whose loader stops."""
+"""The short form of ``nox -s faults``: a training that is killed, and one whose disk fills."""
 
 import pytest
 
 pytest.importorskip("resource")  # not on Windows
 
-from faults.damage import stop_worker
+from faults.damage import fill_disk, flip_bits, stop_worker
 from faults.kills import kill_repeatedly
 from faults.tiny import Training
 
@@ -30,6 +30,17 @@ def killed(folder):
 def test_a_training_that_is_killed_becomes_what_one_that_is_not_becomes(killed):
     assert killed.differs == []
     assert killed.kills == 2
+
+
+def test_a_training_whose_disk_fills_says_so_and_goes_on_when_there_is_room(folder, killed):
+    training = Training(folder, "lazy", iterations=_ITERATIONS)
+    _, wrong = fill_disk(training, folder / "uninterrupted")
+    assert wrong == []
+
+
+def test_flipped_bits_are_noticed_and_survived(folder, killed):
+    training = Training(folder, "lazy", iterations=_ITERATIONS)
+    assert flip_bits(training, folder / "uninterrupted", 10, seed=0) == (10, "equal")
 
 
 def test_a_stopped_loading_process_is_named_with_what_it_held(folder):
