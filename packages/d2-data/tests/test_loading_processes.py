@@ -174,3 +174,17 @@ def test_loaders_without_processes_stay_as_they_are():
     guard_workers(loader)
     assert loader.worker_init_fn is None
     assert loader.timeout == 0
+
+
+def test_a_connection_that_breaks_with_a_process_that_was_given_up_names_that(monkeypatch):
+    from d2_data import stopped_workers
+    from d2_data.lost_workers import naming_lost_workers
+
+    with pytest.raises(ConnectionResetError), naming_lost_workers():
+        raise ConnectionResetError
+    monkeypatch.setitem(stopped_workers._given_up, 123, ("SIGSTOP", 5.0))
+    with (
+        pytest.raises(ChildProcessError, match=r"5 s: 123 \(stopped by SIGSTOP\)"),
+        naming_lost_workers(),
+    ):
+        raise ConnectionResetError

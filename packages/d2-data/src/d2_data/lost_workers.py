@@ -40,6 +40,13 @@ def naming_lost_workers() -> Iterator[None]:
     """
     try:
         yield
+    except (ConnectionError, EOFError) as error:
+        # A batch was being fetched from a process that was given up meanwhile.
+        if not given_up:
+            raise
+        signals = {number: name for number, (name, _) in given_up.items()}
+        limit = max(seconds for _, seconds in given_up.values())
+        raise ChildProcessError(_silent(limit, list(signals), signals)) from error
     except RuntimeError as error:
         if stalled := _STALLED.search(str(error)):
             raise ChildProcessError(_stall(float(stalled.group(1)))) from error
