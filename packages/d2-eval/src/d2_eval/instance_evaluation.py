@@ -57,6 +57,7 @@ class InstanceEvaluator(CollectingEvaluator):
         self._tasks = checked_tasks(tasks, self.TASKS)
         self._output_dir = None if output_dir is None else Path(output_dir)
         self._ground_truth = ground_truth
+        self._results: Scores = {}
 
     def score(
         self, results: list[dict[str, Any]], task: Task, image_ids: list[int] | None
@@ -138,18 +139,19 @@ class InstanceEvaluator(CollectingEvaluator):
             buffer = io.BytesIO()
             torch.save(predictions, buffer)
             write_atomically(self._output_dir / "instances_predictions.pth", buffer.getvalue())
-        results: Scores = {}
+        self._results = {}
         if any("proposals" in prediction for prediction in predictions):
-            results |= self._evaluate_proposals(predictions)
+            self._eval_box_proposals(predictions)
         if any("instances" in prediction for prediction in predictions):
-            image_ids = None if img_ids is None else list(img_ids)
-            results |= self._evaluate_instances(predictions, image_ids)
-        return copy.deepcopy(results)
+            chosen = {} if img_ids is None else {"img_ids": list(img_ids)}
+            self._eval_predictions(predictions, **chosen)
+        return copy.deepcopy(self._results)
 
-    def _evaluate_proposals(self, predictions: Sequence[dict[str, Any]]) -> Scores:
+    def _eval_box_proposals(self, predictions: Sequence[dict[str, Any]]) -> None:
+        """Put the scores of proposals into ``_results``; subclasses may overwrite it."""
         if not self._ground_truth.has_annotations:
             _logger.info("The dataset has no annotations; proposals are not evaluated")
-            return {}
+            return
         proposals = [
             ImageProposals(
                 prediction["image_id"],
@@ -159,28 +161,27 @@ class InstanceEvaluator(CollectingEvaluator):
             for prediction in predictions
             if "proposals" in prediction
         ]
-        return {"box_proposals": proposal_recall(self._ground_truth, proposals)}
+        self._results["box_proposals"] = proposal_recall(self._ground_truth, proposals)
 
-    def _evaluate_instances(
-        self, predictions: Sequence[dict[str, Any]], image_ids: list[int] | None
-    ) -> Scores:
+    def _eval_predictions(
+        self, predictions: Sequence[dict[str, Any]], img_ids: list[int] | None = None
+    ) -> None:
+        """Put the scores of instances into ``_results``; subclasses may overwrite it."""
         coco_results = self._coco_results(predictions)
         report_unusual_scores(scores_of(coco_results), type(self).__name__)
         if self._output_dir is not None:
             write_atomically(self._output_dir / self.RESULTS_FILE, json.dumps(coco_results))
         if not self._ground_truth.has_annotations:
             _logger.info("The dataset has no annotations; predictions are not evaluated")
-            return {}
-        results: Scores = {}
-        for task in self._tasks or self._inferred_tasks(coco_results):
+            return
+        for task in self._tasks or self._tasks_from_predictions(coco_results):
             if coco_results:
-                results |= self.score(coco_results, task, image_ids)
+                self._results |= self.score(coco_results, task, img_ids)
             else:
                 _logger.warning("The model predicted no instances at all")
-                results[task] = dict.fromkeys(self.metric_names(task), math.nan)
-        return results
+                self._results[task] = dict.fromkeys(self.metric_names(task), math.nan)
 
-    def _inferred_tasks(self, coco_results: Sequence[dict[str, Any]]) -> tuple[Task, ...]:
+    def _tasks_from_predictions(self, coco_results: Sequence[dict[str, Any]]) -> tuple[Task, ...]:
         """Those with a field in the results; outlines only where they were asked for."""
         first = self.TASKS[0]
         others: list[Task] = [
