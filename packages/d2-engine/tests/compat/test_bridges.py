@@ -28,6 +28,7 @@ from d2_engine.compat.shims import (
     dataclass_configs,
     dataset_filters,
     default_config,
+    deformable_attention,
     dummies,
     file_io,
     focal_loss_star,
@@ -652,3 +653,19 @@ def test_small_things_for_tests():
     other = Instances((4, 5), pred_boxes=Boxes(boxes), scores=torch.zeros(5))
     with pytest.raises(AssertionError, match="scores differs"):
         testing.assert_instances_allclose(one, other)
+
+
+def test_the_compiled_attention_of_projects_is_that_of_d2_ops():
+    torch.manual_seed(0)
+    shapes = torch.tensor([[3, 4], [2, 2]])
+    value = torch.randn(1, 16, 2, 4)
+    locations, weights = torch.rand(1, 3, 2, 2, 2, 2), torch.rand(1, 3, 2, 2, 2)
+    tensors = value, shapes, torch.tensor([0, 12]), locations, weights
+    output = deformable_attention.ms_deform_attn_forward(*tensors, 64)
+    assert output.shape == (1, 3, 8)
+    grads = deformable_attention.ms_deform_attn_backward(*tensors, torch.ones_like(output), 64)
+    assert [grad.shape for grad in grads] == [t.shape for t in (value, locations, weights)]
+    slope = deformable_attention.ms_deform_attn_forward(
+        value, shapes, tensors[2], locations, weights * 2, 64
+    )
+    torch.testing.assert_close((grads[2] * weights).sum(), (slope - output).sum())

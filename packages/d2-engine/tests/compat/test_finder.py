@@ -83,6 +83,8 @@ def test_what_is_assigned_to_a_module_counts(monkeypatch: pytest.MonkeyPatch):
             "methods of FastRCNNOutputLayers",
         ),
         ("import detectron2.structures.boxes.more.still", "does not provide"),
+        ("from detectron2.export import TracingAdapter", "torch.export and torch.onnx"),
+        ("import detectron2.export.torchscript_patch", "torch.export and torch.onnx"),
         ("from fvcore.nn import nothing_like_it", "does not provide fvcore.nn.nothing_like_it"),
     ],
 )
@@ -175,6 +177,10 @@ def test_targets_of_detectron2_are_built_and_trusted_as_those_of_d2(tmp_path: Pa
         {"_target_": "detectron2.structures.Boxes", "tensor": [[0, 0, 1, 1]]}
     )
     assert isinstance(instantiate(node), d2_structures.Boxes)
+    evaluators = "{_target_: detectron2.evaluation.SemSegEvaluator, dataset_name: none}"
+    path.write_text(f"evaluator: {evaluators}\n")
+    with pytest.raises(KeyError, match="'none' is not registered"):
+        instantiate(LazyConfig.load(str(path)).evaluator)
 
 
 @pytest.mark.usefixtures("detectron2")
@@ -185,6 +191,8 @@ def test_targets_of_detectron2_are_built_and_trusted_as_those_of_d2(tmp_path: Pa
         "detectron2.utils.visualizer.Visualizer",
         "detectron2.structures.Instances.to",
         "detectron2.utils.file_io.PathManager.rm",
+        "d2_engine.compat.shims.evaluators.torch.load",
+        "d2_engine.compat.shims.evaluators.DatasetCatalog.get",
     ],
 )
 def test_what_files_may_not_name_of_d2_they_may_not_name_of_detectron2(name: str, tmp_path: Path):

@@ -26,6 +26,7 @@ def project(tmp_path: Path, shapes: Path, monkeypatch: pytest.MonkeyPatch) -> It
     shutil.copytree(PROJECTS, tmp_path, dirs_exist_ok=True)
     shutil.copytree(shapes, tmp_path / "shapes")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     registries = (META_ARCH_REGISTRY, ROI_HEADS_REGISTRY, SEM_SEG_HEADS_REGISTRY)
     before = [dict(registry._objects) for registry in registries]
     modules = set(sys.modules)
@@ -33,7 +34,7 @@ def project(tmp_path: Path, shapes: Path, monkeypatch: pytest.MonkeyPatch) -> It
     for registry, objects in zip(registries, before, strict=True):
         registry._objects = objects
     for name in set(sys.modules) - modules:
-        if name.startswith("query_detector"):
+        if name.startswith(("query_detector", "attributes_head")):
             del sys.modules[name]
     if "shapes" in DatasetCatalog.list():
         DatasetCatalog.remove("shapes")
@@ -82,9 +83,8 @@ def test_their_results_are_evaluated(project: Path):
 
 @pytest.mark.usefixtures("detectron2")
 def test_a_detector_of_queries_trains_with_its_own_mapper_and_is_evaluated(
-    project: Path, monkeypatch: pytest.MonkeyPatch
+    project: Path,
 ):
-    monkeypatch.syspath_prepend(project)
     options = ("--config-file", "query_detector.yaml", "OUTPUT_DIR", "run")
     results = call("query_train_net.py", *options)
     assert "AP" in results["shapes"]["segm"]
@@ -101,3 +101,27 @@ def test_a_lazy_config_that_names_detectron2_trains(project: Path):
     assert (project / "lazy" / "model_final.pth").is_file()
     saved = (project / "lazy" / "config.yaml").read_text()
     assert "detectron2.modeling.backbone.FPN" in saved
+
+
+@pytest.mark.usefixtures("detectron2")
+def test_a_loop_of_ones_own_trains_and_resumes(project: Path):
+    options = ("--config-file", "attributes_head.yaml", "OUTPUT_DIR", "plain")
+    call("plain_train_net.py", *options)
+    first = metrics(project / "plain" / "metrics.json")
+    assert [line["iteration"] for line in first] == [0, 1, 2]
+    call("plain_train_net.py", "--resume", *options, "SOLVER.MAX_ITER", "5")
+    again = metrics(project / "plain" / "metrics.json")
+    assert [line["iteration"] for line in again] == [0, 1, 2, 3, 4]
+    assert (project / "plain" / "model_final.pth").is_file()
+
+
+@pytest.mark.usefixtures("detectron2")
+def test_images_are_predicted_and_drawn_as_in_the_notebook(project: Path):
+    import numpy as np
+
+    functions = runpy.run_path("demo.py", run_name="demo")
+    picture = functions["show"]("attributes_head.yaml", "shapes/images/000000.png")
+    assert picture.shape == (76, 76, 3)
+    assert picture.dtype == np.uint8
+    frames = functions["show_video"]("attributes_head.yaml", "shapes/images/000000.png", 2)
+    assert [frame.shape for frame in frames] == [(64, 64, 3)] * 2

@@ -174,7 +174,7 @@ class Checkpointer:
         if prefer_ema and (averaged := ema_weights(checkpoint)) is not None:
             logger.info("Taking the averaged weights (EMA) of the checkpoint")
             checkpoint["model"] = averaged
-        self._load_model(path, checkpoint, strict=strict)
+        self._load_weights(path, checkpoint, strict=strict)
         for key in keys:
             if key in checkpoint:
                 self._load_state(path, key, checkpoint.pop(key))
@@ -278,7 +278,7 @@ class Checkpointer:
         tensors = {name: value for name, value in tensors.items() if not is_derived(name)}
         return match_weights(self.model.state_dict(), tensors, by_suffix=by_suffix)
 
-    def _load_model(self, path: str, checkpoint: dict[str, Any], *, strict: bool) -> None:
+    def _load_weights(self, path: str, checkpoint: dict[str, Any], *, strict: bool) -> None:
         try:
             match = self._match(checkpoint)
         except ValueError as error:

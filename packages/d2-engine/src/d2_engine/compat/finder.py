@@ -9,12 +9,15 @@ from importlib.abc import Loader, MetaPathFinder
 from pathlib import Path
 from typing import Any
 
-from d2_config import alias_targets
+from d2_config import alias_targets, trust_targets
 from d2_engine.compat import module_map
 
 ORIGINAL = "detectron2"
 BESIDE = ("fvcore", "iopath", "MultiScaleDeformableAttention")
 """What projects import together with it; where it is installed, only what d2 has is hidden."""
+
+_AS_IN_D2 = ("evaluators", "color_augmentation", "iterable_datasets", "loading", "mappers")
+"""Bridges that config files may name, because they may name what these derive from."""
 
 _VERSION = "0.6"
 """The version that projects compare with: the last one that was released."""
@@ -120,6 +123,7 @@ def install() -> None:
     sys.meta_path.insert(0, _FINDER)
     for root in (ORIGINAL, *BESIDE):
         alias_targets(root, module_map.translate)
+    trust_targets(*(f"{module_map.PACKAGE}.shims.{name}" for name in _AS_IN_D2))
 
 
 def is_installed() -> bool:
@@ -132,8 +136,9 @@ def uninstall() -> None:
     if not is_installed():
         return
     sys.meta_path.remove(_FINDER)
-    for name in [name for name in [*sys.modules] if name in module_map.modules()]:
-        del sys.modules[name]
+    for name in [*sys.modules]:
+        if name in module_map.modules() or name.partition(".")[0] == ORIGINAL:
+            del sys.modules[name]
     sys.modules.pop(f"{module_map.PACKAGE}.{ORIGINAL}", None)
     for root in (ORIGINAL, *BESIDE):
         alias_targets(root, None)

@@ -8,7 +8,10 @@ _LOADING = each(
     "trivial_batch_collator",
     "worker_init_reset_seed",
 )
-_STREAMS = each(".shims.iterable_datasets", "ToIterableDataset")
+_STREAMS = each(".shims.iterable_datasets", "ToIterableDataset") | each(
+    ".shims.loading", "AspectRatioGroupedDataset", "MapDataset"
+)
+_MAPPER = each(".shims.mappers", "DatasetMapper")
 _LISTS = each(
     ".shims.list_serialization",
     "NumpySerializedList",
@@ -57,15 +60,15 @@ _TRANSFORMS = "d2_data.transforms"
 _DATASETS = "d2_data.datasets"
 
 MODULES = {
-    "detectron2.data": home("d2_data", names=_LOADING | _STREAMS),
+    "detectron2.data": home("d2_data", names=_LOADING | _STREAMS | _MAPPER),
     "detectron2.data.benchmark": home(names=each(".shims.loader_benchmark", "DataLoaderBenchmark")),
     "detectron2.data.build": home(
         *("d2_data", "d2_data.samplers"),
-        names=_LOADING | _STREAMS | _DICTS | _CHECKS | _ARGUMENTS,
+        names=_MAPPER | _LOADING | _STREAMS | _DICTS | _CHECKS | _ARGUMENTS,
     ),
     "detectron2.data.catalog": home("d2_data"),
     "detectron2.data.common": home("d2_data", names=_STREAMS | _LISTS),
-    "detectron2.data.dataset_mapper": home("d2_data"),
+    "detectron2.data.dataset_mapper": home("d2_data", names=_MAPPER),
     "detectron2.data.datasets": home(_DATASETS),
     "detectron2.data.datasets.builtin": home(names=_META, absent=_ON_DEMAND),
     "detectron2.data.datasets.builtin_meta": home(names=_META),

@@ -16,6 +16,7 @@ _OLD_SCHEDULES = each(
     ".shims.schedules", "WarmupCosineLR", "WarmupMultiStepLR", "_get_warmup_factor_at_iter"
 )
 _CHECKPOINT = "d2_engine.checkpoint"
+_STEPS = each(".shims.checkpointers", "Checkpointer", "DetectionCheckpointer")
 
 MODULES = {
     "detectron2.engine": home(*_ENGINE, _HOOKS, names=each(".shims.launching", "DEFAULT_TIMEOUT")),
@@ -31,9 +32,9 @@ MODULES = {
     "detectron2.solver": home(_SOLVER, names=_OLD_SOLVER | _OLD_SCHEDULES),
     "detectron2.solver.build": home(_SOLVER, names=_OLD_SOLVER),
     "detectron2.solver.lr_scheduler": home(_SOLVER, names=_OLD_SCHEDULES),
-    "detectron2.checkpoint": home(_CHECKPOINT),
+    "detectron2.checkpoint": home(_CHECKPOINT, names=_STEPS),
     "detectron2.checkpoint.c2_model_loading": home(
         _CHECKPOINT, names=each(".shims.checkpoints", "align_and_update_state_dicts")
     ),
-    "detectron2.checkpoint.detection_checkpoint": home(_CHECKPOINT),
+    "detectron2.checkpoint.detection_checkpoint": home(_CHECKPOINT, names=_STEPS),
 }

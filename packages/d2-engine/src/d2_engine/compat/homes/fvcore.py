@@ -16,7 +16,8 @@ MODULES = {
     "fvcore.common.benchmark": home(names=each(".shims.timing", "benchmark", "timeit")),
     "fvcore.common.checkpoint": home(
         "d2_engine.checkpoint",
-        names=each(".shims.checkpoints", "_IncompatibleKeys", "_strip_prefix_if_present"),
+        names=each(".shims.checkpoints", "_IncompatibleKeys", "_strip_prefix_if_present")
+        | each(".shims.checkpointers", "Checkpointer"),
     ),
     "fvcore.common.config": home(names=each("d2_config", "CfgNode")),
     "fvcore.common.download": home(names=each(".shims.file_io", "download")),

@@ -3,6 +3,7 @@
 from d2_engine.compat.module_map import each, home
 
 MODULES = {
+    "MultiScaleDeformableAttention": home(".shims.deformable_attention"),
     "iopath.common.download": home(names=each(".shims.file_io", "download")),
     "iopath": home(),
     "iopath.common": home(),

@@ -26,6 +26,14 @@ MODULES = {
     "detectron2.projects.point_rend.point_head": home(_POINT_REND),
     "detectron2.projects.point_rend.semantic_seg": home(_POINT_REND),
     "detectron2.export": home(
-        names=each(".shims.caffe2_export", "Caffe2Model", "Caffe2Tracer", "add_export_config")
+        names=each(".shims.caffe2_export", "Caffe2Model", "Caffe2Tracer", "add_export_config"),
+        absent=dict.fromkeys(
+            (
+                *("TracingAdapter", "dump_torchscript_IR", "scripting_with_instances"),
+                *("STABLE_ONNX_OPSET_VERSION", "flatten", "torchscript", "torchscript_patch"),
+            ),
+            "d2 exports no models yet; torch.export and torch.onnx take the parts of a model that "
+            "have plain tensors as inputs and outputs, such as its backbone",
+        ),
     ),
 }
