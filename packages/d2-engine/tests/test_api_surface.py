@@ -7,6 +7,14 @@ import pytest
 NAMES = {
     "d2_engine": ["AMPTrainer", "HookBase", "SimpleTrainer", "TrainerBase", "launch"],
     "d2_engine.batch": ["Predicted", "predict", "read_predictions"],
+    "d2_engine.compat": [
+        "install",
+        "is_installed",
+        "is_provided",
+        "provided_modules",
+        "translate",
+        "uninstall",
+    ],
     "d2_engine.checkpoint": [
         "Checkpointer",
         "DetectionCheckpointer",
