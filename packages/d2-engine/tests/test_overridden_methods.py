@@ -132,8 +132,7 @@ def test_a_printer_of_ones_own_uses_what_it_inherits(caplog: pytest.LogCaptureFi
     printer = Printer(10)
     with caplog.at_level(logging.INFO), EventStorage(3) as storage:
         storage.put_scalars(time=0.5, total_loss=1.0)
-        printer.begin_training(0, 10)
-        printer.end_iteration()
+        printer.write()
         assert printer._get_eta(storage) == "0:00:03"
     assert seen == [(10, 5)]
     assert "that was it" in caplog.text
