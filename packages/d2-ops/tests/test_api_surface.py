@@ -29,7 +29,7 @@ def test_public_names_are_exactly_these() -> None:
         "match_anchors",
         "memory",
         "multi_scale_deformable_attention",
-    "multilevel_roi_align",
+        "multilevel_roi_align",
         "multilevel_roi_align_rotated",
         "nms",
         "nms_rotated",
