@@ -122,17 +122,20 @@ def test_a_second_sigterm_to_one_of_two_processes_ends_both_at_once(tiny_lazy, t
     assert not (tmp_path / "run" / "last_checkpoint").exists()
 
 
+@pytest.mark.parametrize("processes", ["1", "2"])
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_a_run_evaluates_is_told_and_its_checkpoint_is_there(
-    signum, tiny_lazy, tmp_path
+    signum, processes, tiny_lazy, tmp_path
 ):
     module = _IN_EVALUATION.format(signal=signum.name)
-    done = run(tiny_lazy, tmp_path, module, max_iter=1)
+    done = run(tiny_lazy, tmp_path, module, "--num-gpus", processes, max_iter=1)
     assert done.returncode == 128 + signum, done.stderr
     assert f"training interrupted by {signum.name}" in last_line(done)
     assert "Traceback" not in done.stderr
     assert iterations_saved(tmp_path / "run") == 1
-    assert '"bbox/AP"' not in (tmp_path / "run" / "metrics.json").read_text()
+    # One process stops at once. Several complete the evaluation, which they do together.
+    evaluated = '"bbox/AP"' in (tmp_path / "run" / "metrics.json").read_text()
+    assert evaluated == (processes == "2")
 
 
 def test_a_killed_process_of_two_is_named_with_its_signal(tiny_lazy, tmp_path):

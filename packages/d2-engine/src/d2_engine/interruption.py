@@ -29,9 +29,9 @@ class TrainingInterrupted(Exception):
         self.signum = signum
         self.exit_code = 128 + signum
 
-    def __reduce__(self) -> tuple[type, tuple[int]]:
-        """Let it be raised in the process that started this one."""
-        return type(self), (self.signum,)
+    def __reduce__(self) -> tuple[type, tuple[int], dict[str, Any]]:
+        """Let it be raised in the process that started this one, with its notes."""
+        return type(self), (self.signum,), vars(self)
 
 
 class StoppedAtOnceError(KeyboardInterrupt):

@@ -1,6 +1,7 @@
 """``d2 train``."""
 
 import argparse
+import os
 import sys
 from typing import Any
 
@@ -70,6 +71,9 @@ def run(args: argparse.Namespace) -> int:
         else:
             launch_with(args, _train, (what, args.resume, args.stall_timeout))
     except TrainingInterrupted as interrupted:
+        if os.environ.get("RANK", "0") == "0":  # of torchrun, which starts each process by itself
+            notes = getattr(interrupted, "__notes__", [])
+            print(": ".join([str(interrupted), *notes]), file=sys.stderr)
         return interrupted.exit_code
     except StoppedAtOnceError as stopped:
         print(f"d2 train: {stopped}", file=sys.stderr)
@@ -87,12 +91,10 @@ def _train(what: RunArguments, resume: bool, stall_timeout: float) -> None:
     try:
         results = train(plan, resume=resume, stall_timeout=stall_timeout)
     except TrainingInterrupted as interrupted:
-        if comm.is_main_process():
-            print(
-                f"{interrupted}: the checkpoint is in {plan.output_dir}; "
-                "continue with the same command and --resume",
-                file=sys.stderr,
-            )
+        # Whichever process got the signal, it is told where the processes were started.
+        interrupted.add_note(
+            f"the checkpoint is in {plan.output_dir}; continue with the same command and --resume"
+        )
         raise
     if comm.is_main_process():
         folder = plan.output_dir
