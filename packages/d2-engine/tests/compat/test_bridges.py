@@ -15,7 +15,6 @@ from torch import nn
 
 from d2_config import get_cfg
 from d2_data.transforms import HFlipTransform, NoOpTransform, RandomFlip
-from d2_engine import solver as d2_solver
 from d2_engine.compat.shims import (
     augmentation_calls,
     builtin_vocabularies,
@@ -31,6 +30,7 @@ from d2_engine.compat.shims import (
     deformable_attention,
     dummies,
     file_io,
+    flop_count,
     focal_loss_star,
     ground_truth_forms,
     grouped_batches,
@@ -315,10 +315,6 @@ def test_the_polynomial_schedule_ends_where_it_is_told():
         5,
     )
     assert poly == pytest.approx([1.0, 0.9, 0.8, 0.75, 0.75])
-    cfg = get_cfg()
-    optimizer = torch.optim.SGD(parameters(1), lr=1.0)
-    ordinary = polynomial_schedule.build_lr_scheduler(cfg, optimizer)
-    assert isinstance(ordinary, d2_solver.LRMultiplier)
 
 
 @pytest.mark.parametrize("order", ["BGR", "RGB"])
@@ -329,19 +325,8 @@ def test_random_colours_change_images_and_nothing_else(order: str):
     assert all(c.dtype == np.uint8 and c.shape == image.shape for c in changed)
     assert any((c != image).any() for c in changed)
     assert transform.apply_coords(3) == transform.apply_segmentation(3) == 3
-    with pytest.raises(ValueError, match="img_format"):
+    with pytest.raises(ValueError, match="knows the formats"):
         color_augmentation.ColorAugSSDTransform("HSV")
-
-
-def test_hue_turns_and_saturation_keeps_the_brightest_part(monkeypatch: pytest.MonkeyPatch):
-    transform = color_augmentation.ColorAugSSDTransform("RGB")
-    red = np.array([[[200.0, 0, 0]]], np.float32)
-    monkeypatch.setattr(color_augmentation.random, "randint", lambda low, high: 60)
-    assert transform._other_hue(red).ravel().tolist() == [0, 200, 0]  # 60 of 180 are a third
-    pale = np.array([[[200.0, 100, 150]]], np.float32)
-    monkeypatch.setattr(color_augmentation.random, "uniform", lambda low, high: 0.5)
-    assert transform._more_saturated(pale).ravel().tolist() == [200, 150, 175]
-    assert transform._more_contrast(pale).ravel().tolist() == [100, 50, 75]
 
 
 def test_names_of_weights_are_brought_together():
@@ -444,16 +429,9 @@ def test_handles_get_lists_of_inputs_and_outputs():
     assert linear.set_op_handle("aten::addmm", operator_counts.addmm_flop_jit).total() == 30
 
 
-def test_a_table_lists_modules_with_their_counts():
-    from d2_engine.compat.shims import analysis_tables
-
+def test_operations_are_counted_in_one_call():
     model = nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 2))
-    table = analysis_tables.flop_count_table(
-        operator_counts.FlopCountAnalysis(model, torch.zeros(1, 3))
-    )
-    assert "model | 32 | 25" in table
-    assert "0 | 20 | 15" in table
-    counted, _ = analysis_tables.flop_count(model, (torch.zeros(1, 3),))
+    counted, _ = flop_count.flop_count(model, (torch.zeros(1, 3),))
     assert sum(counted.values()) == pytest.approx(25e-9)
 
 

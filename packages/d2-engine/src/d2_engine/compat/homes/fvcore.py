@@ -32,14 +32,14 @@ MODULES = {
         | _STAR
         | _COUNTS
         | _STATISTICS
-        | each(".shims.analysis_tables", "flop_count_table", "flop_count")
+        | each(".shims.flop_count", "flop_count")
         | {"sigmoid_focal_loss_jit": "d2_modeling.layers:sigmoid_focal_loss"},
     ),
     "fvcore.nn.distributed": home(
         names=each(".shims.collectives", "differentiable_all_gather", "differentiable_all_reduce")
     ),
     "fvcore.nn.flop_count": home(
-        _ANALYSIS, names=_COUNTS | each(".shims.analysis_tables", "flop_count")
+        _ANALYSIS, names=_COUNTS | each(".shims.flop_count", "flop_count")
     ),
     "fvcore.nn.focal_loss": home(
         names=_LOSSES | _STAR | {"sigmoid_focal_loss_jit": "d2_modeling.layers:sigmoid_focal_loss"}
@@ -48,9 +48,7 @@ MODULES = {
     "fvcore.nn.jit_handles": home(".shims.operator_counts"),
     "fvcore.nn.parameter_count": home(_ANALYSIS),
     "fvcore.nn.precise_bn": home(names=_STATISTICS),
-    "fvcore.nn.print_model_statistics": home(
-        names=each(".shims.analysis_tables", "flop_count_table")
-    ),
+    "fvcore.nn.print_model_statistics": home(_ANALYSIS),
     "fvcore.nn.smooth_l1_loss": home(names=_LOSSES),
     "fvcore.nn.weight_init": home(".shims.weight_init"),
     "fvcore.transforms": home(_TRANSFORMS),

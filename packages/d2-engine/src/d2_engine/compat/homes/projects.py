@@ -6,7 +6,9 @@ _DEEPLAB = "d2_modeling.deeplab"
 _PANOPTIC_DEEPLAB = "d2_modeling.panoptic_deeplab"
 _POINT_REND = "d2_modeling.point_rend"
 _COLORS = each(".shims.color_augmentation", "ColorAugSSDTransform")
-_SCHEDULES = each(".shims.polynomial_schedule", "WarmupPolyLR", "build_lr_scheduler")
+_SCHEDULES = each(".shims.polynomial_schedule", "WarmupPolyLR") | each(
+    "d2_engine.solver", "build_lr_scheduler"
+)
 
 MODULES = {
     "detectron2.projects": home(),

@@ -33,8 +33,7 @@ MODULES = {
     "detectron2.utils.analysis": home(
         _ANALYSIS,
         names=each(".shims.unused_parameters", "find_unused_parameters")
-        | each(".shims.operator_counts", "FlopCountAnalysis")
-        | each(".shims.analysis_tables", "flop_count_table"),
+        | each(".shims.operator_counts", "FlopCountAnalysis"),
     ),
     "detectron2.utils.collect_env": home(".shims.collect_env"),
     "detectron2.utils.colormap": home(names=_COLORS),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from d2_modeling import analysis
 
@@ -30,10 +30,6 @@ Handle = Callable[[list[Any], list[Any]], Any]
 
 class FlopCountAnalysis(analysis.FlopCountAnalysis):
     """`d2_modeling.analysis.FlopCountAnalysis` that takes handles of fvcore."""
-
-    def __init__(self, model: nn.Module, inputs: Any) -> None:
-        self.model = model
-        super().__init__(model, inputs)
 
     def set_op_handle(self, *args: Any, **kwargs: Any) -> Self:
         """Count further operators, or in another way; see the base class."""

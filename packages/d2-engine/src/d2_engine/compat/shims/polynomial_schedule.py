@@ -1,11 +1,7 @@
-"""DeepLab's schedule, a polynomial of the iteration, which d2's solver does not name."""
-
-from typing import Any
+"""DeepLab's schedule as a class of its own; d2's solver builds it from a config."""
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
-from d2_engine import solver
 from d2_engine.compat.shims.schedules import WarmedLR
 
 
@@ -38,19 +34,3 @@ class WarmupPolyLR(WarmedLR):
         if self.last_epoch >= self.warmup_iters:
             return max(factor, self.constant_ending)
         return factor
-
-
-def build_lr_scheduler(cfg: Any, optimizer: Optimizer) -> LRScheduler:
-    """Build the schedule that ``cfg.SOLVER.LR_SCHEDULER_NAME`` names, ``WarmupPolyLR`` included."""
-    options = cfg.SOLVER
-    if options.LR_SCHEDULER_NAME != "WarmupPolyLR":
-        return solver.build_lr_scheduler(cfg, optimizer)
-    return WarmupPolyLR(
-        optimizer,
-        options.MAX_ITER,
-        warmup_factor=options.WARMUP_FACTOR,
-        warmup_iters=options.WARMUP_ITERS,
-        warmup_method=options.WARMUP_METHOD,
-        power=options.POLY_LR_POWER,
-        constant_ending=options.POLY_LR_CONSTANT_ENDING,
-    )
