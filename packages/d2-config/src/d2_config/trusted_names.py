@@ -30,6 +30,7 @@ PACKAGES = (
     "d2_data.mixing",
     "d2_data.record_stream",
     "d2_data.samplers",
+    "d2_data.shared_reading",
     "d2_data.transforms",
     "d2_engine.data_parallel",
     "d2_engine.hooks",

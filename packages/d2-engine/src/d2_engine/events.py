@@ -142,7 +142,10 @@ class JSONWriter(EventWriter):
             return []
 
     def _restore(self, iterations: range) -> None:
-        """Put scalars of an existing file into the storage that are newer than those in it."""
+        """Put scalars of an existing file into the storage that are newer than those in it.
+
+        Not the time that remained: an interruption wrote it in an iteration of its own.
+        """
         storage = get_event_storage()
         for line in self._lines():
             iteration = _iteration_of(line)
@@ -150,7 +153,7 @@ class JSONWriter(EventWriter):
                 continue
             latest = storage.latest()
             for name, value in json.loads(line).items():
-                if name != "iteration" and latest.get(name, (0.0, -1))[1] < iteration:
+                if name not in ("iteration", ETA) and latest.get(name, (0.0, -1))[1] < iteration:
                     number = math.nan if value is None else float(value)
                     storage.restore_scalar(name, number, int(iteration))
 
