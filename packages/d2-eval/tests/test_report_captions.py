@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from d2_eval.report.captions import LINE_HEIGHT, Entry, _flow, _font, draw_entries, lines_needed
+from d2_eval.report.captions import LINE_HEIGHT, Entry, _flow, draw_entries, lines_needed
 
 RED = (255, 0, 0)
 
@@ -41,9 +41,7 @@ def test_nothing_is_written_outside_its_lines(texts, width, lines):
     st.lists(st.sampled_from(["cat", "traffic light", "ox"]), max_size=30), st.integers(150, 250)
 )
 def test_what_is_left_out_is_counted(texts, width):
-    shown = [
-        entry for line in _flow([Entry(t, RED) for t in texts], width, 2, _font()) for entry in line
-    ]
+    shown = [entry for line in _flow([Entry(t, RED) for t in texts], width, 2) for entry in line]
     names = [entry.text for entry in shown if entry.color]
     left_out = sum(int(entry.text) for entry in shown if not entry.color)
     assert names == texts[: len(names)]
@@ -53,3 +51,8 @@ def test_what_is_left_out_is_counted(texts, width):
 @pytest.mark.parametrize(("count", "lines"), [(0, 0), (1, 1), (6, 2), (50, 2)])
 def test_lines_are_counted_up_to_the_limit(count, lines):
     assert lines_needed([Entry("cat", RED)] * count, 200, 2) == lines
+
+
+def test_names_in_any_script_differ():
+    cup, tea = (drawn([Entry(name, RED)]) for name in ("茶碗", "茶壺"))
+    assert (cup != tea).any()
