@@ -121,6 +121,16 @@ def test_doubling_and_prediction_are_those_of_the_convolutions() -> None:
     torch.testing.assert_close(got, wanted)
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_gradients_have_the_strides_of_their_weights(memory_format: torch.memory_format) -> None:
+    head = MaskRCNNConvUpsampleHead(SHAPE, num_classes=3, conv_dims=[8, 5])
+    head = head.to(memory_format=memory_format)  # type: ignore[call-overload]  # torch's stubs
+    head.layers(torch.randn(2, 4, 7, 7)).sum().backward()
+    for parameter in head.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.stride() == parameter.stride()
+
+
 class LowRank(torch.nn.Module):
     """A layer with something small added to it, as low-rank adapters do."""
 

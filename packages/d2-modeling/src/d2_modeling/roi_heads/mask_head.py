@@ -255,6 +255,16 @@ def _double_and_predict(x: Tensor, deconv: nn.ConvTranspose2d, predictor: nn.Con
     pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)
     to_four = deconv.weight.permute(0, 2, 3, 1).reshape(channels, 4 * hidden)
     doubled = torch.addmm(deconv.bias.repeat(4), pixels, to_four).relu_().view(-1, hidden)
-    logits = torch.addmm(predictor.bias, doubled, predictor.weight.flatten(1).t())
+    logits = torch.addmm(predictor.bias, doubled, _matrix(predictor.weight).t())
     by_place = logits.view(batch, height, width, 2, 2, classes)
     return by_place.permute(0, 5, 1, 3, 2, 4).reshape(batch, classes, 2 * height, 2 * width)
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    """A 1×1 kernel (K, C, 1, 1) as (K, C), by the way that gives its gradient the same strides.
+
+    Those of sides of length 1 differ between memory formats, and DistributedDataParallel warns.
+    """
+    if weight.stride(3) == 1:
+        return weight.flatten(1)
+    return weight.permute(0, 2, 3, 1).flatten(1)
