@@ -12,7 +12,13 @@ from ..layers import CNNBlockBase, ShapeSpec
 from ..layers.convolution import Norm
 from .build import BACKBONE_REGISTRY
 from .resnet import BLOCKS_PER_STAGE, BasicStem, BottleneckBlock, ResNet, conv_norm
-from .resnet_from_config import number_of_stages
+from .resnet_from_config import (
+    Blocks,
+    bottleneck_options,
+    check_bottleneck_depth,
+    resnet_from_stages,
+    strides,
+)
 
 
 class DeepLabStem(CNNBlockBase):
@@ -61,45 +67,24 @@ def build_resnet_deeplab_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNe
     stem = _STEMS[options.STEM_TYPE](
         input_shape.channels or 3, options.STEM_OUT_CHANNELS, options.NORM
     )
-    stages = []
-    in_channels = options.STEM_OUT_CHANNELS
-    for index, num_blocks in enumerate(
-        BLOCKS_PER_STAGE[options.DEPTH][: number_of_stages(options)]
-    ):
-        out_channels = options.RES2_OUT_CHANNELS * 2**index
+
+    def blocks(index: int, num_blocks: int) -> Blocks:
         dilation = (1, 1, options.RES4_DILATION, options.RES5_DILATION)[index]
         grid = options.RES5_MULTI_GRID if index == 3 else [1] * num_blocks
-        first_stride = 1 if index == 0 or dilation > 1 else 2
-        stages.append(
-            ResNet.make_stage(
-                BottleneckBlock,
-                num_blocks,
-                in_channels=in_channels,
-                out_channels=out_channels,
-                stride_per_block=[first_stride] + [1] * (num_blocks - 1),
-                dilation_per_block=[dilation * factor for factor in grid],
-                norm=options.NORM,
-                bottleneck_channels=options.NUM_GROUPS * options.WIDTH_PER_GROUP * 2**index,
-                num_groups=options.NUM_GROUPS,
-                stride_in_1x1=options.STRIDE_IN_1X1,
-            )
-        )
-        in_channels = out_channels
-    return ResNet(
-        stem,
-        stages,
-        out_features=options.OUT_FEATURES,
-        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
-    )
+        return BottleneckBlock, {
+            "stride_per_block": strides(index, num_blocks, dilation),
+            "dilation_per_block": [dilation * factor for factor in grid],
+            **bottleneck_options(options, index),
+        }
+
+    return resnet_from_stages(cfg, stem, blocks)
 
 
 _STEMS = {"basic": BasicStem, "deeplab": DeepLabStem}
 
 
 def _check_options(options: CfgNode) -> None:
-    depths = [depth for depth in BLOCKS_PER_STAGE if depth >= 50]
-    if options.DEPTH not in depths:
-        raise ValueError(f"MODEL.RESNETS.DEPTH {options.DEPTH} is not one of {depths}")
+    check_bottleneck_depth(options)
     if options.STEM_TYPE not in _STEMS:
         raise ValueError(f"MODEL.RESNETS.STEM_TYPE {options.STEM_TYPE!r} is not in {list(_STEMS)}")
     dilations = (options.RES4_DILATION, options.RES5_DILATION)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from d2_config import CfgNode
@@ -13,6 +15,9 @@ from .fpn import FPN, LastLevelMaxPool, LastLevelP6P7
 from .resnet import BLOCKS_PER_STAGE, BasicBlock, BasicStem, BottleneckBlock, ResNet
 
 STAGE_NAMES = ("res2", "res3", "res4", "res5")
+
+Blocks = tuple[type[CNNBlockBase], dict[str, Any]]
+"""The class of a stage's blocks, and arguments of `ResNet.make_stage`."""
 
 
 @BACKBONE_REGISTRY.register()
@@ -36,31 +41,7 @@ def build_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
         out_channels=options.STEM_OUT_CHANNELS,
         norm=options.NORM,
     )
-    stages = []
-    in_channels = options.STEM_OUT_CHANNELS
-    for index, num_blocks in enumerate(
-        BLOCKS_PER_STAGE[options.DEPTH][: number_of_stages(options)]
-    ):
-        out_channels = options.RES2_OUT_CHANNELS * 2**index
-        block_class, block_options = _block(options, index)
-        stages.append(
-            ResNet.make_stage(
-                block_class,
-                num_blocks,
-                in_channels=in_channels,
-                out_channels=out_channels,
-                stride_per_block=[_first_stride(options, index)] + [1] * (num_blocks - 1),
-                norm=options.NORM,
-                **block_options,
-            )
-        )
-        in_channels = out_channels
-    return ResNet(
-        stem,
-        stages,
-        out_features=options.OUT_FEATURES,
-        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
-    )
+    return resnet_from_stages(cfg, stem, partial(_blocks, options))
 
 
 @BACKBONE_REGISTRY.register()
@@ -108,16 +89,72 @@ def _fpn(cfg: CfgNode, bottom_up: ResNet, top_block: Any) -> FPN:
     )
 
 
-def _block(options: CfgNode, index: int) -> tuple[type[CNNBlockBase], dict[str, Any]]:
-    """The class of the blocks of stage ``index`` and its further arguments."""
-    if options.DEPTH < 50:
-        return BasicBlock, {}
-    arguments = {
+def resnet_from_stages(
+    cfg: CfgNode, stem: CNNBlockBase, blocks: Callable[[int, int], Blocks]
+) -> ResNet:
+    """Put the stages of ``cfg.MODEL.RESNETS`` that its outputs need behind a stem.
+
+    Args:
+        cfg: the whole config.
+        stem: what is before the stages.
+        blocks: takes the index and the number of blocks of a stage; returns their class and what
+            `ResNet.make_stage` wants for it but channels and norm.
+    """
+    options = cfg.MODEL.RESNETS
+    needed = [STAGE_NAMES.index(n) + 1 for n in options.OUT_FEATURES if n in STAGE_NAMES]
+    depths = BLOCKS_PER_STAGE[options.DEPTH][: max(needed, default=len(STAGE_NAMES))]
+    stages = []
+    in_channels = options.STEM_OUT_CHANNELS
+    for index, num_blocks in enumerate(depths):
+        out_channels = options.RES2_OUT_CHANNELS * 2**index
+        block_class, block_options = blocks(index, num_blocks)
+        stages.append(
+            ResNet.make_stage(
+                block_class,
+                num_blocks,
+                in_channels=in_channels,
+                out_channels=out_channels,
+                norm=options.NORM,
+                **block_options,
+            )
+        )
+        in_channels = out_channels
+    freeze_at = cfg.MODEL.BACKBONE.FREEZE_AT
+    return ResNet(stem, stages, out_features=options.OUT_FEATURES, freeze_at=freeze_at)
+
+
+def bottleneck_options(options: CfgNode, index: int) -> dict[str, Any]:
+    """What every bottleneck block of stage ``index`` is made with."""
+    return {
         "bottleneck_channels": options.NUM_GROUPS * options.WIDTH_PER_GROUP * 2**index,
         "num_groups": options.NUM_GROUPS,
         "stride_in_1x1": options.STRIDE_IN_1X1,
-        "dilation": options.RES5_DILATION if index == 3 else 1,
     }
+
+
+def strides(index: int, num_blocks: int, dilation: int) -> list[int]:
+    """The stride of each block; a dilated stage sees as far without making the map smaller."""
+    first = 1 if index == 0 or dilation > 1 else 2
+    return [first] + [1] * (num_blocks - 1)
+
+
+def check_bottleneck_depth(options: CfgNode) -> None:
+    """Refuse a depth whose stages are not made of bottleneck blocks.
+
+    Raises:
+        ValueError: naming those that are.
+    """
+    depths = [depth for depth in BLOCKS_PER_STAGE if depth >= 50]
+    if options.DEPTH not in depths:
+        raise ValueError(f"MODEL.RESNETS.DEPTH {options.DEPTH} is not one of {depths}")
+
+
+def _blocks(options: CfgNode, index: int, num_blocks: int) -> Blocks:
+    dilation = options.RES5_DILATION if index == 3 else 1
+    arguments: dict[str, Any] = {"stride_per_block": strides(index, num_blocks, dilation)}
+    if options.DEPTH < 50:
+        return BasicBlock, arguments
+    arguments |= {"dilation": dilation, **bottleneck_options(options, index)}
     if not options.DEFORM_ON_PER_STAGE[index]:
         return BottleneckBlock, arguments
     return DeformBottleneckBlock, {
@@ -125,18 +162,6 @@ def _block(options: CfgNode, index: int) -> tuple[type[CNNBlockBase], dict[str, 
         "deform_modulated": options.DEFORM_MODULATED,
         "deform_num_groups": options.DEFORM_NUM_GROUPS,
     }
-
-
-def _first_stride(options: CfgNode, index: int) -> int:
-    """A dilated res5 sees as far as one of stride 2, without making the map smaller."""
-    dilated = index == 3 and options.RES5_DILATION == 2
-    return 1 if index == 0 or dilated else 2
-
-
-def number_of_stages(options: CfgNode) -> int:
-    """How many stages are needed for the outputs."""
-    used = [STAGE_NAMES.index(n) + 1 for n in options.OUT_FEATURES if n in STAGE_NAMES]
-    return max(used, default=len(STAGE_NAMES))
 
 
 def _check_options(options: CfgNode) -> None:

@@ -12,8 +12,14 @@ from torch import Tensor
 from d2_config import CfgNode
 
 from ..backbone import BACKBONE_REGISTRY, BasicStem, BottleneckBlock, ResNet
-from ..backbone.resnet import BLOCKS_PER_STAGE
-from ..backbone.resnet_from_config import STAGE_NAMES, number_of_stages
+from ..backbone.resnet_from_config import (
+    STAGE_NAMES,
+    Blocks,
+    bottleneck_options,
+    check_bottleneck_depth,
+    resnet_from_stages,
+    strides,
+)
 from ..layers import Conv2d, ShapeSpec
 
 
@@ -111,42 +117,27 @@ def build_trident_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNe
     options, trident = cfg.MODEL.RESNETS, cfg.MODEL.TRIDENT
     _check_options(options, trident)
     stem = BasicStem(input_shape.channels or 3, options.STEM_OUT_CHANNELS, options.NORM)
-    stages = []
-    in_channels = options.STEM_OUT_CHANNELS
-    blocks = BLOCKS_PER_STAGE[options.DEPTH][: number_of_stages(options)]
-    for index, num_blocks in enumerate(blocks):
-        out_channels = options.RES2_OUT_CHANNELS * 2**index
+
+    def blocks(index: int, num_blocks: int) -> Blocks:
         dilation = options.RES5_DILATION if index == 3 else 1
         shared = {
-            "in_channels": in_channels,
-            "out_channels": out_channels,
-            "stride_per_block": [1 if index == 0 or dilation > 1 else 2] + [1] * (num_blocks - 1),
-            "norm": options.NORM,
-            "bottleneck_channels": options.NUM_GROUPS * options.WIDTH_PER_GROUP * 2**index,
-            "num_groups": options.NUM_GROUPS,
-            "stride_in_1x1": options.STRIDE_IN_1X1,
+            "stride_per_block": strides(index, num_blocks, dilation),
+            **bottleneck_options(options, index),
         }
-        if STAGE_NAMES[index] == trident.TRIDENT_STAGE:
-            stage = ResNet.make_stage(
-                TridentBottleneckBlock,
-                num_blocks,
-                branch_dilations=trident.BRANCH_DILATIONS,
-                test_branch_idx=trident.TEST_BRANCH_IDX,
-                concat_output_per_block=[False] * (num_blocks - 1) + [True],
-                **shared,
-            )
-        else:
-            stage = ResNet.make_stage(BottleneckBlock, num_blocks, dilation=dilation, **shared)
-        stages.append(stage)
-        in_channels = out_channels
-    freeze_at = cfg.MODEL.BACKBONE.FREEZE_AT
-    return ResNet(stem, stages, out_features=options.OUT_FEATURES, freeze_at=freeze_at)
+        if STAGE_NAMES[index] != trident.TRIDENT_STAGE:
+            return BottleneckBlock, {"dilation": dilation, **shared}
+        return TridentBottleneckBlock, {
+            "branch_dilations": trident.BRANCH_DILATIONS,
+            "test_branch_idx": trident.TEST_BRANCH_IDX,
+            "concat_output_per_block": [False] * (num_blocks - 1) + [True],
+            **shared,
+        }
+
+    return resnet_from_stages(cfg, stem, blocks)
 
 
 def _check_options(options: CfgNode, trident: CfgNode) -> None:
-    depths = [depth for depth in BLOCKS_PER_STAGE if depth >= 50]
-    if options.DEPTH not in depths:
-        raise ValueError(f"MODEL.RESNETS.DEPTH {options.DEPTH} is not one of {depths}")
+    check_bottleneck_depth(options)
     if trident.TRIDENT_STAGE not in STAGE_NAMES:
         raise ValueError(
             f"MODEL.TRIDENT.TRIDENT_STAGE {trident.TRIDENT_STAGE!r} is not in {list(STAGE_NAMES)}"
