@@ -39,6 +39,14 @@ def normal_fill(*modules: Weighted, std: float) -> None:
         _zero_bias(module)
 
 
+def truncated_normal_fill(model: nn.Module) -> None:
+    """Truncated normal weights of deviation 0.02, zero bias; for each linear layer in a model."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            _zero_bias(module)
+
+
 def _zero_bias(module: Weighted) -> None:
     if module.bias is not None:
         nn.init.zeros_(module.bias)

@@ -7,20 +7,20 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from ..initialization import truncated_normal_fill
 from ..layers.drop_path import DropPath
 from .backbone import Backbone
 from .vit import Mlp
 from .window_attention import (
+    NormLayer,
     PatchEmbed,
     absolute_positions,
     relative_position_bias,
+    run_block,
     window_partition,
     window_unpartition,
 )
-
-NormLayer = Callable[[int], nn.Module]
 
 
 class MultiScaleAttention(nn.Module):
@@ -308,11 +308,7 @@ class MViT(Backbone):
                     self._out_feature_strides[name] = stride
                     self.add_module(f"{name}_norm", norm_layer(dim))
                 stage, dim, stride = stage + 1, dim * 2, stride * 2
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        truncated_normal_fill(self)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Map images (N, in_chans, H, W) to maps (N, C, H / stride, W / stride), rounded up."""
@@ -323,10 +319,7 @@ class MViT(Backbone):
         outputs = {}
         stage = 2
         for index, block in enumerate(self.blocks):
-            if self.use_act_checkpoint and self.training:
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
+            x = run_block(block, x, recompute=self.use_act_checkpoint and self.training)
             if index in self._last_block_indexes:
                 name = f"scale{stage}"
                 if name in self._out_feature_channels:

@@ -7,14 +7,12 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from ..initialization import truncated_normal_fill
 from ..layers.drop_path import DropPath
 from .backbone import Backbone
 from .vit import Mlp
-from .window_attention import window_partition, window_unpartition
-
-NormLayer = Callable[[int], nn.Module]
+from .window_attention import NormLayer, run_block, window_partition, window_unpartition
 
 _FAR = -100.0
 """Added to the logits of pixels that only the shift made neighbours."""
@@ -243,10 +241,7 @@ class SwinStage(nn.Module):
         """Map (N, H, W, C) to the blocks' result and to what goes on to the next stage."""
         mask = shifted_window_mask(x.shape[1], x.shape[2], self.window_size, x)
         for block in self.blocks:
-            if self.use_checkpoint and self.training:
-                x = checkpoint(block, x, mask, use_reentrant=False)
-            else:
-                x = block(x, mask)
+            x = run_block(block, x, mask, recompute=self.use_checkpoint and self.training)
         return x, x if self.downsample is None else self.downsample(x)
 
 
@@ -342,11 +337,7 @@ class SwinTransformer(Backbone):
             f"p{stage}": patch_size * 2**stage for stage in self.out_indices
         }
         self._size_divisibility = patch_size
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        truncated_normal_fill(self)
         self._freeze()
 
     @property

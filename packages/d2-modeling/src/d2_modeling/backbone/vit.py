@@ -7,21 +7,20 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from ..initialization import msra_fill
+from ..initialization import msra_fill, truncated_normal_fill
 from ..layers import CNNBlockBase, Conv2d, get_norm
 from ..layers.drop_path import DropPath
 from .backbone import Backbone
 from .window_attention import (
+    NormLayer,
     PatchEmbed,
     absolute_positions,
     relative_position_bias,
+    run_block,
     window_partition,
     window_unpartition,
 )
-
-NormLayer = Callable[[int], nn.Module]
 
 
 def transformer_layer_norm(num_channels: int) -> nn.LayerNorm:
@@ -312,11 +311,7 @@ class ViT(Backbone):
         self._out_feature_strides = {out_feature: patch_size}
         if self.pos_embed is not None:
             nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        truncated_normal_fill(self)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Map images (N, in_chans, H, W) to (N, embed_dim, H / patch_size, W / patch_size)."""
@@ -325,10 +320,7 @@ class ViT(Backbone):
             size = (x.shape[1], x.shape[2])
             x = x + absolute_positions(self.pos_embed, self.pretrain_use_cls_token, size)
         for block in self.blocks:
-            if self.use_act_checkpoint and self.training:
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
+            x = run_block(block, x, recompute=self.use_act_checkpoint and self.training)
         return {self._out_features[0]: x.permute(0, 3, 1, 2)}
 
 

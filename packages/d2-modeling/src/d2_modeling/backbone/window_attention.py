@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+NormLayer = Callable[[int], nn.Module]
+"""Makes a normalisation of so many channels."""
 
 
 class PatchEmbed(nn.Module):
@@ -151,3 +156,9 @@ def absolute_positions(abs_pos: Tensor, has_cls_token: bool, hw: tuple[int, int]
         return grid
     resized = F.interpolate(grid.permute(0, 3, 1, 2), size=hw, mode="bicubic", align_corners=False)
     return resized.permute(0, 2, 3, 1)
+
+
+def run_block(block: nn.Module, *inputs: Tensor, recompute: bool) -> Tensor:
+    """Call a block; ``recompute`` does so again in backward instead of keeping its activations."""
+    out: Tensor = checkpoint(block, *inputs, use_reentrant=False) if recompute else block(*inputs)
+    return out

@@ -15,56 +15,24 @@ from ..initialization import normal_fill, xavier_fill
 from ..layers import ASPP, Conv2d, DepthwiseSeparableConv2d, ShapeSpec, get_norm
 from ..layers.convolution import Norm
 from ..layers.shape_spec import select_shapes
-from ..meta_arch.sem_seg_head import SEM_SEG_HEADS_REGISTRY
+from ..meta_arch.sem_seg_head import SEM_SEG_HEADS_REGISTRY, SemSegHead, enlarged
 from .losses import pixel_loss
 
 
-class PixelHead(nn.Module):
-    """What heads share that label pixels: the predictor's stride, and the loss.
+class PixelHead(SemSegHead):
+    """What the heads of DeepLab share: the loss.
 
     Args:
-        common_stride: stride of the predictions.
-        loss_weight: factor on the loss.
         loss_type: ``"cross_entropy"``, or ``"hard_pixel_mining"`` for `DeepLabCE` over a fifth
             of the pixels.
-        ignore_value: label of pixels that do not count.
+        common_stride, loss_weight, ignore_value: see `SemSegHead`.
     """
 
     def __init__(
         self, common_stride: int, loss_weight: float, loss_type: str, ignore_value: int
     ) -> None:
-        super().__init__()
-        self.common_stride = common_stride
-        self.loss_weight = loss_weight
-        self.ignore_value = ignore_value
+        super().__init__(common_stride, loss_weight, ignore_value)
         self.loss = pixel_loss(loss_type, ignore_value)
-
-    def forward(
-        self, features: Mapping[str, Tensor], targets: Tensor | None = None
-    ) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """Label pixels.
-
-        Args:
-            features: feature maps by name.
-            targets: (N, H, W) int64 labels of the padded input; in training only.
-
-        Returns:
-            In training None and the losses; otherwise (N, K, H, W) logits at the input's
-            resolution, and no losses.
-
-        Raises:
-            ValueError: in training without targets.
-        """
-        logits = self.layers(features)
-        if not self.training:
-            return enlarged(logits, self.common_stride), {}
-        if targets is None:
-            raise ValueError("the semantic head wants targets while training, got None")
-        return None, self.losses(logits, targets)
-
-    def layers(self, features: Mapping[str, Tensor]) -> Tensor:
-        """The (N, K, H / common_stride, W / common_stride) logits."""
-        raise NotImplementedError
 
     def losses(
         self, predictions: Tensor, targets: Tensor, weights: Tensor | None = None
@@ -79,11 +47,6 @@ class PixelHead(nn.Module):
         logits = enlarged(predictions, self.common_stride)
         given = (targets,) if weights is None else (targets, weights)
         return {"loss_sem_seg": self.loss(logits, *given) * self.loss_weight}
-
-
-def enlarged(maps: Tensor, factor: int) -> Tensor:
-    """Maps (N, C, H, W), bilinearly interpolated to ``factor`` times their size."""
-    return F.interpolate(maps, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
 @SEM_SEG_HEADS_REGISTRY.register()

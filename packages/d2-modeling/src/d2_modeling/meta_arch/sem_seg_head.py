@@ -36,8 +36,65 @@ def build_sem_seg_head(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> nn
     return head
 
 
+class SemSegHead(nn.Module):
+    """What heads share that label pixels at a stride of the input.
+
+    Args:
+        common_stride: stride of the predictions.
+        loss_weight: factor on the loss.
+        ignore_value: label of pixels that do not count.
+    """
+
+    def __init__(self, common_stride: int, loss_weight: float, ignore_value: int) -> None:
+        super().__init__()
+        self.common_stride = common_stride
+        self.loss_weight = loss_weight
+        self.ignore_value = ignore_value
+
+    def forward(
+        self, features: Mapping[str, Tensor], targets: Tensor | None = None
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """Label pixels.
+
+        Args:
+            features: feature maps by name.
+            targets: (N, H, W) int64 labels of the padded input; in training only.
+
+        Returns:
+            In training None and the losses; otherwise (N, K, H, W) logits at the input's
+            resolution, and no losses.
+
+        Raises:
+            ValueError: in training without targets.
+        """
+        logits = self.layers(features)
+        if not self.training:
+            return enlarged(logits, self.common_stride), {}
+        if targets is None:
+            raise ValueError("the semantic head wants targets while training, got None")
+        return None, self.losses(logits, targets)
+
+    def layers(self, features: Mapping[str, Tensor]) -> Tensor:
+        """The (N, K, H / common_stride, W / common_stride) logits."""
+        raise NotImplementedError(f"{type(self).__name__} must implement layers()")
+
+    def losses(self, predictions: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """``loss_sem_seg``, weighted.
+
+        Args:
+            predictions: what `layers` returned.
+            targets: (N, H, W) int64.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement losses()")
+
+
+def enlarged(maps: Tensor, factor: int) -> Tensor:
+    """Maps (N, C, H, W), bilinearly interpolated to ``factor`` times their size."""
+    return F.interpolate(maps, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
 @SEM_SEG_HEADS_REGISTRY.register()
-class SemSegFPNHead(nn.Module):
+class SemSegFPNHead(SemSegHead):
     """Brings all levels of a pyramid to one stride, adds them, and labels each pixel.
 
     Each level passes a 3×3 convolution per doubling of its resolution (one if there is
@@ -70,13 +127,10 @@ class SemSegFPNHead(nn.Module):
         norm: Norm | None = None,
         ignore_value: int = -1,
     ) -> None:
-        super().__init__()
+        super().__init__(common_stride, loss_weight, ignore_value)
         if not input_shape:
             raise ValueError("the semantic head wants at least one feature map, got none")
         self.in_features = sorted(input_shape, key=lambda name: input_shape[name].stride or 0)
-        self.ignore_value = ignore_value
-        self.common_stride = common_stride
-        self.loss_weight = loss_weight
         for name in self.in_features:
             doublings = _doublings(name, input_shape[name].stride, common_stride)
             self.add_module(
@@ -84,29 +138,6 @@ class SemSegFPNHead(nn.Module):
             )
         self.predictor = Conv2d(conv_dims, num_classes, kernel_size=1)
         msra_fill(self.predictor)
-
-    def forward(
-        self, features: Mapping[str, Tensor], targets: Tensor | None = None
-    ) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """Label pixels.
-
-        Args:
-            features: feature maps by name.
-            targets: (N, H, W) int64 labels of the padded input; in training only.
-
-        Returns:
-            In training None and the losses; otherwise (N, K, H, W) logits at the input's
-            resolution, and no losses.
-
-        Raises:
-            ValueError: in training without targets.
-        """
-        logits = self.layers(features)
-        if not self.training:
-            return self._upsample(logits), {}
-        if targets is None:
-            raise ValueError("the semantic head wants targets while training, got None")
-        return None, self.losses(logits, targets)
 
     def layers(self, features: Mapping[str, Tensor]) -> Tensor:
         """The (N, K, H / common_stride, W / common_stride) logits."""
@@ -127,15 +158,10 @@ class SemSegFPNHead(nn.Module):
             ``loss_sem_seg``, weighted.
         """
         # In half precision the resizing would lose too much.
-        logits = self._upsample(predictions.float())
+        logits = enlarged(predictions.float(), self.common_stride)
         loss = F.cross_entropy(logits, targets, reduction="sum", ignore_index=self.ignore_value)
         count = (targets != self.ignore_value).sum().clamp(min=1)
         return {"loss_sem_seg": loss / count * self.loss_weight}
-
-    def _upsample(self, logits: Tensor) -> Tensor:
-        return F.interpolate(
-            logits, scale_factor=self.common_stride, mode="bilinear", align_corners=False
-        )
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:

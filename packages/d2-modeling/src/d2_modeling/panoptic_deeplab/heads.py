@@ -14,13 +14,12 @@ from d2_config.registry import Registry
 from ..deeplab.heads import (
     DeepLabV3PlusHead,
     decoder_options,
-    enlarged,
     predictor,
     two_convolutions,
 )
 from ..deeplab.losses import pixel_loss
 from ..layers import ShapeSpec
-from ..meta_arch.sem_seg_head import SEM_SEG_HEADS_REGISTRY
+from ..meta_arch.sem_seg_head import SEM_SEG_HEADS_REGISTRY, enlarged
 
 INS_EMBED_BRANCHES_REGISTRY: Registry[Any] = Registry("INS_EMBED_BRANCHES")
 """Callables ``(cfg, input_shape: dict[str, ShapeSpec]) -> nn.Module`` that embed instances."""
@@ -88,7 +87,7 @@ class PanopticDeepLabSemSegHead(DeepLabV3PlusHead):
         targets: Tensor | None = None,
         weights: Tensor | None = None,
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """Label pixels, see `PixelHead.forward`.
+        """Label pixels, see `SemSegHead.forward`.
 
         Args:
             features: feature maps by name.

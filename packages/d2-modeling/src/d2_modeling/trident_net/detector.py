@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from d2_config import CfgNode, configurable
 from d2_ops import batched_nms
@@ -17,8 +17,35 @@ from ..proposal_generator import PROPOSAL_GENERATOR_REGISTRY, RPN
 from ..roi_heads import ROI_HEADS_REGISTRY, Res5ROIHeads, StandardROIHeads
 
 
+class _Branched(nn.Module):
+    """What proposal generator and heads know of the branches."""
+
+    @configurable
+    def __init__(self, *, num_branch: int, trident_fast: bool, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_branch = num_branch
+        self.trident_fast = trident_fast
+
+    @property
+    def branches_run(self) -> int:
+        """How many branches give maps: all, or one in fast inference."""
+        return self.num_branch if self.training or not self.trident_fast else 1
+
+    @classmethod
+    def from_config(
+        cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec] | None = None
+    ) -> dict[str, Any]:
+        """The constructor's arguments out of a config and the backbone's output shapes."""
+        trident = cfg.MODEL.TRIDENT
+        options = super().from_config(cfg, input_shape)  # type: ignore[misc]  # of what it is mixed into
+        return options | {
+            "num_branch": trident.NUM_BRANCH,
+            "trident_fast": trident.TEST_BRANCH_IDX != -1,
+        }
+
+
 @PROPOSAL_GENERATOR_REGISTRY.register()
-class TridentRPN(RPN):
+class TridentRPN(_Branched, RPN):
     """An RPN that sees the map of each branch as one more image.
 
     Args:
@@ -27,12 +54,6 @@ class TridentRPN(RPN):
         kwargs: see `RPN`.
     """
 
-    @configurable
-    def __init__(self, *, num_branch: int, trident_fast: bool, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.num_branch = num_branch
-        self.trident_fast = trident_fast
-
     def forward(
         self,
         images: ImageList,
@@ -40,25 +61,17 @@ class TridentRPN(RPN):
         gt_instances: Sequence[Instances] | None = None,
     ) -> tuple[list[Instances], dict[str, Tensor]]:
         """See `RPN.forward`; proposals are those of the first branch, then of the next one."""
-        count = self.num_branch if self.training or not self.trident_fast else 1
+        count = self.branches_run
         all_images = ImageList(
             images.tensor.repeat(count, 1, 1, 1), list(images.image_sizes) * count
         )
         all_gt = None if gt_instances is None else list(gt_instances) * count
         return super().forward(all_images, features, all_gt)
 
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
-        """The constructor's arguments out of a config and the backbone's output shapes."""
-        return super().from_config(cfg, input_shape) | branch_options(cfg)
 
-
-class _TridentHeads:
+class _TridentHeads(_Branched):
     """What is the same around both kinds of ROI heads."""
 
-    training: bool
-    num_branch: int
-    trident_fast: bool
     box_predictor: Any
 
     def forward(
@@ -69,14 +82,13 @@ class _TridentHeads:
         targets: Sequence[Instances] | None = None,
     ) -> tuple[list[Instances], dict[str, Tensor]]:
         """See `ROIHeads.forward`; detections of the branches are merged."""
-        count = self.num_branch if self.training or not self.trident_fast else 1
-        all_targets = None if targets is None else list(targets) * count
-        found, losses = super().forward(images, features, proposals, all_targets)  # type: ignore[misc]  # of the heads
+        all_targets = None if targets is None else list(targets) * self.branches_run
+        found, losses = super().forward(images, features, proposals, all_targets)
         if self.training:
             return found, losses
         predictor = self.box_predictor
         merged = merge_branch_instances(
-            found, count, predictor.test_nms_thresh, predictor.test_topk_per_image
+            found, self.branches_run, predictor.test_nms_thresh, predictor.test_topk_per_image
         )
         return merged, {}
 
@@ -90,19 +102,6 @@ class TridentRes5ROIHeads(_TridentHeads, Res5ROIHeads):
         kwargs: see `Res5ROIHeads`.
     """
 
-    @configurable
-    def __init__(self, *, num_branch: int, trident_fast: bool, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.num_branch = num_branch
-        self.trident_fast = trident_fast
-
-    @classmethod
-    def from_config(
-        cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec] | None = None
-    ) -> dict[str, Any]:
-        """The constructor's arguments out of a config and the backbone's output shapes."""
-        return super().from_config(cfg, input_shape) | branch_options(cfg)
-
 
 @ROI_HEADS_REGISTRY.register()
 class TridentStandardROIHeads(_TridentHeads, StandardROIHeads):
@@ -112,25 +111,6 @@ class TridentStandardROIHeads(_TridentHeads, StandardROIHeads):
         num_branch, trident_fast: see `TridentRPN`.
         kwargs: see `StandardROIHeads`.
     """
-
-    @configurable
-    def __init__(self, *, num_branch: int, trident_fast: bool, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.num_branch = num_branch
-        self.trident_fast = trident_fast
-
-    @classmethod
-    def from_config(
-        cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec] | None = None
-    ) -> dict[str, Any]:
-        """The constructor's arguments out of a config and the backbone's output shapes."""
-        return super().from_config(cfg, input_shape) | branch_options(cfg)
-
-
-def branch_options(cfg: CfgNode) -> dict[str, Any]:
-    """What proposal generator and heads read of ``cfg.MODEL.TRIDENT``."""
-    trident = cfg.MODEL.TRIDENT
-    return {"num_branch": trident.NUM_BRANCH, "trident_fast": trident.TEST_BRANCH_IDX != -1}
 
 
 def merge_branch_instances(
