@@ -7,8 +7,8 @@ from .flops import (
     flop_count_operators,
 )
 from .operator_counts import Handle, OperatorCountAnalysis
-from .parameters import parameter_count, parameter_count_table
-from .tables import flop_count_str, flop_count_table
+from .parameters import parameter_count
+from .tables import flop_count_str, flop_count_table, parameter_count_table
 
 __all__ = [
     "ActivationCountAnalysis",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from torch import nn
 
@@ -10,6 +10,27 @@ from .flops import ActivationCountAnalysis, FlopCountAnalysis
 from .parameters import parameter_count
 
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K"))
+
+
+def parameter_count_table(model: nn.Module, max_depth: int = 3) -> str:
+    """The numbers of `parameter_count` as a table in Markdown, parameters with their shapes.
+
+    Args:
+        model: any module.
+        max_depth: how deep to go into modules.
+
+    Returns:
+        Lines without a final newline.
+    """
+    counts = parameter_count(model)
+    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    rows = [("name", "#elements or shape"), ("model", _rounded(counts[""]))]
+    for name in _in_order_of_modules(shapes):
+        depth = name.count(".") + 1
+        if depth <= max_depth:
+            value = str(shapes[name]) if name in shapes else _rounded(counts[name])
+            rows.append((" " * depth + name, value))
+    return _markdown(rows)
 
 
 def flop_count_table(
@@ -88,6 +109,22 @@ def short_number(count: float) -> str:
         if count >= size / 10:
             return f"{count / size:.3g}{unit}"
     raise AssertionError(count)
+
+
+def _in_order_of_modules(names: Iterable[str]) -> list[str]:
+    """The names and all of their prefixes, each prefix before what is inside."""
+    ordered: dict[str, None] = {}
+    for name in names:
+        parts = name.split(".")
+        for depth in range(1, len(parts) + 1):
+            ordered.setdefault(".".join(parts[:depth]))
+    return list(ordered)
+
+
+def _rounded(count: int) -> str:
+    if count > 1e5:
+        return f"{count / 1e6:.1f}M"
+    return f"{count / 1e3:.1f}K" if count > 1e2 else str(count)
 
 
 def _modules_and_parameters(model: nn.Module) -> Iterator[str]:

@@ -166,8 +166,8 @@ class PointMaskHead(nn.Module):
         return self._classified(fine, point_coords, coarse), in_image
 
     def _classified(self, fine: Tensor, point_coords: Tensor, coarse: Tensor) -> Tensor:
-        """Logits of points from their features and the coarse prediction of their regions."""
-        raise NotImplementedError
+        """Logits (R, C, P) from (R, F, P) features, (R, P, 2) points and the coarse prediction."""
+        raise NotImplementedError(f"{type(self).__name__} must implement _classified()")
 
     def _subdivided(
         self, features: Mapping[str, Tensor], coarse: Tensor, instances: Sequence[Instances]
