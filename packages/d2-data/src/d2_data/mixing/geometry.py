@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from d2_data.image_reading import image_to_tensor
-from d2_data.instance_annotations import transform_keypoint_annotations
+from d2_data.instance_annotations import moved_keypoints
 from d2_data.mixing.mix import Sample
 from d2_data.transforms import CropTransform, PadTransform, Transform
 from d2_data.transforms.polygon_clipping import clip_polygon
@@ -133,28 +133,29 @@ def _moved_targets(
     size: ImageSize,
     flip_indices: Sequence[int] | None,
 ) -> Instances:
-    result = Instances(size)
-    fields = targets.get_fields()
-    for name, value in fields.items():
+    def moved_field(value: Any, masks: Any | None = None) -> Any:
         if isinstance(value, PolygonMasks):
-            result.set(name, _moved_polygons(value, transform))
-        elif isinstance(value, BitMasks):
-            result.set(name, _moved_bitmasks(value, transform, size))
-        elif isinstance(value, Keypoints):
-            result.set(name, _moved_keypoints(value, transform, size, flip_indices))
-        elif not isinstance(value, Boxes):
-            result.set(name, value)
-    masks = result.gt_masks if result.has("gt_masks") else None
-    ordered = Instances(size)
-    for name, value in fields.items():
+            return _moved_polygons(value, transform)
+        if isinstance(value, BitMasks):
+            return _moved_bitmasks(value, transform, size)
+        if isinstance(value, Keypoints):
+            return _moved_keypoints(value, transform, size, flip_indices)
         if isinstance(value, RotatedBoxes):
-            ordered.set(name, _moved_rotated_boxes(value, transform, size))
-        elif isinstance(value, Boxes):
-            of_masks = masks if name == "gt_boxes" else None
-            ordered.set(name, _moved_boxes(value, transform, size, of_masks))
+            return _moved_rotated_boxes(value, transform, size)
+        if isinstance(value, Boxes):
+            return _moved_boxes(value, transform, size, masks)
+        return value
+
+    fields = targets.get_fields()
+    # First, as the boxes of objects that are cut follow from their masks.
+    masks = moved_field(fields["gt_masks"]) if "gt_masks" in fields else None
+    result = Instances(size)
+    for name, value in fields.items():
+        if name == "gt_masks":
+            result.set(name, masks)
         else:
-            ordered.set(name, result.get(name))
-    return left(ordered)
+            result.set(name, moved_field(value, masks if name == "gt_boxes" else None))
+    return left(result)
 
 
 def _moved_boxes(boxes: Boxes, transform: Transform, size: ImageSize, masks: Any | None) -> Boxes:
@@ -224,11 +225,5 @@ def _moved_keypoints(
 ) -> Keypoints:
     if not len(keypoints):
         return keypoints
-    return Keypoints(
-        np.stack(
-            [
-                transform_keypoint_annotations(points.reshape(-1), transform, size, flip_indices)
-                for points in keypoints.tensor.numpy()
-            ]
-        ).astype(np.float32)
-    )
+    points = keypoints.tensor.numpy().astype(np.float64)
+    return Keypoints(moved_keypoints(points, transform, size, flip_indices).astype(np.float32))
