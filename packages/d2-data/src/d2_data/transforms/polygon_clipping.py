@@ -1,6 +1,29 @@
 """Cutting polygons at the edges of a window."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
+
+
+def moved_and_clipped(
+    polygons: Sequence[np.ndarray],
+    move: Callable[[np.ndarray], tuple[np.ndarray, tuple[int, int]]],
+) -> list[np.ndarray]:
+    """Move polygons, all of them at once, and cut them at the edges of the new image.
+
+    Args:
+        polygons: at least one, each (N, 2) points (x, y) in pixels.
+        move: takes (M, 2) float64 points; returns where they come to lie, and the (height, width)
+            in pixels of the image there.
+
+    Returns:
+        The parts inside the image, each (N, 2) points; see :func:`clip_polygon`.
+    """
+    points = [np.asarray(polygon, dtype=np.float64) for polygon in polygons]
+    moved, (height, width) = move(np.concatenate(points))
+    ends = np.cumsum([len(polygon) for polygon in points])[:-1]
+    window = (0.0, 0.0, float(width), float(height))
+    return [part for one in np.split(moved, ends) for part in clip_polygon(one, window)]
 
 
 def clip_polygon(
