@@ -207,6 +207,7 @@ def test_sanitised_boxes_are_dropped_in_place():
     assert given.boxes.tolist() == [[0, 0, 50, 50], [0, 0, 0, 0], [0, 0, 0, 0]]
     points = np.array([[99.0, 99.0]])
     np.testing.assert_array_equal(transform.apply_coords(points), points)
+    np.testing.assert_array_equal(transform.inverse().apply_box(boxes), boxes)
 
 
 @pytest.mark.parametrize(

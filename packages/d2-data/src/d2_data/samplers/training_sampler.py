@@ -1,6 +1,7 @@
 """Endless streams of indices for training."""
 
 import itertools
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ __all__ = ["RandomSubsetTrainingSampler", "RepeatFactorTrainingSampler", "Traini
 _PIECE = 4096
 
 
-class _SharedStream(Sampler[int]):
+class _SharedStream(Sampler[int], ABC):
     """A stream on which all processes agree, shared out: process r of n gets every n-th index.
 
     Attributes:
@@ -33,9 +34,9 @@ class _SharedStream(Sampler[int]):
         rounds = itertools.chain.from_iterable(self._rounds(generator))
         return itertools.islice(rounds, self._rank, None, self._world_size)
 
+    @abstractmethod
     def _rounds(self, generator: torch.Generator) -> Iterator[Iterable[int]]:
         """The indices of each round, without end."""
-        raise NotImplementedError
 
 
 def _in_pieces(indices: torch.Tensor) -> Iterator[int]:

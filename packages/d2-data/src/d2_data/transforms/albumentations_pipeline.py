@@ -12,7 +12,7 @@ import numpy as np
 from d2_data.transforms.augmentation import Augmentation
 from d2_data.transforms.flip import HFlipTransform, VFlipTransform
 from d2_data.transforms.other_libraries import BoxesOnlyTransform, drawn_seed
-from d2_data.transforms.polygon_clipping import clip_polygon
+from d2_data.transforms.polygon_clipping import moved_and_clipped
 from d2_data.transforms.transform import NoOpTransform, Transform, TransformList
 
 _logger = logging.getLogger(__name__)
@@ -231,12 +231,9 @@ class AlbumentationsTransform(Transform):
                 "RandomGridShuffle of albumentations tears outlines apart; give masks as run "
                 "lengths, and use mask_format='bitmask' (INPUT.MASK_FORMAT = 'bitmask')"
             )
-        points = [np.asarray(polygon, dtype=np.float64) for polygon in polygons]
-        moved = self.apply_coords(np.concatenate(points))
-        ends = np.cumsum([len(polygon) for polygon in points])[:-1]
-        height, width = self._after()
-        window = (0.0, 0.0, float(width), float(height))
-        return [part for one in np.split(moved, ends) for part in clip_polygon(one, window)]
+        return moved_and_clipped(
+            polygons, lambda points: (self.apply_coords(points), self._after())
+        )
 
     def _after(self) -> tuple[int, int]:
         """(height, width) of the image after."""
@@ -286,9 +283,6 @@ class _BoxLimits(BoxesOnlyTransform):
         shape = {"height": self.size[0], "width": self.size[1], "depth": 1}
         kept = self.processors()["bboxes"].filter(_normalized(boxes, self.size), shape)
         return _in_pixels(kept, self.size, len(boxes)).astype(_floating(boxes))
-
-    def inverse(self) -> NoOpTransform:
-        return NoOpTransform()
 
 
 def _normalized(boxes: np.ndarray, shape: Sequence[int]) -> np.ndarray:

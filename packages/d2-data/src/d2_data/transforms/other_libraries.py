@@ -1,7 +1,7 @@
 """Transforms of torchvision and albumentations, recognised without importing either."""
 
-import logging
 import random
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,8 +11,6 @@ import torch
 
 from d2_data.transforms.augmentation import Augmentation
 from d2_data.transforms.transform import NoOpTransform
-
-_logger = logging.getLogger(__name__)
 
 
 def augmentation_of(transform: Any) -> Augmentation | None:
@@ -73,6 +71,17 @@ def drawn_seed() -> int:
 class BoxesOnlyTransform(NoOpTransform):
     """Looks at boxes alone; those that are not to stay lose their extent, and so drop out."""
 
+    @abstractmethod
     def apply_box(self, box: np.ndarray) -> np.ndarray:
-        """(N, 4) XYXY; all zero where a box is to be dropped."""
-        raise NotImplementedError
+        """Cut or drop boxes.
+
+        Args:
+            box: (N, 4) XYXY in pixels.
+
+        Returns:
+            (N, 4) XYXY in pixels; all zero where a box is to be dropped.
+        """
+
+    def inverse(self) -> NoOpTransform:
+        """Nothing: what was cut off boxes does not come back, and no more is to be cut."""
+        return NoOpTransform()

@@ -11,7 +11,7 @@ import torch
 from d2_data.transforms.augmentation import Augmentation, _Transformable
 from d2_data.transforms.flip import HFlipTransform, VFlipTransform
 from d2_data.transforms.other_libraries import BoxesOnlyTransform, drawn_seed, draws_of
-from d2_data.transforms.polygon_clipping import clip_polygon
+from d2_data.transforms.polygon_clipping import moved_and_clipped
 from d2_data.transforms.transform import NoOpTransform, Transform, TransformList
 from d2_data.transforms.windows import CropTransform
 
@@ -277,11 +277,7 @@ class TorchvisionTransform(Transform):
         """Transform polygons, each (N, 2), and cut them at the edges of the result."""
         if not self.moves or not len(polygons):
             return list(polygons)
-        points = [np.asarray(polygon, dtype=np.float64) for polygon in polygons]
-        moved, (height, width) = self._moved_points(np.concatenate(points))
-        ends = np.cumsum([len(polygon) for polygon in points])[:-1]
-        window = (0.0, 0.0, float(width), float(height))
-        return [part for one in np.split(moved, ends) for part in clip_polygon(one, window)]
+        return moved_and_clipped(polygons, self._moved_points)
 
     def _moved_points(self, coords: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
         """Points, and (height, width) of the canvas that they come to lie on."""
