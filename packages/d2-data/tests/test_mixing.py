@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from d2_data.mixing import CopyPaste, Mix, MixUp, Mosaic
-from d2_data.mixing.geometry import corners
+from d2_data.rotated_corners import rotated_corners
 from d2_structures import (
     BitMasks,
     Boxes,
@@ -173,7 +173,7 @@ def test_rotated_boxes_move_along_and_vanish_outside(x, y, width, height, angle)
     part["instances"].gt_boxes = RotatedBoxes([[x, y, width, height, angle]])
     blank = sample((20, 30), [], mask_format=None)
     mixed = Mosaic((16, 20), center_range=(0.5, 0.5)).mix(part, drawing(blank, blank, blank))
-    moved = corners(np.array([x - 20, y - 12, width, height, angle]))
+    moved = rotated_corners(np.array([x - 20, y - 12, width, height, angle]))
     boxes = mixed["instances"].gt_boxes
     if len(boxes):
         if abs(angle) > 1:

@@ -1,6 +1,5 @@
 """YOLO folders: a text file of fractions per image, and ``data.yaml``."""
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from d2_data.annotations import normalized_record
 from d2_data.conversion.joined_polygons import joined_polygon
 from d2_data.conversion.splits import Split
 from d2_data.formats import mask_polygons
+from d2_data.rotated_corners import rotated_corners
 from d2_ops.host import rle_decode
 from d2_structures import BoxMode
 
@@ -136,16 +136,11 @@ def _keypoints(keypoints: Any, split: Split, scale: np.ndarray) -> list[float]:
 
 
 def _corners(annotation: Mapping[str, Any], size: ImageSize) -> np.ndarray:
-    """(4, 2) corners of a rotated box, clockwise at angle 0 from the upper left one."""
+    """(4, 2) corners of a box in pixels."""
     mode = annotation["bbox_mode"]
-    x, y, width, height, degrees = BoxMode.convert(
-        list(annotation["bbox"]), mode, BoxMode.XYWHA_ABS, image_size=size
+    return rotated_corners(
+        BoxMode.convert(list(annotation["bbox"]), mode, BoxMode.XYWHA_ABS, image_size=size)
     )
-    angle = math.radians(degrees)
-    along = np.array([math.cos(angle), -math.sin(angle)]) * width / 2
-    across = np.array([math.sin(angle), math.cos(angle)]) * height / 2
-    signs = ((-1, -1), (1, -1), (1, 1), (-1, 1))
-    return np.array([x, y]) + np.array([u * along + v * across for u, v in signs])
 
 
 def _outline(annotation: Mapping[str, Any], size: ImageSize, lost: Counter[str]) -> np.ndarray:

@@ -9,6 +9,7 @@ import torch
 from d2_data.image_reading import image_to_tensor
 from d2_data.instance_annotations import moved_keypoints
 from d2_data.mixing.mix import Sample
+from d2_data.rotated_corners import rotated_corners
 from d2_data.transforms import CropTransform, PadTransform, Transform
 from d2_data.transforms.polygon_clipping import clip_polygon
 from d2_structures import BitMasks, Boxes, Instances, Keypoints, PolygonMasks, RotatedBoxes
@@ -180,21 +181,11 @@ def _moved_rotated_boxes(
     result = points.reshape(-1, 5).copy()
     limits = (0.0, 0.0, float(size[1]), float(size[0]))
     for row in result:
-        if not clip_polygon(corners(row), limits):
+        if not clip_polygon(rotated_corners(row), limits):
             row[2:4] = 0
     turned = RotatedBoxes(torch.from_numpy(result))
     turned.clip(size)
     return turned
-
-
-def corners(rotated_box: np.ndarray) -> np.ndarray:
-    """(4, 2) corners of a box (x centre, y centre, width, height, degrees counter-clockwise)."""
-    x, y, width, height, angle_deg = (float(value) for value in rotated_box)
-    cos, sin = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
-    across = np.array([width * cos, -width * sin]) / 2
-    down = np.array([height * sin, height * cos]) / 2
-    signs = ((-1, -1), (1, -1), (1, 1), (-1, 1))
-    return np.array([(x, y) + a * across + b * down for a, b in signs])
 
 
 def _moved_polygons(masks: PolygonMasks, transform: Transform) -> PolygonMasks:
