@@ -12,16 +12,13 @@ import pytest
 import torch
 from torch import nn
 
-from d2_config import CfgNode, get_cfg
+from d2_config import CfgNode, get_cfg, global_cfg
 from d2_data import DatasetCatalog, MetadataCatalog
-from d2_data.datasets import register_coco_instances
 from d2_modeling import BACKBONE_REGISTRY, ROI_HEADS_REGISTRY
 from d2_modeling.layers import ShapeSpec
 from d2_structures import Boxes, ImageList, Instances
 
 pytestmark = pytest.mark.usefixtures("detectron2")
-
-NAME = "tutorial_shapes"
 
 
 def run(sample: str, **given: Any) -> dict[str, Any]:
@@ -29,39 +26,6 @@ def run(sample: str, **given: Any) -> dict[str, Any]:
     namespace: dict[str, Any] = {"copy": copy, "np": np, "torch": torch, "nn": nn, **given}
     exec(compile(sample, "tutorial", "exec"), namespace)
     return namespace
-
-
-@pytest.fixture
-def dataset(shapes: Path) -> Any:
-    register_coco_instances(NAME, {}, str(shapes / "instances.json"), str(shapes / "images"))
-    yield NAME
-    DatasetCatalog.remove(NAME)
-    MetadataCatalog.remove(NAME)
-
-
-@pytest.fixture
-def cfg(dataset: str) -> CfgNode:
-    """A Mask R-CNN as small as it gets."""
-    cfg = get_cfg()
-    cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = (dataset,)
-    cfg.DATALOADER.NUM_WORKERS = 0
-    cfg.SOLVER.IMS_PER_BATCH = 2
-    cfg.INPUT.MIN_SIZE_TEST = 64
-    model = cfg.MODEL
-    model.DEVICE, model.MASK_ON = "cpu", True
-    model.BACKBONE.NAME, model.BACKBONE.FREEZE_AT = "build_resnet_fpn_backbone", 0
-    model.RESNETS.OUT_FEATURES = model.FPN.IN_FEATURES = ["res4", "res5"]
-    model.RESNETS.RES2_OUT_CHANNELS = 8
-    model.RESNETS.STEM_OUT_CHANNELS = model.RESNETS.WIDTH_PER_GROUP = 4
-    model.RESNETS.NORM = "GN"
-    model.FPN.OUT_CHANNELS = 8
-    model.RPN.IN_FEATURES = model.ROI_HEADS.IN_FEATURES = ["p4", "p5"]
-    model.ROI_HEADS.NAME, model.ROI_BOX_HEAD.NAME = "StandardROIHeads", "FastRCNNConvFCHead"
-    model.ROI_HEADS.NUM_CLASSES = 4
-    model.ROI_BOX_HEAD.NUM_FC, model.ROI_BOX_HEAD.FC_DIM = 1, 12
-    model.ROI_MASK_HEAD.NAME = "MaskRCNNConvUpsampleHead"
-    model.ROI_MASK_HEAD.NUM_CONV, model.ROI_MASK_HEAD.CONV_DIM = 1, 4
-    return cfg
 
 
 def test_register_a_dataset():
@@ -478,7 +442,7 @@ with EventStorage() as storage:
     assert found["storage"].latest()["some_accuracy"] == (0.5, 0)
 
 
-def test_evaluators(cfg: CfgNode, tmp_path: Path):
+def test_evaluators(cfg: CfgNode, dataset: str, tmp_path: Path):
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
     found = run(
         MODEL
@@ -516,7 +480,7 @@ eval_results = inference_on_dataset(
     DatasetEvaluators([COCOEvaluator(NAME, output_dir=folder), Counter()]))
 """,
         cfg=cfg,
-        NAME=NAME,
+        NAME=dataset,
         folder=str(tmp_path),
     )
     assert found["by_hand"]["count"] == found["eval_results"]["count"] > 0
@@ -593,13 +557,15 @@ trainer = instantiate(cfg)
     assert (found["trainer"].optimizer.lr, found["trainer"].optimizer.algo) == (0.01, "SGD")
 
 
-def test_the_global_config():
+def test_the_global_config(capsys: pytest.CaptureFixture[str]):
     run("""
 from detectron2.config import global_cfg, set_global_cfg, get_cfg
 set_global_cfg(get_cfg())
 from detectron2.config import global_cfg
 print(global_cfg.MODEL.DEVICE)
 """)
+    assert capsys.readouterr().out == f"{get_cfg().MODEL.DEVICE}\n"
+    global_cfg.clear()
 
 
 def test_models_of_the_zoo_are_named_by_their_configs():
