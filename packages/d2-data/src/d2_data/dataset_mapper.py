@@ -21,7 +21,7 @@ from d2_data.deferred_input import DeferredInput, stand_in
 from d2_data.formats import read_label_map
 from d2_data.image_reading import ImageSource
 from d2_data.instance_annotations import are_left
-from d2_data.instance_targets import instance_targets
+from d2_data.instance_targets import boxes_in, instance_targets
 from d2_data.jpeg_files import jpeg_decoder
 from d2_data.located_errors import locate, located, picture
 from d2_data.skipped_records import OnError, SkippedRecords, checked_on_error
@@ -206,10 +206,13 @@ class DatasetMapper:
             sem_seg = read_label_map(sem_seg_file)
 
         wanted, places = self._wanted(annotations or [], dataset_dict)
+        boxes = None
+        if self.augmentations.looks_at("boxes"):
+            boxes = boxes_in(BoxMode.XYXY_ABS, wanted).astype(np.float32)
         augmented = DeferredInput(
             source,
             sem_seg=sem_seg,
-            boxes=_upright_boxes(wanted) if self.augmentations.looks_at("boxes") else None,
+            boxes=boxes,
             reduced_decoding=self.reduced_decoding,
         )
         transforms = self.augmentations(augmented)
@@ -336,9 +339,3 @@ class DatasetMapper:
                 f"PRECOMPUTED_PROPOSAL_TOPK_{split}"
             ]
         return arguments
-
-
-def _upright_boxes(annotations: Sequence[dict[str, Any]]) -> np.ndarray:
-    """(N, 4) float32 XYXY, for policies that look at boxes."""
-    boxes = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annotations]
-    return np.array(boxes, dtype=np.float32).reshape(-1, 4)

@@ -18,7 +18,7 @@ from d2_data.transforms import (
 )
 from d2_data.transforms.resampling import NEAREST
 
-__all__ = ["DeferredInput"]
+__all__ = ["DeferredInput", "stand_in"]
 
 _FLIPS = (HFlipTransform, VFlipTransform)
 

@@ -80,26 +80,16 @@ def instance_targets(
     return target
 
 
-def _moved_boxes(
-    annotations: Sequence[dict[str, Any]],
-    transforms: Transform,
-    image_size: ImageSize,
-    rotated_boxes: bool,
-) -> Boxes | RotatedBoxes:
-    wanted = BoxMode.XYWHA_ABS if rotated_boxes else BoxMode.XYXY_ABS
-    boxes = _boxes_in(wanted, annotations)
-    height, width = image_size
-    if rotated_boxes:
-        turned = transforms.apply_rotated_box(boxes) if annotations else boxes
-        rotated = RotatedBoxes(turned.astype(np.float32))
-        rotated.clip(image_size)
-        return rotated
-    moved = transforms.apply_box(boxes) if annotations else boxes
-    return Boxes(np.clip(moved, 0, [width, height, width, height]).astype(np.float32))
+def boxes_in(wanted: BoxMode, annotations: Sequence[dict[str, Any]]) -> np.ndarray:
+    """The boxes of annotations in their one form.
 
+    Args:
+        wanted: ``XYXY_ABS`` or ``XYWHA_ABS``.
+        annotations: see :func:`instance_targets`.
 
-def _boxes_in(wanted: BoxMode, annotations: Sequence[dict[str, Any]]) -> np.ndarray:
-    """(N, 4) float64, or (N, 5) of rotated boxes."""
+    Returns:
+        (N, 4) float64 in pixels, or (N, 5) of rotated boxes.
+    """
     numbers = 5 if wanted is BoxMode.XYWHA_ABS else 4
     modes = {annotation["bbox_mode"] for annotation in annotations}
     if len(modes) > 1:
@@ -109,6 +99,24 @@ def _boxes_in(wanted: BoxMode, annotations: Sequence[dict[str, Any]]) -> np.ndar
     for mode in modes:
         given = BoxMode.convert(given, mode, wanted)
     return given.reshape(-1, numbers)
+
+
+def _moved_boxes(
+    annotations: Sequence[dict[str, Any]],
+    transforms: Transform,
+    image_size: ImageSize,
+    rotated_boxes: bool,
+) -> Boxes | RotatedBoxes:
+    wanted = BoxMode.XYWHA_ABS if rotated_boxes else BoxMode.XYXY_ABS
+    boxes = boxes_in(wanted, annotations)
+    height, width = image_size
+    if rotated_boxes:
+        turned = transforms.apply_rotated_box(boxes) if annotations else boxes
+        rotated = RotatedBoxes(turned.astype(np.float32))
+        rotated.clip(image_size)
+        return rotated
+    moved = transforms.apply_box(boxes) if annotations else boxes
+    return Boxes(np.clip(moved, 0, [width, height, width, height]).astype(np.float32))
 
 
 def _polygon_masks(segmentations: list[Any], steps: Sequence[Transform]) -> PolygonMasks:
