@@ -69,20 +69,26 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_loading_processes_end_with_a_killed_parent(method, tmp_path):
-    (tmp_path / "orphans.py").write_text(ORPHANS)
+def ends_with_all_its_processes(*arguments: str) -> bool:
+    """Whether no process of a run of Python, which kills itself, outlives it by 15 seconds."""
     # Every process of the run holds the writing end: reading ends when all have ended.
     reading, writing = os.pipe()
     process = subprocess.Popen(
-        [sys.executable, str(tmp_path / "orphans.py"), method],
+        [sys.executable, *arguments],
         pass_fds=[writing],
         env=os.environ | {"PYTHONPATH": os.path.dirname(__file__)},
     )
     os.close(writing)
     assert process.wait(timeout=60) == -signal.SIGKILL
-    assert select.select([reading], [], [], 15)[0]
+    ended = bool(select.select([reading], [], [], 15)[0])
     os.close(reading)
+    return ended
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_loading_processes_end_with_a_killed_parent(method, tmp_path):
+    (tmp_path / "orphans.py").write_text(ORPHANS)
+    assert ends_with_all_its_processes(str(tmp_path / "orphans.py"), method)
 
 
 def stop_at_3(record):
@@ -133,16 +139,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_stopped_loading_process_ends_with_a_killed_parent():
-    reading, writing = os.pipe()
-    process = subprocess.Popen(
-        [sys.executable, "-c", STOPPED_ORPHAN],
-        pass_fds=[writing],
-        env=os.environ | {"PYTHONPATH": os.path.dirname(__file__)},
-    )
-    os.close(writing)
-    assert process.wait(timeout=60) == -signal.SIGKILL
-    assert select.select([reading], [], [], 15)[0]
-    os.close(reading)
+    assert ends_with_all_its_processes("-c", STOPPED_ORPHAN)
 
 
 def wait_at_1(record):

@@ -107,6 +107,12 @@ def starting_workers() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
+def loading_processes() -> list[int]:
+    """Ids of the loading processes of this one; takes leave of those that have ended."""
+    children = multiprocessing.active_children()
+    return [child.pid for child in children if child.daemon and child.pid is not None]
+
+
 def stopped_by(process: int) -> signal.Signals | None:
     """Return the signal that has stopped a child of this process; None if it is not stopped.
 

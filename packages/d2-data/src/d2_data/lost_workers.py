@@ -1,11 +1,10 @@
 """Saying what happened when a process that loads data is lost."""
 
-import multiprocessing
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from d2_data.loading_processes import end_stopped_workers, stopped_by
+from d2_data.loading_processes import end_stopped_workers, loading_processes, stopped_by
 from d2_data.mapped_dataset import record_held_by
 from d2_data.stopped_workers import given_up
 
@@ -75,8 +74,7 @@ def _explanation(processes: str, error: BaseException | None) -> str:
 
 def _stall(seconds: float) -> str:
     """Which processes did not deliver; stopped ones are killed, as they could not end."""
-    children = [c for c in multiprocessing.active_children() if c.daemon and c.pid is not None]
-    pids = [child.pid for child in children if child.pid is not None]
+    pids = loading_processes()
     stopped = {pid: stopped.name for pid in pids if (stopped := stopped_by(pid)) is not None}
     text = _silent(seconds, list(stopped or pids), stopped)
     end_stopped_workers()

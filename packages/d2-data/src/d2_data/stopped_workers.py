@@ -1,6 +1,5 @@
 """Giving up loading processes that are stopped and not continued."""
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -9,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
-from d2_data.loading_processes import stopped_by
+from d2_data.loading_processes import loading_processes, stopped_by
 
 _CHECK_PERIOD_S = 0.5
 _GRACE_S = 1.0
@@ -35,8 +34,7 @@ def giving_up_stopped_workers(limit: float) -> Iterator[None]:
         yield
         return
     # Asked here, not in the thread: asking also takes leave of processes that have ended.
-    children = multiprocessing.active_children()
-    processes = [child.pid for child in children if child.daemon and child.pid is not None]
+    processes = loading_processes()
     is_over = threading.Event()
     watch = threading.Thread(target=_watch, args=(processes, limit, is_over), daemon=True)
     watch.start()
