@@ -92,13 +92,12 @@ def _is_normal(annotation: Any, image_size: ImageSize | None) -> bool:
             if type(segmentation) is dict:
                 if normalized_segmentation(segmentation, image_size)[0] is not segmentation:
                     return False
-            elif type(segmentation) is not list:
-                return False
-            for polygon in segmentation if type(segmentation) is list else ():
-                if type(polygon) is not list or len(polygon) < 6 or len(polygon) % 2:
-                    return False
-                total += sum(polygon)
-            if not segmentation:
+            elif type(segmentation) is list and segmentation:
+                for polygon in segmentation:
+                    if type(polygon) is not list or len(polygon) < 6 or len(polygon) % 2:
+                        return False
+                    total += sum(polygon)
+            else:
                 return False
         if "keypoints" in annotation:
             keypoints = annotation["keypoints"]
