@@ -216,3 +216,27 @@ def test_pixels_are_counted_by_a_process_of_ones_own(segments: list[dict[str, An
     assert evaluate(usual, pairs) == wanted
     assert (usual._conf_matrix[:-1, :-1] == own._conf_matrix[:-1, :-1]).all()
     assert usual.evaluate() == wanted
+
+
+def test_the_official_evaluation_is_run_on_results():
+    from pycocotools.coco import COCO
+
+    truth = COCO()
+    box = [10.0, 10, 20, 20]
+    truth.dataset = {
+        "images": [{"id": 1, "height": 50, "width": 50}],
+        "categories": [{"id": 1, "name": "a"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "bbox": box, "area": 400, "iscrowd": 0}
+        ],
+        "info": {},
+    }
+    truth.createIndex()
+    results = [{"image_id": 1, "category_id": 1, "bbox": box, "score": 0.5}]
+    evaluated = _evaluate_predictions_on_coco(
+        truth, results, "bbox", img_ids=[1], max_dets_per_image=[1, 10, 100]
+    )
+    assert evaluated.stats[0] == pytest.approx(1.0)
+    keypoints = [{"image_id": 1, "category_id": 1, "keypoints": [1.0, 1, 1], "score": 0.5}]
+    with pytest.raises(ValueError, match="1 keypoints, and there are 17"):
+        _evaluate_predictions_on_coco(truth, keypoints, "keypoints")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from d2_data import Metadata
+from d2_engine.compat.shims import colors
 from d2_engine.compat.shims.pictures import (
     GenericMask,
     _create_text_labels,
@@ -120,3 +121,15 @@ def test_a_panoptic_map_is_taken_apart():
     assert found.non_empty_mask().sum() == 12
     assert [s["category_id"] for _, s in found.semantic_masks()] == [5]
     assert [int(mask.sum()) for mask, _ in found.instance_masks()] == [4]
+
+
+def test_colours_are_rgb_or_bgr_of_either_range():
+    rgb = colors.colormap(rgb=True)
+    assert rgb.dtype == np.float32
+    assert rgb.max() > 1
+    assert (colors.colormap()[:, ::-1] == rgb).all()
+    assert colors.colormap(maximum=1).max() <= 1
+    assert len({tuple(color) for color in colors.random_colors(10)}) == 10
+    assert colors.random_color(rgb=True, maximum=1).shape == (3,)
+    with pytest.raises(ValueError, match="maximum"):
+        colors.colormap(maximum=2)
