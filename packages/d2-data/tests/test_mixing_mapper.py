@@ -201,6 +201,16 @@ def test_further_samples_that_cannot_be_loaded_are_replaced_and_listed(records, 
     assert {entry.record for entry in found.skipped} == {"image 'gone.png' (image_id 99)"}
 
 
+def test_mapper_that_skips_does_so_too_once_it_suits_the_records(records):
+    broken = [*records, {**records[1], "file_name": "gone.png", "image_id": 99}]
+    skipping = MixingMapper(single(), [Mosaic((9, 9))]).drawing_from(broken, "skip")
+    suited = skipping.suited_to(broken)
+    for seed in range(12):
+        np.random.seed(seed)
+        suited(records[0])
+    assert {entry.record for entry in suited.skipped} == {"image 'gone.png' (image_id 99)"}
+
+
 def test_element_without_a_sample_stays_without_one(records):
     mapper = MixingMapper(lambda record: None, [MixUp()], dataset=records)
     assert mapper(records[0]) is None

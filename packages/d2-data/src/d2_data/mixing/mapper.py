@@ -57,32 +57,29 @@ class MixingMapper:
         for mix in mixes:
             if not isinstance(mix, Mix):
                 raise TypeError(f"MixingMapper: mixes hold Mosaic, MixUp and such, got {mix!r}")
-        self.mapper = mapper
         self.mixes = list(mixes)
         self.augmentations = AugmentationList(augmentations)
         self.keypoint_hflip_indices = keypoint_hflip_indices
-        self._source = None if dataset is None else _source(dataset)
-        self._partners: MapDataset | None = None
-        if dataset is not None:
-            self._partners = MapDataset(self._source, mapper)
+        self._bind(mapper, None if dataset is None else _source(dataset), "raise")
+
+    def _bind(self, mapper: Callable[[Any], Any], source: Any, on_error: OnError) -> None:
+        self.mapper = mapper
+        self._source, self._on_error = source, on_error
+        self._partners = None if source is None else MapDataset(source, mapper, on_error)
 
     @property
     def skipped(self) -> list[SkippedRecord]:
         """What was left out so far by all loading processes because it could not be loaded."""
-        found = list(getattr(self.mapper, "skipped", None) or ())
         if self._partners is not None:
-            # Those of the mapper itself are among them.
-            found = self._partners.skipped
-        return found
+            return self._partners.skipped  # those of the mapper itself are among them
+        return list(getattr(self.mapper, "skipped", None) or ())
 
     def suited_to(self, records: Any) -> "MixingMapper":
         """With the mapper that suits a dataset: see :meth:`DatasetMapper.suited_to`."""
         if not hasattr(self.mapper, "suited_to"):
             return self
         suited = copy.copy(self)
-        suited.mapper = self.mapper.suited_to(records)
-        if suited._partners is not None:
-            suited._partners = MapDataset(self._source, suited.mapper)
+        suited._bind(self.mapper.suited_to(records), self._source, self._on_error)
         return suited
 
     def drawing_from(self, dataset: Any, on_error: OnError = "raise") -> "MixingMapper":
@@ -95,12 +92,11 @@ class MixingMapper:
         Raises:
             TypeError: if the dataset is iterable: its samples have no indices to draw.
         """
-        if self._partners is not None:
+        if self._source is not None:
             return self
-        bound = copy.copy(self)
-        bound._source = _source(dataset)
-        bound._partners = MapDataset(bound._source, self.mapper, on_error)
-        return bound
+        drawing = copy.copy(self)
+        drawing._bind(self.mapper, _source(dataset), on_error)
+        return drawing
 
     def __call__(self, dataset_dict: Any) -> Any:
         """Map a dict, and mix the sample with others.
