@@ -107,10 +107,8 @@ def build_detection_train_loader(
         )
         return _stream_loader(stream, workers)
     wide = orientations(dataset) if aspect_ratio_grouping else None
-    if isinstance(dataset, list | DatasetFromList) and isinstance(
-        mapper, DatasetMapper | MixingMapper
-    ):
-        mapper = mapper.suited_to(dataset)
+    if isinstance(dataset, list | DatasetFromList):
+        mapper = _suited_to(dataset, mapper)
     if isinstance(dataset, list):
         dataset = DatasetFromList(dataset, copy=False)
     mapper = _drawing_from(dataset, mapper, on_error)
@@ -119,14 +117,7 @@ def build_detection_train_loader(
     if aspect_ratio_grouping and wide is None:
         with_orientation = MapDataset(dataset, _WithOrientation(mapper), on_error)
         grouped = GroupedWhenLoaded(run_seed, sampler, batch_size, collate)
-        return DetectionLoader(
-            grouped,
-            dataset=SeededDataset(with_orientation, run_seed),
-            batch_size=None,
-            sampler=grouped,
-            collate_fn=_as_it_is,
-            **workers,
-        )
+        return _grouping_loader(with_orientation, grouped, workers)
     mapped = dataset if mapper is None else MapDataset(dataset, mapper, on_error)
     batches = IndexedBatches(run_seed, sampler, batch_size, wide, keep_rest=False)
     return _indexed_loader(mapped, batches, collate, workers)
@@ -234,6 +225,19 @@ def _indexed_loader(
     )
 
 
+def _grouping_loader(
+    with_orientation: Any, grouped: GroupedWhenLoaded, workers: dict[str, Any]
+) -> DetectionLoader:
+    return DetectionLoader(
+        grouped,
+        dataset=SeededDataset(with_orientation, grouped.run_seed),
+        batch_size=None,
+        sampler=grouped,
+        collate_fn=_as_it_is,
+        **workers,
+    )
+
+
 def _stream_loader(stream: StreamBatches, workers: dict[str, Any]) -> DetectionLoader:
     return DetectionLoader(
         StreamFeed(stream, workers["num_workers"]),
@@ -250,6 +254,12 @@ def _as_list(batch: list[Any]) -> list[Any]:
 
 def _as_it_is(item: Any) -> Any:
     return item
+
+
+def _suited_to(records: Any, mapper: Mapper | None) -> Mapper | None:
+    if isinstance(mapper, DatasetMapper | MixingMapper):
+        return mapper.suited_to(records)
+    return mapper
 
 
 def _drawing_from(dataset: Any, mapper: Mapper | None, on_error: OnError) -> Mapper | None:
