@@ -15,6 +15,10 @@ class _Steps(checkpoint.Checkpointer):
     _read_from = ""
     _is_strict = False
 
+    def __init__(self, model: nn.Module, save_dir: str = "", **options: Any) -> None:
+        super().__init__(model, save_dir, **options)
+        self.path_manager = PathManager
+
     def _read(self, path: str) -> dict[str, Any]:
         content: dict[str, Any] = self._load_file(path)
         return content
@@ -39,14 +43,6 @@ class _Steps(checkpoint.Checkpointer):
 class Checkpointer(_Steps):
     """`d2_engine.checkpoint.Checkpointer` with the steps of fvcore's."""
 
-    def __init__(self, model: nn.Module, save_dir: str = "", **options: Any) -> None:
-        super().__init__(model, save_dir, **options)
-        self.path_manager = PathManager
-
 
 class DetectionCheckpointer(_Steps, checkpoint.DetectionCheckpointer):
     """`d2_engine.checkpoint.DetectionCheckpointer` with the steps of detectron2's."""
-
-    def __init__(self, model: nn.Module, save_dir: str = "", **options: Any) -> None:
-        super().__init__(model, save_dir, **options)
-        self.path_manager = PathManager

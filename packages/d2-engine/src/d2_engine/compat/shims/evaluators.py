@@ -42,10 +42,23 @@ class _Collecting(d2_eval.DatasetEvaluator):
 
 
 class _OfInstances(_Collecting):
-    """What evaluators of instances hold."""
+    """What evaluators of instances hold; it stands before one of them among the bases."""
 
     _ground_truth: Any
-    _metadata: Any
+
+    def __init__(
+        self,
+        dataset_name: Any,
+        tasks: Any = None,
+        distributed: bool = True,
+        output_dir: Any = None,
+        **options: Any,
+    ) -> None:
+        tasks = _tasks(tasks, self._logger)
+        super().__init__(  # type: ignore[call-arg]  # of the evaluator behind it
+            dataset_name, tasks, distributed, output_dir, **options
+        )
+        self._metadata = _metadata_of(dataset_name)
 
     @property
     def _coco_api(self) -> Any:
@@ -73,18 +86,6 @@ def _metadata_of(dataset_name: Any) -> Any:
 
 class COCOEvaluator(_OfInstances, d2_eval.COCOEvaluator):
     """`d2_eval.COCOEvaluator`, whose steps subclasses overwrite and call as in detectron2."""
-
-    def __init__(
-        self,
-        dataset_name: Any,
-        tasks: Any = None,
-        distributed: bool = True,
-        output_dir: Any = None,
-        **options: Any,
-    ) -> None:
-        tasks = _tasks(tasks, self._logger)
-        super().__init__(dataset_name, tasks, distributed, output_dir, **options)
-        self._metadata = _metadata_of(dataset_name)
 
     def _eval_predictions(self, predictions: Any, img_ids: Any = None) -> None:
         """Evaluate instances into ``_results``."""
@@ -137,18 +138,6 @@ class COCOEvaluator(_OfInstances, d2_eval.COCOEvaluator):
 
 class LVISEvaluator(_OfInstances, d2_eval.LVISEvaluator):
     """`d2_eval.LVISEvaluator`, whose steps subclasses overwrite and call as in detectron2."""
-
-    def __init__(
-        self,
-        dataset_name: Any,
-        tasks: Any = None,
-        distributed: bool = True,
-        output_dir: Any = None,
-        **options: Any,
-    ) -> None:
-        tasks = _tasks(tasks, self._logger)
-        super().__init__(dataset_name, tasks, distributed, output_dir, **options)
-        self._metadata = _metadata_of(dataset_name)
 
     @property
     def _lvis_api(self) -> Any:
