@@ -18,7 +18,7 @@ from d2_data.transforms.transform import Transform, TransformList
 __all__ = ["AugInput", "Augmentation", "AugmentationList"]
 
 
-class _Transformable(Protocol):
+class Transformable(Protocol):
     def transform(self, tfm: Transform) -> None: ...
 
 
@@ -64,7 +64,7 @@ class Augmentation:
         """
         raise NotImplementedError(f"{type(self).__name__} does not define get_transform")
 
-    def __call__(self, aug_input: _Transformable) -> Transform:
+    def __call__(self, aug_input: Transformable) -> Transform:
         """Augment ``aug_input`` in place.
 
         Args:
@@ -84,7 +84,7 @@ class Augmentation:
         aug_input.transform(transform)
         return transform
 
-    def _arguments(self, aug_input: _Transformable) -> list[Any]:
+    def _arguments(self, aug_input: Transformable) -> list[Any]:
         arguments = []
         by_shape = getattr(type(self).get_transform, "decides_by_shape", False)
         for name in _argument_names(type(self)):
@@ -158,7 +158,7 @@ class AugmentationList(Augmentation):
     def __init__(self, augs: Sequence[Any]) -> None:
         self.augs = [as_augmentation(aug) for aug in augs]
 
-    def __call__(self, aug_input: _Transformable) -> TransformList:
+    def __call__(self, aug_input: Transformable) -> TransformList:
         """Augment in place and return all that was applied."""
         return TransformList([aug(aug_input) for aug in self.augs])
 

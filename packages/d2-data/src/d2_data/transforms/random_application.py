@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from d2_data.transforms.augmentation import Augmentation, _Transformable, as_augmentation
+from d2_data.transforms.augmentation import Augmentation, Transformable, as_augmentation
 from d2_data.transforms.transform import NoOpTransform, Transform
 
 __all__ = ["RandomApply"]
@@ -33,7 +33,7 @@ class RandomApply(Augmentation):
         """The policy's choice, or a transform that does nothing."""
         return self.aug.get_transform(*args) if self._drawn() else NoOpTransform()
 
-    def __call__(self, aug_input: _Transformable) -> Transform:
+    def __call__(self, aug_input: Transformable) -> Transform:
         """Augment in place, or not."""
         return self.aug(aug_input) if self._drawn() else NoOpTransform()
 

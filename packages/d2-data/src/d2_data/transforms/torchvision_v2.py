@@ -1,17 +1,22 @@
 """Transforms of ``torchvision.transforms.v2`` as policies."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 import numpy as np
-import torch
 
-from d2_data.transforms.augmentation import Augmentation, _Transformable
+from d2_data.transforms.augmentation import Augmentation, Transformable
 from d2_data.transforms.flip import HFlipTransform, VFlipTransform
 from d2_data.transforms.other_libraries import BoxesOnlyTransform, drawn_seed, draws_of
-from d2_data.transforms.polygon_clipping import moved_and_clipped
+from d2_data.transforms.torchvision_steps import (
+    Replayed,
+    RunAnew,
+    TorchvisionTransform,
+    wrapped_boxes,
+    wrapped_image,
+)
 from d2_data.transforms.transform import NoOpTransform, Transform, TransformList
 from d2_data.transforms.windows import CropTransform
 
@@ -43,18 +48,14 @@ def torchvision_augmentation(transform: Any) -> Augmentation:
         )
     if of_torchvision and name in ("Compose", "RandomApply", "RandomChoice", "RandomOrder"):
         children = list(transform.transforms)
-        if all(_is_v2(child) for child in children):
+        if all(isinstance(child, _v2().Transform) for child in children):
             return _Container(transform, [torchvision_augmentation(child) for child in children])
     return _TorchvisionAugmentation(transform)
 
 
 def _is_of_torchvision(transform: Any) -> bool:
+    """Whether a transform is the library's own, not of a subclass that may do anything."""
     return type(transform).__module__.startswith("torchvision.")
-
-
-def _is_v2(transform: Any) -> bool:
-    v2 = _v2()
-    return isinstance(transform, v2.Transform)
 
 
 class _Container(Augmentation):
@@ -64,7 +65,7 @@ class _Container(Augmentation):
         self._container = container
         self._children = children
 
-    def __call__(self, aug_input: _Transformable) -> TransformList:
+    def __call__(self, aug_input: Transformable) -> TransformList:
         """Augment in place and return all that was applied."""
         return TransformList([child(aug_input) for child in self._chosen()])
 
@@ -105,8 +106,9 @@ class _TorchvisionAugmentation(Augmentation):
                 return known
         seed = drawn_seed()
         if not _draws_parameters_once(self._transform):
+            name = type(self._transform).__name__
             return TorchvisionTransform(
-                _RunAnew(self._transform, size, seed), type(self._transform).__name__, size, True
+                RunAnew(self._transform, size, seed), name, size, moves=True
             )
         if _may_be_left_out(self._transform) and np.random.uniform() >= self._transform.p:
             return NoOpTransform()
@@ -130,9 +132,27 @@ class _TorchvisionAugmentation(Augmentation):
     def _drawn_step(
         self, image: np.ndarray, boxes: np.ndarray | None, size: tuple[int, int], seed: int
     ) -> Transform:
-        inputs = [_wrapped_image(image)]
+        params = self._drawn_params(image, boxes, size, seed)
+        name, of_torchvision = type(self._transform).__name__, _is_of_torchvision(self._transform)
+        if of_torchvision and name == "RandomIoUCrop":
+            return _crop_keeping_centres(params, size) if params else NoOpTransform()
+        replay = _altered(
+            self._transform,
+            make_params=lambda flat: params,
+            check_inputs=lambda flat: None,
+            p=1.0,
+        )
+        module = type(self._transform).__module__.rpartition(".")[2]
+        moves = not of_torchvision or module not in _PHOTOMETRIC or name == "Lambda"
+        return TorchvisionTransform(Replayed(replay, seed), name, size, moves=moves)
+
+    def _drawn_params(
+        self, image: np.ndarray, boxes: np.ndarray | None, size: tuple[int, int], seed: int
+    ) -> dict[str, Any]:
+        """What the transform draws for an image, found by running it without its effect."""
+        inputs = [wrapped_image(image)]
         if boxes is not None:
-            inputs.append(_wrapped_boxes(np.asarray(boxes), size))
+            inputs.append(wrapped_boxes(np.asarray(boxes), size))
         found: list[dict[str, Any]] = []
 
         def make_params(flat_inputs: list[Any]) -> dict[str, Any]:
@@ -152,23 +172,7 @@ class _TorchvisionAugmentation(Augmentation):
                 if boxes is None and "bounding boxes" in str(error):
                     raise _without_boxes(self._transform) from error
                 raise
-        params = found[0]
-        if _is_of_torchvision(self._transform):
-            if type(self._transform).__name__ == "RandomIoUCrop":
-                return _crop_keeping_centres(params, size) if params else NoOpTransform()
-            module = type(self._transform).__module__.rpartition(".")[2]
-            moves = module not in _PHOTOMETRIC or type(self._transform).__name__ == "Lambda"
-        else:
-            moves = True
-        replay = _altered(
-            self._transform,
-            make_params=lambda flat: params,
-            check_inputs=lambda flat: None,
-            p=1.0,
-        )
-        return TorchvisionTransform(
-            _Replayed(replay, seed), type(self._transform).__name__, size, moves
-        )
+        return found[0]
 
     def __repr__(self) -> str:
         return repr(self._transform)
@@ -201,123 +205,9 @@ def _altered(transform: Any, /, **attributes: Any) -> Any:
     return altered
 
 
-class _Replayed:
-    """A transform whose parameters are known."""
-
-    def __init__(self, transform: Any, seed: int) -> None:
-        self._transform = transform
-        self._seed = seed
-
-    def __call__(self, data: Any) -> Any:
-        # Some, as noise, draw more than parameters.
-        with draws_of(self._seed):
-            return self._transform(data)
-
-
-class _RunAnew:
-    """A transform that keeps to itself what it draws: it draws the same again beside an image."""
-
-    def __init__(self, transform: Any, size: tuple[int, int], seed: int) -> None:
-        self._transform = transform
-        self._size = size
-        self._seed = seed
-
-    def __call__(self, data: Any) -> Any:
-        tv_tensors = _tv_tensors()
-        with draws_of(self._seed):
-            if isinstance(data, tv_tensors.Image):
-                return self._transform(data)
-            blank = _wrapped_image(np.zeros((*self._size, 3), np.uint8))
-            return self._transform(blank, data)[1]
-
-
-class TorchvisionTransform(Transform):
-    """What a transform of torchvision does, with parameters that were drawn.
-
-    Args:
-        run: takes a ``TVTensor``, returns the transformed one.
-        name: of the transform.
-        size: (height, width) of the image before.
-        moves: whether anything but pixel values may change.
-    """
-
-    def __init__(
-        self, run: Callable[[Any], Any], name: str, size: tuple[int, int], moves: bool
-    ) -> None:
-        self._run = run
-        self.name = name
-        self.size = size
-        self.moves = moves
-
-    def apply_image(self, img: np.ndarray) -> np.ndarray:
-        """Transform (H, W), (H, W, C) or (N, H, W, C)."""
-        moved = self._run(_wrapped_image(img))
-        return _image_array(moved, img.ndim, self.name)
-
-    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
-        """Transform an (H, W) map of labels, as torchvision does masks."""
-        tv_tensors = _tv_tensors()
-        if not self.moves:
-            return segmentation
-        dtype = segmentation.dtype
-        # torch has few operations on the others.
-        kept = dtype if dtype in (np.uint8, np.int32, np.int64) else np.dtype(np.int32)
-        mask = tv_tensors.Mask(_tensor(segmentation.astype(kept, copy=False)))
-        moved: np.ndarray = self._moved(mask, "segmentations").numpy()
-        return moved.astype(dtype, copy=False)
-
-    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Transform (N, 2) points, as torchvision does boxes without extent.
-
-        Its own key points are indices of pixels for some transforms and continuous for others.
-        """
-        return self._moved_points(coords)[0]
-
-    def apply_polygons(self, polygons: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Transform polygons, each (N, 2), and cut them at the edges of the result."""
-        if not self.moves or not len(polygons):
-            return list(polygons)
-        return moved_and_clipped(polygons, self._moved_points)
-
-    def _moved_points(self, coords: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-        """Points, and (height, width) of the canvas that they come to lie on."""
-        given = np.asarray(coords)
-        points = given if np.issubdtype(given.dtype, np.floating) else given.astype(np.float64)
-        if not self.moves:
-            return points, self.size
-        # One at least, so that the canvas is told.
-        boxes = np.concatenate([np.tile(points.reshape(-1, 2), 2), np.zeros((1, 4), points.dtype)])
-        moved = self._moved(_wrapped_boxes(boxes, self.size), "points")
-        canvas = moved.canvas_size
-        result: np.ndarray = moved.as_subclass(torch.Tensor)[:-1, :2].numpy()
-        return result.astype(points.dtype, copy=False), (int(canvas[0]), int(canvas[1]))
-
-    def _moved(self, data: Any, what: str) -> Any:
-        try:
-            return self._run(data)
-        except (TypeError, NotImplementedError) as error:
-            raise NotImplementedError(
-                f"{self.name} of torchvision cannot move {what} with the image: {error}"
-            ) from error
-
-    def inverse(self) -> Transform:
-        """Nothing for a change of pixel values.
-
-        Raises:
-            NotImplementedError: otherwise, as torchvision knows no way back.
-        """
-        if not self.moves:
-            return NoOpTransform()
-        raise NotImplementedError(
-            f"{self.name} of torchvision has no inverse; where predictions are to be brought back, "
-            "use the transforms of d2_data.transforms"
-        )
-
-    def __repr__(self) -> str:
-        return f"TorchvisionTransform({self.name})"
-
-
 class _Clamped(BoxesOnlyTransform):
+    """Cuts boxes at the edges of the image."""
+
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
 
@@ -328,6 +218,8 @@ class _Clamped(BoxesOnlyTransform):
 
 
 class _Sanitized(_Clamped):
+    """Cuts boxes at the edges of the image, and drops those that are then too small."""
+
     def __init__(self, size: tuple[int, int], min_size: float, min_area: float) -> None:
         super().__init__(size)
         self.min_size, self.min_area = min_size, min_area
@@ -362,40 +254,3 @@ class _CropKeepingCentres(CropTransform):
 
 def _v2() -> Any:
     return import_module("torchvision.transforms.v2")
-
-
-def _tv_tensors() -> Any:
-    return import_module("torchvision.tv_tensors")
-
-
-def _tensor(array: np.ndarray) -> torch.Tensor:
-    contiguous = np.ascontiguousarray(array)
-    return torch.from_numpy(contiguous if contiguous.flags.writeable else contiguous.copy())
-
-
-def _wrapped_image(img: np.ndarray) -> Any:
-    tv_tensors = _tv_tensors()
-    planes = img[..., None] if img.ndim == 2 else img
-    return tv_tensors.Image(_tensor(np.moveaxis(planes, -1, -3)))
-
-
-def _wrapped_boxes(boxes: np.ndarray, size: tuple[int, int]) -> Any:
-    tv_tensors = _tv_tensors()
-    floating = boxes if np.issubdtype(boxes.dtype, np.floating) else boxes.astype(np.float32)
-    # Boxes are cut at the edges at the very end: what leaves the image may come back.
-    return tv_tensors.BoundingBoxes(
-        _tensor(floating.reshape(-1, 4)), format="XYXY", canvas_size=size, clamping_mode=None
-    )
-
-
-def _image_array(image: Any, dimensions: int, name: str) -> np.ndarray:
-    if not isinstance(image, torch.Tensor):
-        try:
-            image = torch.from_numpy(np.array(image))
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"{name} of torchvision must return one image, got {type(image).__name__}"
-            ) from None
-        image = image[None] if image.ndim == 2 else image.movedim(-1, -3)
-    pixels: np.ndarray = np.moveaxis(image.as_subclass(torch.Tensor).numpy(), -3, -1)
-    return pixels[..., 0] if dimensions == 2 and pixels.shape[-1] == 1 else pixels
