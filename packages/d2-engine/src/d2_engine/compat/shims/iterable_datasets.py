@@ -1,6 +1,6 @@
 """A list and a sampler as one stream; d2's loaders join them themselves."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from torch.utils.data import Dataset, IterableDataset, Sampler, get_worker_info
@@ -41,6 +41,3 @@ class ToIterableDataset(IterableDataset[Any]):
 
     def __len__(self) -> int:
         return len(self.sampler)  # type: ignore[arg-type]  # samplers of known length have it
-
-
-Collate = Callable[[list[Any]], Any]

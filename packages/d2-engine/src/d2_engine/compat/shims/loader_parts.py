@@ -39,7 +39,7 @@ def build_batch_data_loader(
     seed: int | None = None,
     **kwargs: Any,
 ) -> Any:
-    """Build an endless loader of batches, this process's share of them.
+    """Build a loader of batches, this process's share of them, for as long as the indices last.
 
     Args:
         dataset: with indices, or a stream.
@@ -54,7 +54,8 @@ def build_batch_data_loader(
         kwargs: further arguments of torch's DataLoader.
 
     Raises:
-        ValueError: if the processes cannot share the batch evenly, or both sizes are given.
+        ValueError: if the processes cannot share the batch evenly, both sizes are given, or a
+            stream and a sampler.
     """
     processes = comm.get_world_size()
     if single_gpu_batch_size:
@@ -69,23 +70,19 @@ def build_batch_data_loader(
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     options = {"num_workers": num_workers, "generator": generator, **kwargs}
     options.setdefault("worker_init_fn", worker_init_reset_seed)
-    collate = collate_fn or trivial_batch_collator
-    stream = isinstance(dataset, IterableDataset)
-    if stream and sampler is not None:
+    if not isinstance(dataset, IterableDataset):
+        dataset = ToIterableDataset(dataset, sampler)
+    elif sampler is not None:
         raise ValueError("a stream has its own order: sampler has to be None")
     if aspect_ratio_grouping:
-        elements = DataLoader(
-            dataset if stream else ToIterableDataset(dataset, sampler),
-            batch_size=None,
-            **options,
-        )
+        elements = DataLoader(dataset, batch_size=None, **options)
         batches: Any = AspectRatioGroupedDataset(elements, batch_size)
-        return batches if collate_fn is None else _Collated(batches, collate)
+        return batches if collate_fn is None else _Collated(batches, collate_fn)
     return DataLoader(
-        dataset if stream else ToIterableDataset(dataset, sampler),
+        dataset,
         batch_size=batch_size,
         drop_last=drop_last,
-        collate_fn=collate,
+        collate_fn=collate_fn or trivial_batch_collator,
         **options,
     )
 
