@@ -3,6 +3,7 @@
 ``detectron2://`` and ``https://`` are downloaded into d2's cache.
 """
 
+import base64
 import os
 import shutil
 from collections.abc import Iterator
@@ -35,10 +36,10 @@ class PathHandler:
     _strict_kwargs_check = True
 
     def _get_supported_prefixes(self) -> list[str]:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement _get_supported_prefixes()")
 
     def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement _get_local_path()")
 
     def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> IO[Any]:
         if "w" in mode or "a" in mode or "+" in mode or "x" in mode:
@@ -119,8 +120,6 @@ class OneDrivePathHandler(HTTPURLHandler):
 
     def create_one_drive_direct_download(self, one_drive_url: str) -> str:
         """The address of the file itself."""
-        import base64
-
         coded = base64.urlsafe_b64encode(one_drive_url.encode()).decode().rstrip("=")
         return f"https://api.onedrive.com/v1.0/shares/u!{coded}/root/content"
 

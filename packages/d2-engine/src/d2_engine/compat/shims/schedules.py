@@ -45,7 +45,7 @@ class WarmedLR(LRScheduler):
 
     def factor(self) -> float:
         """The factor behind the warm-up."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement factor()")
 
     def get_lr(self) -> list[float | Tensor]:
         """The rates of the current iteration."""
