@@ -1,10 +1,9 @@
 """What the process runs with, as text; ``d2 env`` prints more."""
 
-import importlib
 import os
-from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from d2_engine.environment import collect_environment, format_environment
 
@@ -55,8 +54,7 @@ test_nccl_ops.__test__ = False  # type: ignore[attr-defined]  # no test of pytes
 
 
 def _reduce_once(rank: int, count: int, url: str) -> None:
-    distributed: Any = importlib.import_module("torch.distributed")
-    distributed.init_process_group("nccl", init_method=url, rank=rank, world_size=count)
+    dist.init_process_group("nccl", init_method=url, rank=rank, world_size=count)
     torch.cuda.set_device(rank)
-    distributed.all_reduce(torch.ones(1, device="cuda"))
-    distributed.destroy_process_group()
+    dist.all_reduce(torch.ones(1, device="cuda"))
+    dist.destroy_process_group()

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from d2_ops import box_iou_rotated, nms_rotated
+from d2_ops import box_iou_rotated, nms_rotated, roi_align_rotated
 
 __all__ = [
     "box_iou_rotated",
@@ -39,8 +39,6 @@ def roi_align_rotated_forward(
     sampling_ratio: int,
 ) -> Tensor:
     """`d2_ops.roi_align_rotated` with the size in two numbers."""
-    from d2_ops import roi_align_rotated
-
     return roi_align_rotated(
         input, rois, (pooled_height, pooled_width), spatial_scale, sampling_ratio
     )

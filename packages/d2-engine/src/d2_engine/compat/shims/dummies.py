@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 def create_dummy_class(klass: str, dependency: str | Sequence[str], message: str = "") -> Any:
     """A class whose use says which package is missing."""
-    text = f"{klass} needs {dependency}, which is not installed. {message}".strip()
+    text = _lacking(klass, dependency, message)
 
     class _Missing(type):
         def __getattr__(cls, name: str) -> NoReturn:
@@ -25,6 +25,10 @@ def create_dummy_func(
     """A function whose call says which package is missing."""
 
     def dummy(*args: Any, **kwargs: Any) -> NoReturn:
-        raise ImportError(f"{func} needs {dependency}, which is not installed. {message}".strip())
+        raise ImportError(_lacking(func, dependency, message))
 
     return dummy
+
+
+def _lacking(name: str, dependency: str | Sequence[str], message: str) -> str:
+    return f"{name} needs {dependency}, which is not installed. {message}".strip()

@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import os
+import random
 import sys
 from datetime import datetime
 from types import ModuleType
@@ -29,8 +30,6 @@ DOC_BUILDING = False
 
 def seed_all_rng(seed: int | None = None) -> None:
     """Seed NumPy, torch and Python; without a seed by one of time and process, which is logged."""
-    import random
-
     if seed is None:
         moment = datetime.now()
         seed = os.getpid() + int(moment.strftime("%S%f")) + int.from_bytes(os.urandom(2), "big")

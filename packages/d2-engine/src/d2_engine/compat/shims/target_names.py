@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from d2_config import locate
+
 
 def _convert_target_to_string(t: Any) -> str:
     """The shortest dotted name by which an object is found."""
-    from d2_config import locate
-
     name = f"{t.__module__}.{t.__qualname__}"
     parts = t.__module__.split(".")
     for length in range(1, len(parts)):

@@ -1,11 +1,14 @@
 """Small things for tests of models."""
 
 import io
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from d2_config import LazyConfig
 from d2_engine.model_zoo import get
 from d2_structures import Boxes, Instances
 
@@ -97,11 +100,6 @@ def reload_script_model(module: Any) -> Any:
 
 def reload_lazy_config(cfg: Any) -> Any:
     """Save a lazy config and load it again."""
-    import tempfile
-    from pathlib import Path
-
-    from d2_config import LazyConfig
-
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder, "config.yaml"))
         LazyConfig.save(cfg, path)

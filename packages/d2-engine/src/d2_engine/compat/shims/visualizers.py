@@ -9,6 +9,8 @@ import torch
 import d2_structures.visualizer as d2
 from d2_data import Metadata
 from d2_engine.compat.shims.colors import random_colors
+from d2_engine.compat.shims.pictures import GenericMask
+from d2_ops.host import box_iou, rle_iou
 from d2_structures.visualizer import ColorMode, VisImage
 
 _PRIMITIVES = ("draw_binary_mask", "draw_box", "draw_polygon", "draw_text")
@@ -90,8 +92,6 @@ class Visualizer(d2.Visualizer):
 
     def _convert_masks(self, masks_or_polygons: Any) -> list[Any]:
         """A `GenericMask` of each mask."""
-        from d2_engine.compat.shims.pictures import GenericMask
-
         masks = getattr(masks_or_polygons, "polygons", masks_or_polygons)
         masks = getattr(masks, "tensor", masks)
         if isinstance(masks, torch.Tensor):
@@ -167,8 +167,6 @@ class VideoVisualizer(d2.VideoVisualizer):
 
 def _iou(first: Any, second: Any) -> float:
     """Of boxes where both have one, else of masks."""
-    from d2_ops.host import box_iou, rle_iou
-
     if first.bbox is not None and second.bbox is not None:
         boxes = [np.asarray(instance.bbox, np.float64) for instance in (first, second)]
         pair = [np.concatenate([b[:2], b[2:] - b[:2]])[None] for b in boxes]

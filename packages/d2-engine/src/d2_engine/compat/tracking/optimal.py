@@ -1,11 +1,11 @@
 """Trackers that pair boxes so that the sum over all pairs is best."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from d2_engine.compat.tracking.assignment import cheapest_assignment
 from d2_engine.compat.tracking.base import TRACKER_HEADS_REGISTRY
@@ -32,8 +32,10 @@ class BaseHungarianTracker(FrameTracker):
         costs = self.build_cost_matrix(instances, previous)
         return [pair for pair in cheapest_assignment(costs) if costs[pair] < LARGE_COST_VALUE]
 
-    def _allowed_costs(self, instances: Instances, previous: Instances, costs: Any) -> Any:
-        """Costs where boxes overlap enough, elsewhere that of a pair that may not be."""
+    def _allowed_costs(
+        self, instances: Instances, previous: Instances, costs: Callable[[Tensor], Tensor]
+    ) -> NDArray[np.float64]:
+        """(M, N) costs of the IoU where boxes overlap enough, elsewhere `LARGE_COST_VALUE`."""
         iou = pairwise_iou(instances.pred_boxes, previous.pred_boxes)
         allowed = torch.where(iou > self._track_iou_threshold, costs(iou), LARGE_COST_VALUE)
         return allowed.double().cpu().numpy()
@@ -47,10 +49,7 @@ class VanillaHungarianBBoxIOUTracker(BaseHungarianTracker):
         self, instances: Instances, prev_instances: Instances
     ) -> NDArray[np.float64]:
         """-1 for every pair that may be."""
-        costs: NDArray[np.float64] = self._allowed_costs(
-            instances, prev_instances, lambda iou: -torch.ones_like(iou)
-        )
-        return costs
+        return self._allowed_costs(instances, prev_instances, lambda iou: -torch.ones_like(iou))
 
 
 @TRACKER_HEADS_REGISTRY.register()
@@ -61,5 +60,4 @@ class IOUWeightedHungarianBBoxIOUTracker(BaseHungarianTracker):
         self, instances: Instances, prev_instances: Instances
     ) -> NDArray[np.float64]:
         """Minus the IoU of every pair that may be."""
-        costs: NDArray[np.float64] = self._allowed_costs(instances, prev_instances, torch.neg)
-        return costs
+        return self._allowed_costs(instances, prev_instances, torch.neg)
