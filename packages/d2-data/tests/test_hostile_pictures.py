@@ -2,6 +2,7 @@ import io
 import os
 import struct
 import subprocess
+import unicodedata
 import zlib
 
 import numpy as np
@@ -55,6 +56,14 @@ def test_no_reader_waits_at_a_named_pipe(tmp_path, reader):
     os.mkfifo(tmp_path / "a.jpg")
     with pytest.raises(OSError, match=r"a\.jpg' is a named pipe \(FIFO\), wanted a file"):
         reader(tmp_path / "a.jpg")
+
+
+@pipes
+@pytest.mark.parametrize("reader", READERS[:3])
+def test_no_reader_waits_at_a_pipe_whose_name_is_spelled_otherwise(tmp_path, reader):
+    os.mkfifo(tmp_path / unicodedata.normalize("NFC", "ü.jpg"))
+    with pytest.raises(OSError, match=r"\.jpg' is a named pipe \(FIFO\), wanted a file"):
+        reader(tmp_path / unicodedata.normalize("NFD", "ü.jpg"))
 
 
 @pipes

@@ -3,9 +3,9 @@
 import io
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from d2_data.located_errors import locate
 from d2_structures import NotAPictureError, check_picture_file, open_picture
 
 __all__ = ["convert_PIL_to_numpy", "convert_image_to_rgb", "read_image"]
+
+T = TypeVar("T")
 
 _YUV = "YUV-BT.601"
 _FORMATS = ("BGR", "RGB", "L", _YUV)
@@ -94,7 +96,7 @@ class ImageSource:
         self._format = format
         self._pixels: np.ndarray | None = None
         with _naming_unreadable(self._name):
-            self._content = _content(self._name)
+            self._content = _in_either_spelling(_content, self._name)
         with opened_image(self._name, io.BytesIO(self._content)) as picture:
             if picture.format not in _JPEGS:
                 self._pixels = self._decoded(picture)
@@ -136,13 +138,7 @@ class ImageSource:
 
 
 def _content(name: str) -> bytes:
-    try:
-        check_picture_file(name)
-    except FileNotFoundError:
-        other = other_spelling(name)
-        if other is None:
-            raise
-        name = other
+    check_picture_file(name)
     with open(name, "rb") as file:
         return file.read()
 
@@ -179,7 +175,10 @@ def opened_image(name: str, file: BinaryIO | None = None) -> Iterator[Image.Imag
         OSError: as :func:`read_image`.
     """
     with _naming_unreadable(name):
-        picture = _open(name, file)
+        if file is None:
+            picture = _in_either_spelling(open_picture, name)
+        else:
+            picture = open_picture(name, file)
     with picture:
         yield picture
 
@@ -194,14 +193,15 @@ def load_pixels(picture: Image.Image, name: str) -> None:
         picture.load()
 
 
-def _open(name: str, file: BinaryIO | None) -> Image.Image:
+def _in_either_spelling(read: Callable[[str], T], name: str) -> T:
+    """What a file is read as, if need be under its name as another system writes it."""
     try:
-        return open_picture(name, file)
+        return read(name)
     except FileNotFoundError:
         other = other_spelling(name)
         if other is None:
             raise
-        return open_picture(other)
+        return read(other)
 
 
 def other_spelling(name: str) -> str | None:
