@@ -253,6 +253,13 @@ def _pytest(
     )
 
 
+def _run_integration(session: nox.Session, module: str) -> None:
+    """Run a module of ``integration`` with the arguments of the session, beside all packages."""
+    _install(session, PACKAGES)
+    environment = {"PYTHONPATH": str(ROOT / "integration"), "OMP_NUM_THREADS": "1"}
+    session.run("python", "-m", module, *session.posargs, env=environment)
+
+
 def _selected(session: nox.Session) -> tuple[list[str], list[str]]:
     """Package names among the session's arguments, and the arguments left for pytest."""
     chosen = [a.removeprefix("d2-") for a in session.posargs if a.removeprefix("d2-") in PACKAGES]
@@ -412,9 +419,7 @@ def faults(session: nox.Session) -> None:
 
     ``nox -s faults -- --kills 4 --processes 1`` does less.
     """
-    _install(session, PACKAGES)
-    environment = {"PYTHONPATH": str(ROOT / "integration"), "OMP_NUM_THREADS": "1"}
-    session.run("python", "-m", "faults", *session.posargs, env=environment)
+    _run_integration(session, "faults")
 
 
 @nox.session
@@ -423,9 +428,7 @@ def fuzz(session: nox.Session) -> None:
 
     ``nox -s fuzz -- --count 2000 --seed 7`` reads fewer and others.
     """
-    _install(session, PACKAGES)
-    environment = {"PYTHONPATH": str(ROOT / "integration"), "OMP_NUM_THREADS": "1"}
-    session.run("python", "-m", "fuzz", *session.posargs, env=environment)
+    _run_integration(session, "fuzz")
 
 
 @nox.session(python=False)
