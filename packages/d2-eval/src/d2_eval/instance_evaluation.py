@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 
 from d2_config.files import write_atomically
+from d2_eval.coco.curves import CocoCurves
 from d2_eval.coco.ground_truth import CocoGroundTruth
 from d2_eval.coco.predictions import instances_to_coco_json
 from d2_eval.coco.settings import FIELDS, Task, checked_tasks
@@ -30,7 +31,8 @@ Scores = dict[str, dict[str, float]]
 class InstanceEvaluator(CollectingEvaluator):
     """Base of the evaluators that compare instances with annotations in COCO's format.
 
-    A subclass says in :meth:`score` what a task's scores are.
+    A subclass says in :meth:`score` what a task's scores are, and keeps there the curves that they
+    are made of.
 
     Args:
         ground_truth: the annotations.
@@ -38,9 +40,15 @@ class InstanceEvaluator(CollectingEvaluator):
         distributed: collect the predictions of all ranks and evaluate on the main one; otherwise
             each rank evaluates its own.
         output_dir: folder for the predictions; None writes nothing.
+        max_dets_per_image: most detections per image that count; None stands for the metric's own
+            limit.
+
+    Attributes:
+        curves: after :meth:`evaluate`, on the rank that evaluated, precision and recall of each
+            task.
 
     Raises:
-        ValueError: if ``tasks`` names others.
+        ValueError: if ``tasks`` names others, or ``max_dets_per_image`` is below 1.
     """
 
     TASKS: ClassVar[tuple[Task, ...]] = ("bbox", "segm")
@@ -52,12 +60,22 @@ class InstanceEvaluator(CollectingEvaluator):
         tasks: Sequence[Task] | Task | None,
         distributed: bool,
         output_dir: str | os.PathLike[str] | None,
+        *,
+        max_dets_per_image: int | None = None,
     ) -> None:
         super().__init__(distributed=distributed)
+        if max_dets_per_image is not None and max_dets_per_image < 1:
+            raise ValueError(f"max_dets_per_image is at least 1, got {max_dets_per_image}")
+        self._max_dets_per_image = max_dets_per_image
         self._tasks = checked_tasks(tasks, self.TASKS)
         self._output_dir = None if output_dir is None else Path(output_dir)
         self._ground_truth = ground_truth
         self._results: Scores = {}
+        self.curves: dict[str, CocoCurves] = {}
+
+    def reset(self) -> None:
+        super().reset()
+        self.curves = {}
 
     def score(
         self, results: list[dict[str, Any]], task: Task, image_ids: list[int] | None
@@ -69,11 +87,11 @@ class InstanceEvaluator(CollectingEvaluator):
             task: what is compared.
             image_ids: only these images; None means all.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement score()")
 
     def metric_names(self, task: Task) -> list[str]:
         """Return the names of a task's metrics, for when nothing was predicted."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement metric_names()")
 
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from d2_eval.coco.curves import CocoCurves, metric_names
+from d2_eval.coco.curves import metric_names
 from d2_eval.coco.ground_truth import CocoGroundTruth, Dataset
 from d2_eval.coco.results import evaluate_coco_results
 from d2_eval.coco.settings import Task
@@ -63,20 +63,14 @@ class COCOEvaluator(InstanceEvaluator):
         kpt_oks_sigmas: Sequence[float] = (),
         allow_cached_coco: bool = True,
     ) -> None:
-        if max_dets_per_image is not None and max_dets_per_image < 1:
-            raise ValueError(f"max_dets_per_image is at least 1, got {max_dets_per_image}")
         ground_truth = CocoGroundTruth.load(
             dataset_name, cache_dir=output_dir, allow_cached=allow_cached_coco
         )
-        super().__init__(ground_truth, tasks, distributed, output_dir)
-        self._max_dets_per_image = max_dets_per_image
+        super().__init__(
+            ground_truth, tasks, distributed, output_dir, max_dets_per_image=max_dets_per_image
+        )
         self._kpt_oks_sigmas = tuple(kpt_oks_sigmas)
         self._use_fast_impl = use_fast_impl
-        self.curves: dict[str, CocoCurves] = {}
-
-    def reset(self) -> None:
-        super().reset()
-        self.curves = {}
 
     def score(
         self, results: list[dict[str, Any]], task: Task, image_ids: list[int] | None

@@ -6,14 +6,15 @@ import os
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from d2_eval.coco.curves import CocoCurves
+from d2_eval.coco.curves import metric_names
 from d2_eval.coco.ground_truth import CocoGroundTruth, Dataset
 from d2_eval.coco.settings import Task
 from d2_eval.instance_evaluation import InstanceEvaluator, Scores
 from d2_eval.lvis.results import (
     DETECTIONS_PER_IMAGE,
+    FREQUENCIES,
     LvisTask,
-    evaluate_lvis_results,
+    lvis_curves,
     lvis_scores,
 )
 
@@ -59,36 +60,30 @@ class LVISEvaluator(InstanceEvaluator):
         max_dets_per_image: int | None = None,
         fixed_ap: bool = False,
     ) -> None:
-        if max_dets_per_image is not None and max_dets_per_image < 1:
-            raise ValueError(f"max_dets_per_image is at least 1, got {max_dets_per_image}")
-        super().__init__(CocoGroundTruth.load(dataset_name), tasks, distributed, output_dir)
-        self._max_dets_per_image = max_dets_per_image or DETECTIONS_PER_IMAGE
+        super().__init__(
+            CocoGroundTruth.load(dataset_name),
+            tasks,
+            distributed,
+            output_dir,
+            max_dets_per_image=max_dets_per_image,
+        )
         self._fixed_ap = fixed_ap
-        self.curves: dict[str, CocoCurves] = {}
-
-    def reset(self) -> None:
-        super().reset()
-        self.curves = {}
 
     def score(
         self, results: list[dict[str, Any]], task: Task, image_ids: list[int] | None
     ) -> Scores:
         assert task in ("bbox", "segm")
-        scores: Scores = {}
-        for name, fixed in ((task, False), (f"{task}_fixed", True)):
-            if fixed and not self._fixed_ap:
-                continue
-            self.curves[name] = evaluate_lvis_results(
-                self._ground_truth,
-                results,
-                task,
-                max_detections=self._max_dets_per_image,
-                fixed=fixed,
-                mask_areas=True,
-                image_ids=image_ids,
-            )
-            scores[name] = lvis_scores(self._ground_truth, self.curves[name])
-        return scores
+        curves = lvis_curves(
+            self._ground_truth,
+            results,
+            task,
+            max_detections=self._max_dets_per_image or DETECTIONS_PER_IMAGE,
+            fixed_ap=self._fixed_ap,
+            mask_areas=True,
+            image_ids=image_ids,
+        )
+        self.curves |= curves
+        return {name: lvis_scores(self._ground_truth, one) for name, one in curves.items()}
 
     def metric_names(self, task: Task) -> list[str]:
-        return ["AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf"]
+        return [*metric_names(task), *FREQUENCIES]

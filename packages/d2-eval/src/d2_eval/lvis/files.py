@@ -11,7 +11,7 @@ from d2_eval.coco.settings import checked_tasks
 from d2_eval.lvis.results import (
     DETECTIONS_PER_IMAGE,
     LvisTask,
-    evaluate_lvis_results,
+    lvis_curves,
     lvis_scores,
 )
 
@@ -51,18 +51,15 @@ def evaluate_lvis_files(
         for task in wanted:
             if task not in ("bbox", "segm"):
                 continue
-            for name, fixed in ((task, False), (f"{task}_fixed", True)):
-                if fixed and not fixed_ap:
-                    continue
-                curves = evaluate_lvis_results(
-                    truth,
-                    results,
-                    task,
-                    max_detections=max_detections,
-                    fixed=fixed,
-                    mask_areas=mask_areas,
-                )
-                scores[name] = lvis_scores(truth, curves)
+            curves = lvis_curves(
+                truth,
+                results,
+                task,
+                max_detections=max_detections,
+                fixed_ap=fixed_ap,
+                mask_areas=mask_areas,
+            )
+            scores |= {name: lvis_scores(truth, one) for name, one in curves.items()}
     except ValueError as error:
         error.add_note(f"results are counted from 0 in {str(predictions)!r}")
         raise

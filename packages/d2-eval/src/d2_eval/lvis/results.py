@@ -15,6 +15,7 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -39,7 +40,9 @@ LvisTask = Literal["bbox", "segm"]
 DETECTIONS_PER_IMAGE = 300
 DETECTIONS_PER_CLASS = 10_000
 
-_FREQUENCIES = {"APr": "r", "APc": "c", "APf": "f"}
+FREQUENCIES: Mapping[str, str] = MappingProxyType({"APr": "r", "APc": "c", "APf": "f"})
+"""Metrics of some classes, and the ``frequency`` of those."""
+
 _BEYOND_ALL_SIZES = 1e300
 
 
@@ -107,6 +110,35 @@ def evaluate_lvis_results(
     return CocoCurves.of(settings, truth.class_names, computed)
 
 
+def lvis_curves(
+    truth: CocoGroundTruth,
+    results: Sequence[dict[str, Any]],
+    task: LvisTask,
+    *,
+    max_detections: int,
+    fixed_ap: bool,
+    mask_areas: bool,
+    image_ids: Sequence[Any] | None = None,
+) -> dict[str, CocoCurves]:
+    """Return the curves of a task under its name and, if ``fixed_ap``, as ``{task}_fixed``.
+
+    Arguments are otherwise those of :func:`evaluate_lvis_results`.
+    """
+    kinds = {str(task): False} | ({f"{task}_fixed": True} if fixed_ap else {})
+    return {
+        name: evaluate_lvis_results(
+            truth,
+            results,
+            task,
+            max_detections=max_detections,
+            fixed=fixed,
+            mask_areas=mask_areas,
+            image_ids=image_ids,
+        )
+        for name, fixed in kinds.items()
+    }
+
+
 def lvis_scores(truth: CocoGroundTruth, curves: CocoCurves) -> dict[str, float]:
     """Return AP, AP50, AP75, APs, APm, APl, and AP of rare, common and frequent classes.
 
@@ -119,7 +151,7 @@ def lvis_scores(truth: CocoGroundTruth, curves: CocoCurves) -> dict[str, float]:
     """
     scores = curves.metrics()
     frequencies = [truth.coco.cats[number].get("frequency") for number in truth.category_ids]
-    for name, frequency in _FREQUENCIES.items():
+    for name, frequency in FREQUENCIES.items():
         chosen = np.array([one == frequency for one in frequencies], bool)
         precision = curves.precision[:, :, chosen, curves.areas.index("all"), -1]
         present = precision[precision > -1]
