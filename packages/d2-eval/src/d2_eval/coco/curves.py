@@ -85,7 +85,7 @@ class CocoCurves:
             precision = precision[:, :, [self._class(class_name)]]
         if iou is not None:
             precision = precision[[self._threshold(iou)]]
-        return _mean_percent(precision)
+        return mean_percent(precision)
 
     def average_recall(
         self, *, max_detections: int | None = None, area: str = "all", iou: float | None = None
@@ -103,7 +103,7 @@ class CocoCurves:
         recall = self.recall[:, :, self._area(area), self.max_detections.index(limit)]
         if iou is not None:
             recall = recall[[self._threshold(iou)]]
-        return _mean_percent(recall)
+        return mean_percent(recall)
 
     def curve(self, iou: float = 0.5, class_name: str | None = None) -> np.ndarray:
         """Precision at each recall threshold, over all areas.
@@ -171,6 +171,7 @@ def metric_names(task: Task) -> list[str]:
     return ["AP", "AP50", "AP75", *areas]
 
 
-def _mean_percent(values: np.ndarray) -> float:
+def mean_percent(values: np.ndarray) -> float:
+    """The mean in percent of those that are not −1; NaN without any."""
     present = values[values > -1]
     return float(present.mean()) * 100 if present.size else math.nan

@@ -52,10 +52,10 @@ def fast_precision_recall(
     )
     wanted = completed(truth, (a for a in annotations if a["category_id"] in categories), settings)
     found = [r for r in results if r["image_id"] in images and r["category_id"] in categories]
-    compared = _compared(truth, wanted, found, settings)
+    compared = compared_fields(truth, wanted, found, settings)
     return coco_evaluate(
         CocoGroundTruths(
-            **_places(wanted, images, categories),
+            **image_and_category(wanted, images, categories),
             areas=np.array(_column(wanted, "area"), np.float64),
             crowd=np.array([bool(a["iscrowd"]) for a in wanted]),
             ignored=np.array([_ignored(a, settings.task) for a in wanted]),
@@ -63,7 +63,7 @@ def fast_precision_recall(
             **compared.wanted,
         ),
         CocoDetections(
-            **_places(found, images, categories),
+            **image_and_category(found, images, categories),
             scores=np.array(_column(found, "score"), np.float64),
             **compared.found,
         ),
@@ -78,38 +78,52 @@ def fast_precision_recall(
     )
 
 
-class _Compared(NamedTuple):
-    """What of the objects a task compares, and how where the kernels do not know."""
+class ComparedFields(NamedTuple):
+    """What of the objects a task compares.
+
+    Attributes:
+        wanted: of the annotated objects, arguments of ``CocoGroundTruths``.
+        found: of the predictions, arguments of ``CocoDetections``.
+        overlaps: how to compare, where the kernels do not know; else None.
+    """
 
     wanted: dict[str, Any]
     found: dict[str, Any]
     overlaps: Overlaps | None = None
 
 
-def _compared(
+def compared_fields(
     truth: CocoGroundTruth,
     wanted: Sequence[dict[str, Any]],
     found: Sequence[dict[str, Any]],
     settings: CocoSettings,
-) -> _Compared:
+) -> ComparedFields:
+    """Return what the kernels need beside images, categories and scores.
+
+    Args:
+        truth: the annotations.
+        wanted: those that count, completed.
+        found: entries of COCO's result format that count.
+        settings: of the task.
+    """
     crowd = np.array([bool(a["iscrowd"]) for a in wanted], bool)
     if settings.task == "rotated_bbox":
         boxes, truth_boxes = (rotated_boxes(_column(e, "bbox")) for e in (found, wanted))
         areas = boxes[:, 2] * boxes[:, 3]
-        return _Compared({}, {"areas": areas}, by_rotated_box(boxes, truth_boxes, crowd))
+        return ComparedFields({}, {"areas": areas}, by_rotated_box(boxes, truth_boxes, crowd))
     if FIELDS[settings.task] == "segmentation":
         masks, truth_masks = _column(found, "segmentation"), [truth_mask(truth, a) for a in wanted]
         if settings.task == "segm":
-            return _Compared({"masks": truth_masks}, {"masks": masks})
+            return ComparedFields({"masks": truth_masks}, {"masks": masks})
         areas = np.asarray(rle_area(masks), np.float64).reshape(len(found))
         compare = by_outline(masks, truth_masks, crowd, settings.boundary_ratio)
-        return _Compared({}, {"areas": areas}, compare)
+        return ComparedFields({}, {"areas": areas}, compare)
     truth_boxes = np.array(_column(wanted, "bbox"), np.float64)
     if settings.task == "bbox":
-        return _Compared(
+        return ComparedFields(
             {"boxes": truth_boxes}, {"boxes": np.array(_column(found, "bbox"), np.float64)}
         )
-    return _Compared(
+    return ComparedFields(
         {"boxes": truth_boxes, "keypoints": _keypoints(wanted, settings)},
         {"areas": _areas_beside_keypoints(found), "keypoints": _keypoints(found, settings)},
     )
@@ -141,9 +155,10 @@ def _column(entries: Iterable[Mapping[str, Any]], key: str) -> list[Any]:
     return [entry[key] for entry in entries]
 
 
-def _places(
-    entries: Sequence[Mapping[str, Any]], images: Mapping[Any, int], categories: Mapping[int, int]
+def image_and_category(
+    entries: Sequence[Mapping[str, Any]], images: Mapping[Any, int], categories: Mapping[Any, int]
 ) -> dict[str, Any]:
+    """Return the numbers of the images and categories of N entries, each (N,) int64."""
     return {
         "images": np.array([images[entry["image_id"]] for entry in entries], np.int64),
         "categories": np.array([categories[entry["category_id"]] for entry in entries], np.int64),

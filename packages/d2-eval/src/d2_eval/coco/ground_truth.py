@@ -119,9 +119,24 @@ class CocoGroundTruth:
         """
         categories = [{"id": number, "name": label} for number, label in enumerate(class_names)]
         numbered = [{**one, "id": number} for number, one in enumerate(annotations, start=1)]
-        coco = _index(list(images), numbered, categories)
+        coco = coco_index(list(images), numbered, categories)
         ids = tuple(range(len(categories)))
         return cls(name, coco, ids, _distinct(class_names, ids), True)
+
+    def check_has_annotations(self, label: str) -> None:
+        """Refuse a test set that comes without annotations.
+
+        Args:
+            label: names it in the error.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        if not self.has_annotations:
+            raise ValueError(
+                f"{label!r} lists images without annotations: there is nothing to compare "
+                "predictions with"
+            )
 
     @classmethod
     def _from_content(cls, content: CocoContent, metadata: Metadata, where: str) -> CocoGroundTruth:
@@ -132,11 +147,23 @@ class CocoGroundTruth:
             if "area" not in annotation:
                 annotation["area"] = _area(annotation, images[annotation["image_id"]])
         _number(content.annotations, where)
-        coco = _index(content.images, content.annotations, content.categories)
+        coco = coco_index(content.images, content.annotations, content.categories)
         return cls(metadata.name, coco, category_ids, class_names, content.has_annotations)
 
 
-def _index(images: list[Any], annotations: list[Any], categories: list[Any]) -> COCO:
+def as_ground_truth(ground_truth: CocoGroundTruth | Dataset) -> CocoGroundTruth:
+    """Return annotations themselves; load those that are named.
+
+    Raises:
+        KeyError, FileNotFoundError, ValueError: see :meth:`CocoGroundTruth.load`.
+    """
+    if isinstance(ground_truth, CocoGroundTruth):
+        return ground_truth
+    return CocoGroundTruth.load(ground_truth)
+
+
+def coco_index(images: list[Any], annotations: list[Any], categories: list[Any]) -> COCO:
+    """Return pycocotools' index of entries of COCO's annotation format."""
     coco = COCO()
     coco.dataset = {"images": images, "annotations": annotations, "categories": categories}
     with contextlib.redirect_stdout(io.StringIO()):
@@ -174,7 +201,7 @@ def _joined(parts: Sequence[CocoGroundTruth]) -> CocoGroundTruth:
     images = [image for part in parts for image in part.coco.dataset["images"]]
     return CocoGroundTruth(
         "+".join(part.name for part in parts),
-        _index(images, annotations, first.coco.dataset["categories"]),
+        coco_index(images, annotations, first.coco.dataset["categories"]),
         first.category_ids,
         first.class_names,
         any(part.has_annotations for part in parts),

@@ -13,7 +13,7 @@ from typing import Any
 from d2_data.formats import read_json
 from d2_eval.coco.curves import CocoCurves
 from d2_eval.coco.fast import fast_precision_recall
-from d2_eval.coco.ground_truth import CocoGroundTruth
+from d2_eval.coco.ground_truth import CocoGroundTruth, as_ground_truth
 from d2_eval.coco.official import official_precision_recall
 from d2_eval.coco.result_checks import check_results, name_bad_mask
 from d2_eval.coco.settings import FIELDS, CocoSettings, Task
@@ -56,14 +56,7 @@ def evaluate_coco_results(
             task, max_detections=max_detections, keypoint_sigmas=kpt_oks_sigmas
         )
     )
-    truth = (
-        ground_truth
-        if isinstance(ground_truth, CocoGroundTruth)
-        else CocoGroundTruth.load(ground_truth)
-    )
-    entries: Sequence[dict[str, Any]] = (
-        read_json(results) if isinstance(results, str | os.PathLike) else results
-    )
+    truth, entries = as_ground_truth(ground_truth), as_entries(results)
     check_results(truth, entries, settings.task)
     if settings.task == "keypoints":
         _check_keypoints(truth, entries, settings)
@@ -76,6 +69,16 @@ def evaluate_coco_results(
             raise
         raise name_bad_mask(entries, error) from error
     return CocoCurves.of(settings, truth.class_names, computed)
+
+
+def as_entries(
+    results: Sequence[dict[str, Any]] | str | os.PathLike[str],
+) -> Sequence[dict[str, Any]]:
+    """Return entries of COCO's result format themselves; read those that a file holds."""
+    if not isinstance(results, str | os.PathLike):
+        return results
+    entries: Sequence[dict[str, Any]] = read_json(results)
+    return entries
 
 
 def _check_keypoints(

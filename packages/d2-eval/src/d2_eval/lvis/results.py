@@ -11,7 +11,6 @@ al., "Evaluating Large-Vocabulary Object Detectors: The Devil is in the Details"
 
 from __future__ import annotations
 
-import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,11 +19,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from d2_data.formats import read_json
-from d2_eval.coco.curves import CocoCurves
-from d2_eval.coco.fast import sorted_ids, truth_mask
-from d2_eval.coco.ground_truth import CocoGroundTruth
+from d2_eval.coco.curves import CocoCurves, mean_percent
+from d2_eval.coco.fast import compared_fields, image_and_category, sorted_ids
+from d2_eval.coco.ground_truth import CocoGroundTruth, as_ground_truth
 from d2_eval.coco.result_checks import check_results, name_bad_mask
+from d2_eval.coco.results import as_entries
 from d2_eval.coco.settings import CocoSettings
 from d2_eval.coco.targets import completed
 from d2_ops.host import (
@@ -78,14 +77,7 @@ def evaluate_lvis_results(
     """
     if task not in ("bbox", "segm"):
         raise ValueError(f"LVIS' tasks are 'bbox' and 'segm', got {task!r}")
-    truth = (
-        ground_truth
-        if isinstance(ground_truth, CocoGroundTruth)
-        else CocoGroundTruth.load(ground_truth)
-    )
-    entries: Sequence[dict[str, Any]] = (
-        read_json(results) if isinstance(results, str | os.PathLike) else results
-    )
+    truth, entries = as_ground_truth(ground_truth), as_entries(results)
     check_results(truth, entries, task)
     images = sorted_ids(truth.coco.imgs if image_ids is None else image_ids)
     chosen = set(images)
@@ -154,8 +146,7 @@ def lvis_scores(truth: CocoGroundTruth, curves: CocoCurves) -> dict[str, float]:
     for name, frequency in FREQUENCIES.items():
         chosen = np.array([one == frequency for one in frequencies], bool)
         precision = curves.precision[:, :, chosen, curves.areas.index("all"), -1]
-        present = precision[precision > -1]
-        scores[name] = float(present.mean()) * 100 if present.size else math.nan
+        scores[name] = mean_percent(precision)
     return scores
 
 
@@ -218,34 +209,19 @@ def _computed(
     wanted = completed(truth, (a for a in annotations if a["category_id"] in categories), settings)
     rows = [row for row, one in enumerate(results) if one["category_id"] in categories]
     found = [results[row] for row in rows]
-    compared: list[dict[str, Any]]
-    if settings.task == "bbox":
-        boxes = (np.array([one["bbox"] for one in e], np.float64) for e in (wanted, found))
-        compared = [{"boxes": one.reshape(-1, 4)} for one in boxes]
-    else:
-        compared = [
-            {"masks": [truth_mask(truth, one) for one in wanted]},
-            {"masks": [one["segmentation"] for one in found]},
-        ]
-
-    def of(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        return {
-            "images": np.array([places[e["image_id"]] for e in entries], np.int64),
-            "categories": np.array([categories[e["category_id"]] for e in entries], np.int64),
-        }
-
+    compared = compared_fields(truth, wanted, found, settings)
     return coco_evaluate(
         CocoGroundTruths(
-            **of(wanted),
+            **image_and_category(wanted, places, categories),
             areas=np.array([one["area"] for one in wanted], np.float64),
             ignored=np.array([bool(one.get("ignore")) for one in wanted], bool),
-            **compared[0],
+            **compared.wanted,
         ),
         CocoDetections(
-            **of(found),
+            **image_and_category(found, places, categories),
             scores=np.array([one["score"] for one in found], np.float64),
             areas=areas[rows],
-            **compared[1],
+            **compared.found,
         ),
         "bbox" if settings.task == "bbox" else "segm",
         num_categories=len(categories),
