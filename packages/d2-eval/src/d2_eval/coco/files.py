@@ -74,11 +74,7 @@ def read_ground_truth(path: Path) -> CocoGroundTruth:
     if not path.is_file():
         raise FileNotFoundError(f"there is no annotation file {str(path)!r}")
     truth = CocoGroundTruth.load(path)
-    if not truth.has_annotations:
-        raise ValueError(
-            f"{str(path)!r} lists images without annotations: there is nothing to compare "
-            "predictions with"
-        )
+    truth.check_has_annotations(str(path))
     return truth
 
 

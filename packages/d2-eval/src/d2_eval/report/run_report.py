@@ -13,6 +13,7 @@ from d2_config.files import write_atomically
 from d2_data import Metadata, MetadataCatalog
 from d2_eval import CocoGroundTruth
 from d2_eval.coco.files import read_results
+from d2_eval.coco.ground_truth import as_ground_truth
 from d2_eval.report.analysis.compared import Compared, ReportTask, task_of
 from d2_eval.report.analysis.label_errors import suspicions
 from d2_eval.report.changes import changed_objects
@@ -127,12 +128,8 @@ def _check(task: str | None, confidence: float | None, most_pictures: int) -> No
 
 
 def _load(dataset: Dataset) -> CocoGroundTruth:
-    truth = dataset if isinstance(dataset, CocoGroundTruth) else CocoGroundTruth.load(dataset)
-    if not truth.has_annotations:
-        raise ValueError(
-            f"{truth.name!r} lists images without annotations: there is nothing to compare "
-            "predictions with"
-        )
+    truth = as_ground_truth(dataset)
+    truth.check_has_annotations(truth.name)
     return truth
 
 
