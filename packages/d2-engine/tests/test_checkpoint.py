@@ -121,27 +121,6 @@ def test_a_failing_save_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
     assert_equal_weights(model, other)
 
 
-@pytest.fixture
-def files_of_at_most_20_kilobytes():
-    """What a full disk does to a file that grows, without filling one."""
-    resource = pytest.importorskip("resource")  # not on Windows
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
-@pytest.mark.usefixtures("files_of_at_most_20_kilobytes")
-def test_a_full_disk_is_one_error_with_the_remedy_and_spares_the_last_checkpoint(tmp_path):
-    small, large = nn.Linear(3, 3), nn.Linear(200, 200)
-    Checkpointer(small, tmp_path).save("model")
-    before = (tmp_path / "model.pth").read_bytes()
-    with pytest.raises(OSError, match=r"no space left .*model\.pth' was not written.*MiB are free"):
-        Checkpointer(large, tmp_path).save("model")
-    assert (tmp_path / "model.pth").read_bytes() == before
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["last_checkpoint", "model.pth"]
-
-
 @pytest.mark.parametrize(
     ("error", "said"),
     [

@@ -31,7 +31,9 @@ __all__ = [
 ETA = "eta_seconds"
 """The scalar of the seconds that remain."""
 
-_EVENT_FILES = "events.out.tfevents"
+EVENT_FILES = "events.out.tfevents"
+"""How the names of TensorBoard's files begin."""
+
 _SECONDS_BETWEEN_READINGS = 0.5
 
 
@@ -198,7 +200,7 @@ class TensorboardXWriter(EventWriter):
 
     def write(self) -> None:
         """Write what is new; pictures and histograms are removed from the storage."""
-        with naming_full_disk(Path(self._log_dir, _EVENT_FILES)):
+        with naming_full_disk(Path(self._log_dir, EVENT_FILES)):
             self._write()
 
     def _write(self) -> None:
@@ -220,7 +222,7 @@ class TensorboardXWriter(EventWriter):
     def close(self) -> None:
         """Close the event file, if one was opened."""
         if self._writer is not None:
-            with naming_full_disk(Path(self._log_dir, _EVENT_FILES)):
+            with naming_full_disk(Path(self._log_dir, EVENT_FILES)):
                 self._writer.close()
             self._failures.end()
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_METRICS = "metrics.json"
-_EVENTS = "events.out.tfevents"
+from d2_engine.events import EVENT_FILES
+from d2_engine.run.folder import METRICS
+
 _PICKLED_CONFIG = ".yaml.pkl"
 _LENGTH = struct.Struct("<Q")
 _AROUND_LENGTH = 4
@@ -75,11 +76,11 @@ Look = Callable[[Path], _Found]
 
 def _reader_of(file: Path) -> tuple[str, Look | None]:
     name, suffix = file.name, file.suffix.lower()
-    if name.startswith(_EVENTS):
+    if name.startswith(EVENT_FILES):
         return "TensorBoard events", _look_at_events
     if name.endswith(_PICKLED_CONFIG):
         return "pickled config", None
-    if name == _METRICS:
+    if name == METRICS:
         return "metrics", _look_at_metrics
     return _BY_SUFFIX.get(suffix, ("", None))
 

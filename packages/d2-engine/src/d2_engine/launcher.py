@@ -120,18 +120,12 @@ def _run_in_group(
     # DistributedDataParallel imports it. Imported before there is one, they hold none.
     import_module("torch.distributed.nn")
     try:
+        meeting: dict[str, Any] = {"init_method": url}
         if url == "env://" and local_size == world_size:
-            dist.init_process_group(
-                backend,
-                store=_store_of_this_start(rank, world_size, timeout),
-                world_size=world_size,
-                rank=rank,
-                timeout=timeout,
-            )
-        else:
-            dist.init_process_group(
-                backend, init_method=url, world_size=world_size, rank=rank, timeout=timeout
-            )
+            meeting = {"store": _store_of_this_start(rank, world_size, timeout)}
+        dist.init_process_group(
+            backend, **meeting, world_size=world_size, rank=rank, timeout=timeout
+        )
     except Exception as error:
         raise RuntimeError(
             f"process {rank} of {world_size} could not join the others at {url}: {error}"

@@ -137,7 +137,7 @@ def _run_on_files(args: argparse.Namespace) -> int:
     return 0
 
 
-def _page_of_files(args: argparse.Namespace) -> Any:
+def _page_of_files(args: argparse.Namespace) -> Path:
     from d2_eval.report import write
 
     return write(

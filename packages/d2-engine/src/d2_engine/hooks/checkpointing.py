@@ -6,6 +6,7 @@ import operator
 
 from d2_engine.checkpoint import Checkpointer
 from d2_engine.checkpoint import PeriodicCheckpointer as CheckpointSchedule
+from d2_engine.hooks.evaluation import is_due
 from d2_engine.train_loop import HookBase
 from d2_structures import comm
 
@@ -63,12 +64,12 @@ class BestCheckpointer(HookBase):
 
     def after_step(self) -> None:
         """Look at the metric after an evaluation during training."""
-        if self._is_due():
+        if is_due(self.trainer, self._period):
             self._check()
 
     def complete_step(self) -> None:
         """Look at the metric of an evaluation that came after the checkpoint was saved."""
-        if self._is_due():
+        if is_due(self.trainer, self._period):
             self._check()
 
     def after_train(self) -> None:
@@ -84,10 +85,6 @@ class BestCheckpointer(HookBase):
         """Restore the best value and its iteration."""
         self.best_metric = state["best_metric"]
         self.best_iter = None if state["best_iter"] is None else int(state["best_iter"])
-
-    def _is_due(self) -> bool:
-        done = self.trainer.iter + 1
-        return self._period > 0 and done % self._period == 0 and done != self.trainer.max_iter
 
     def _check(self) -> None:
         # The main process knows the metric; saving may be the work of all.

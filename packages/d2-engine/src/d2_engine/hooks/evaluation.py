@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from d2_engine.events import ETA
-from d2_engine.train_loop import HookBase
+from d2_engine.train_loop import HookBase, TrainerBase
 from d2_eval import flatten_results_dict
 from d2_structures import comm
 
@@ -40,7 +40,7 @@ class EvalHook(HookBase):
 
     def complete_step(self) -> None:
         """Evaluate what is resumed if that was to be done and no results are there."""
-        if not self._is_due():
+        if not is_due(self.trainer, self._period):
             return
         others = self._of_the_checkpoint | {ETA}
         if not comm.all_gather(bool(self._recorded(self.trainer.iter) - others))[0]:
@@ -48,7 +48,7 @@ class EvalHook(HookBase):
 
     def after_step(self) -> None:
         """Evaluate when the period is over; the end of training has its own evaluation."""
-        if self._is_due():
+        if is_due(self.trainer, self._period):
             self._do_eval()
 
     def after_train(self) -> None:
@@ -57,10 +57,6 @@ class EvalHook(HookBase):
             self._do_eval()
         # It usually holds the model and the trainer.
         self._func = None
-
-    def _is_due(self) -> bool:
-        done = self.trainer.iter + 1
-        return self._period > 0 and done % self._period == 0 and done != self.trainer.max_iter
 
     def _recorded(self, iteration: int) -> set[str]:
         latest = self.trainer.storage.latest()
@@ -79,6 +75,12 @@ class EvalHook(HookBase):
                 self.trainer.storage.put_scalar(name, value, smoothing_hint=False)
         # An evaluation may take very different times on different processes.
         comm.synchronize()
+
+
+def is_due(trainer: TrainerBase, eval_period: int) -> bool:
+    """Whether there is an evaluation behind the current iteration, the last one left out."""
+    done = trainer.iter + 1
+    return eval_period > 0 and done % eval_period == 0 and done != trainer.max_iter
 
 
 def _numbers(results: Mapping[str, Any]) -> dict[str, float]:

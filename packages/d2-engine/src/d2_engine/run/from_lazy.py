@@ -12,6 +12,7 @@ from torch import nn
 from d2_config import UntrustedTargetError, instantiate, locate_for, target_of
 from d2_data import get_detection_dataset_dicts
 from d2_data.transforms import AugmentationList
+from d2_engine.run.folder import INFERENCE
 from d2_engine.run.plan import Count, Evaluators, Preprocessing, RunPlan, TestSet, TrainData
 from d2_engine.run.settings import LazySettings
 from d2_engine.run_options import read_options
@@ -211,7 +212,9 @@ def _evaluators(nodes: Any, folder: str) -> Evaluators:
     if nodes is None:
         return None
     if _is_call(nodes):
-        evaluator: Evaluators = instantiate(_with_open(nodes, "output_dir", f"{folder}/inference"))
+        evaluator: Evaluators = instantiate(
+            _with_open(nodes, "output_dir", f"{folder}/{INFERENCE}")
+        )
         return evaluator
     several: list[DatasetEvaluator] = []
     for node in _labelled(nodes).values():

@@ -12,6 +12,7 @@ from d2_config import CfgNode
 from d2_data import MetadataCatalog, build_detection_test_loader, build_detection_train_loader
 from d2_data.detection_utils import build_augmentation, get_fed_loss_cls_weights
 from d2_data.transforms import AugmentationList
+from d2_engine.run.folder import INFERENCE
 from d2_engine.run.plan import Count, Evaluators, Preprocessing, RunPlan, TestSet, TrainData
 from d2_engine.run.project_mappers import project_mapper
 from d2_engine.run.settings import YacsSettings
@@ -80,7 +81,7 @@ class YacsParts:
         """Return the evaluators that the metadata of a test set asks for."""
         return standard_evaluators(
             dataset_name,
-            f"{cfg.OUTPUT_DIR}/inference",
+            f"{cfg.OUTPUT_DIR}/{INFERENCE}",
             kpt_oks_sigmas=cfg.TEST.KEYPOINT_OKS_SIGMAS,
         )
 

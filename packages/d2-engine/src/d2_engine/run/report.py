@@ -73,11 +73,12 @@ def write_pages(
     """
     pages = []
     for test in plan.test_sets:
-        results = Path(folder_of_test_set(plan, test), INFERENCE, COCOEvaluator.RESULTS_FILE)
+        of_test = folder_of_test_set(plan, test)
+        results = Path(of_test, INFERENCE, COCOEvaluator.RESULTS_FILE)
         if not results.is_file() or len(test.datasets) != 1:
             _logger.warning("No report of %s: it has no results in COCO's format", test.name)
             continue
-        below = os.path.relpath(folder_of_test_set(plan, test), plan.output_dir)
+        below = os.path.relpath(of_test, plan.output_dir)
         pages.append(
             write_page(
                 Path(folder, below),
