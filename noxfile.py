@@ -57,6 +57,7 @@ EXTRAS = [
     "albumentations>=2.0",
     "matplotlib>=3.8",
     "opencv-python-headless>=4.8",
+    "safetensors>=0.4",
     "simplejpeg>=1.7",
 ]
 # Optional peers of d2-structures that are imported by name only: large, one of them tied to its
