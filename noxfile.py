@@ -60,11 +60,25 @@ EXTRAS = [
     "safetensors>=0.4",
     "simplejpeg>=1.7",
 ]
-# Optional peers of d2-structures that are imported by name only: large, one of them tied to its
-# own build of torch. Tests skip without them; the newest torch of the matrix runs with them.
-CONVERSION_PEERS = ["supervision>=0.25", "torchvision>=0.21"]
+# Optional peers of d2-structures and d2-modeling that are imported by name only: large, and tied
+# to a build of torch. Tests skip without them; the newest torch of the matrix runs with them.
+CONVERSION_PEERS = ["supervision>=0.25", "timm>=1.0.9", "torchvision>=0.21"]
+WITH_TORCHVISION = [
+    "packages/d2-structures/tests/test_conversions.py",
+    "packages/d2-data/tests/test_transforms_torchvision_v2.py",
+    "packages/d2-modeling/tests/test_timm_backbone.py",
+    "packages/d2-modeling/tests/test_torchvision_backbone.py",
+]
 # Large, and imported by name only: mypy has no use for them.
-BY_NAME_ONLY = ("albumentations", "pyarrow", "ray", "simplejpeg", "supervision", "torchvision")
+BY_NAME_ONLY = (
+    "albumentations",
+    "pyarrow",
+    "ray",
+    "simplejpeg",
+    "supervision",
+    "timm",
+    "torchvision",
+)
 LINT_TOOLS = ["import-linter==2.16", "mypy==2.4.0", "ruff==0.17.6", "types-PyYAML"]
 
 nox.needs_version = ">=2024.10.9"
@@ -366,8 +380,9 @@ def isolation(session: nox.Session) -> None:
 def matrix(session: nox.Session) -> None:
     """The same d2-ops wheel, unchanged, under the oldest, the CPU-only and the newest torch.
 
-    Under the newest, which comes with torchvision, also d2-structures' conversions, and the
-    transforms of torchvision among those of d2-data.
+    Under the newest, which comes with torchvision, also d2-structures' conversions, the
+    transforms of torchvision among those of d2-data, and torchvision's and timm's models as
+    backbones.
     """
     (wheel,) = _wheels(session, ["ops"])
     digest = hashlib.sha256(Path(wheel).read_bytes()).hexdigest()[:16]
@@ -384,10 +399,10 @@ def matrix(session: nox.Session) -> None:
         tests = "packages/d2-ops/tests"
         _pytest(session, f"matrix-{name}", tests, *session.posargs, python=python)
         if name == "newest":
-            session.run(*pip, *_wheels(session, _closure("data")), *CONVERSION_PEERS)
-            conversions = "packages/d2-structures/tests/test_conversions.py"
-            transforms = "packages/d2-data/tests/test_transforms_torchvision_v2.py"
-            _pytest(session, "matrix-conversions", conversions, transforms, python=python)
+            needed = {*_closure("data"), *_closure("modeling")}
+            built = _wheels(session, [p for p in PACKAGES if p in needed])
+            session.run(*pip, *built, *CONVERSION_PEERS, "safetensors>=0.4")
+            _pytest(session, "matrix-conversions", *WITH_TORCHVISION, python=python)
 
 
 @nox.session

@@ -1,4 +1,4 @@
-"""The options that configs of the documented projects have beyond those of all configs."""
+"""The options that configs of documented projects and of wrapped models have beyond others."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -48,6 +48,12 @@ _PARTS = {
         *("build_resnet_deeplab_backbone", "DeepLabV3Head", "DeepLabV3PlusHead"),
         "WarmupPolyLR",
     },
+    "classifier": {
+        *("build_torchvision_backbone", "build_timm_backbone"),
+        *("build_torchvision_fpn_backbone", "build_timm_fpn_backbone"),
+        *("build_retinanet_torchvision_fpn_backbone", "build_retinanet_timm_fpn_backbone"),
+        *("build_torchvision_simple_pyramid_backbone", "build_timm_simple_pyramid_backbone"),
+    },
     "panoptic_deeplab": {
         *("PanopticDeepLab", "PanopticDeepLabSemSegHead", "PanopticDeepLabInsEmbedHead"),
     },
@@ -56,6 +62,7 @@ _PARTS = {
 
 
 def _projects() -> dict[str, Add]:
+    from d2_modeling.backbone import add_classifier_config
     from d2_modeling.deeplab import add_deeplab_config
     from d2_modeling.panoptic_deeplab import add_panoptic_deeplab_config
     from d2_modeling.point_rend import add_pointrend_config
@@ -65,6 +72,7 @@ def _projects() -> dict[str, Add]:
         "point_rend": add_pointrend_config,
         "trident_net": add_tridentnet_config,
         "deeplab": add_deeplab_config,
+        "classifier": add_classifier_config,
         "panoptic_deeplab": add_panoptic_deeplab_config,
     }
 

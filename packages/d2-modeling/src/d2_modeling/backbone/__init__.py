@@ -2,6 +2,18 @@
 
 from .backbone import Backbone
 from .build import BACKBONE_REGISTRY, build_backbone
+from .classifier_backbone import ClassifierBackbone
+from .classifier_from_config import (
+    add_classifier_config,
+    build_retinanet_timm_fpn_backbone,
+    build_retinanet_torchvision_fpn_backbone,
+    build_timm_backbone,
+    build_timm_fpn_backbone,
+    build_timm_simple_pyramid_backbone,
+    build_torchvision_backbone,
+    build_torchvision_fpn_backbone,
+    build_torchvision_simple_pyramid_backbone,
+)
 from .deform_bottleneck import DeformBottleneckBlock
 from .fpn import FPN, LastLevelMaxPool, LastLevelP6P7
 from .mvit import MViT
@@ -14,6 +26,8 @@ from .resnet_from_config import (
 )
 from .simple_feature_pyramid import SimpleFeaturePyramid
 from .swin import SwinTransformer
+from .timm_backbone import TimmBackbone
+from .torchvision_backbone import TorchvisionBackbone
 from .vit import ViT, get_vit_lr_decay_rate, transformer_layer_norm
 from .window_attention import (
     PatchEmbed,
@@ -31,6 +45,7 @@ __all__ = [
     "BasicBlock",
     "BasicStem",
     "BottleneckBlock",
+    "ClassifierBackbone",
     "DeformBottleneckBlock",
     "LastLevelMaxPool",
     "LastLevelP6P7",
@@ -42,12 +57,23 @@ __all__ = [
     "SimpleFeaturePyramid",
     "SimpleStem",
     "SwinTransformer",
+    "TimmBackbone",
+    "TorchvisionBackbone",
     "ViT",
     "absolute_positions",
+    "add_classifier_config",
     "build_backbone",
     "build_resnet_backbone",
     "build_resnet_fpn_backbone",
     "build_retinanet_resnet_fpn_backbone",
+    "build_retinanet_timm_fpn_backbone",
+    "build_retinanet_torchvision_fpn_backbone",
+    "build_timm_backbone",
+    "build_timm_fpn_backbone",
+    "build_timm_simple_pyramid_backbone",
+    "build_torchvision_backbone",
+    "build_torchvision_fpn_backbone",
+    "build_torchvision_simple_pyramid_backbone",
     "get_vit_lr_decay_rate",
     "relative_position_bias",
     "relative_positions",

@@ -9,6 +9,7 @@ from typing import Any
 from d2_config import CfgNode
 
 from ..layers import CNNBlockBase, ShapeSpec
+from .backbone import Backbone
 from .build import BACKBONE_REGISTRY
 from .deform_bottleneck import DeformBottleneckBlock
 from .fpn import FPN, LastLevelMaxPool, LastLevelP6P7
@@ -53,7 +54,7 @@ def build_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
         input_shape: see `build_resnet_backbone`.
     """
     bottom_up = build_resnet_backbone(cfg, input_shape)
-    return _fpn(cfg, bottom_up, LastLevelMaxPool())
+    return pyramid_from_config(cfg, bottom_up, LastLevelMaxPool())
 
 
 @BACKBONE_REGISTRY.register()
@@ -67,18 +68,28 @@ def build_retinanet_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) ->
     Raises:
         ValueError: if ``res5`` is not an output of the ResNet.
     """
-    bottom_up = build_resnet_backbone(cfg, input_shape)
+    return pyramid_with_p6_p7(cfg, build_resnet_backbone(cfg, input_shape))
+
+
+def pyramid_with_p6_p7(cfg: CfgNode, bottom_up: Backbone) -> FPN:
+    """Build the pyramid of ``cfg.MODEL.FPN`` on a backbone, with two convolved levels on top.
+
+    Raises:
+        ValueError: if ``res5`` is not an output of the backbone.
+    """
     shapes = bottom_up.output_shape()
     if "res5" not in shapes:
         raise ValueError(
-            f"MODEL.RESNETS.OUT_FEATURES is {list(shapes)}; the top levels need 'res5' in it"
+            f"the backbone's OUT_FEATURES are {list(shapes)}; the top levels need 'res5' in them"
         )
     in_channels = shapes["res5"].channels
     assert in_channels is not None
-    return _fpn(cfg, bottom_up, LastLevelP6P7(in_channels, cfg.MODEL.FPN.OUT_CHANNELS))
+    top_block = LastLevelP6P7(in_channels, cfg.MODEL.FPN.OUT_CHANNELS)
+    return pyramid_from_config(cfg, bottom_up, top_block)
 
 
-def _fpn(cfg: CfgNode, bottom_up: ResNet, top_block: Any) -> FPN:
+def pyramid_from_config(cfg: CfgNode, bottom_up: Backbone, top_block: Any) -> FPN:
+    """Build the pyramid of ``cfg.MODEL.FPN`` on a backbone; for ``top_block`` see `FPN`."""
     return FPN(
         bottom_up=bottom_up,
         in_features=cfg.MODEL.FPN.IN_FEATURES,
