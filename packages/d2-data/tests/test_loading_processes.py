@@ -51,6 +51,30 @@ def test_the_parent_can_still_end_a_loading_process():
     assert (ended.si_code, ended.si_status) == (os.CLD_EXITED, 0)
 
 
+class Reports(Dataset):
+    """Reports errors as a thread of multiprocessing does that passes batches on."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        for error in (BrokenPipeError("nobody waits"), ValueError("a fault")):
+            sys.excepthook(type(error), error, None)
+        sys.stderr.flush()
+        return index
+
+
+# A fork server that an earlier test started prints where that one looked.
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_that_nobody_waits_for_a_batch_any_more_is_no_error_to_print(method, capfd):
+    loader = DataLoader(Reports(), batch_size=None, num_workers=1, multiprocessing_context=method)
+    guard_workers(loader)
+    list(loader)
+    error = capfd.readouterr().err
+    assert "ValueError: a fault" in error
+    assert "nobody waits" not in error
+
+
 ORPHANS = """
 import os, signal, sys
 from torch.utils.data import DataLoader

@@ -90,9 +90,11 @@ def test_two_processes_train_one_model_and_evaluate_all_images(tiny, tmp_path):
         for folder in (tmp_path, tmp_path / "alone")
     )
     assert together
-    assert _where_and_how_sure(together) == _where_and_how_sure(apart)
+    # Two processes and one with two threads add in another order.
+    for one, other in zip(_where_and_how_sure(together), _where_and_how_sure(apart), strict=True):
+        assert one == pytest.approx(other, abs=1e-3)
 
 
 def _where_and_how_sure(results: list[dict]) -> list[tuple]:
-    """Image, class and rounded score of each result."""
-    return sorted((r["image_id"], r["category_id"], round(r["score"], 4)) for r in results)
+    """Image, class and score of each result."""
+    return sorted((r["image_id"], r["category_id"], r["score"]) for r in results)

@@ -4,10 +4,12 @@ import atexit
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from types import TracebackType
 from typing import Any
 
 import torch.multiprocessing
@@ -69,8 +71,21 @@ class _Guarded:
         if _by_main_thread:  # the system's own means looks at the thread that forked
             torch.multiprocessing._prctl_pr_set_pdeathsig(signal.SIGKILL)  # type: ignore[attr-defined]  # torch keeps it to itself
         threading.Thread(target=_end_with_parent, daemon=True).start()
+        sys.excepthook = _tell_unless_receiver_left
         if self._then is not None:
             self._then(worker)
+
+
+def _tell_unless_receiver_left(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Print an error, but for that of handing a batch to a process that no longer waits.
+
+    It is in the thread which passes on the memory of batches, whose errors nobody else gets: those
+    of loading are raised where the batch is awaited. What made that process leave is told there.
+    """
+    if not issubclass(kind, ConnectionError):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _end_with_parent() -> None:
