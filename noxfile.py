@@ -51,7 +51,7 @@ BUILD_TOOLS = [
 ]
 # Peers of benchmarks that are left out where they cannot be installed.
 OPTIONAL_PEERS = ["hotcoco", "ultrafast-pycocotools", "faster-coco-eval"]
-TEST_TOOLS = ["hypothesis>=6.100", "pytest>=8"]
+TEST_TOOLS = ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.6"]
 # What extras bring: tests of pictures, videos and augmentation pipelines skip without them.
 EXTRAS = [
     "albumentations>=2.0",
@@ -250,19 +250,26 @@ def _pytest(
     python: str | None = None,
     env: dict[str, str] | None = None,
     success_codes: tuple[int, ...] = (0,),
+    on_all_cores: bool = False,
 ) -> None:
     """Run pytest and leave a JUnit report, from which ``summary`` adds the counts.
+
+    On all cores there is a process for each, with one thread of torch's: tests are small, and
+    those of the engine wait for processes that they start.
 
     With ``CI`` set, hypothesis draws the same examples in every run, so that a check which
     passed here passes elsewhere; ``nox -s explore`` draws new ones.
     """
     REPORTS.mkdir(parents=True, exist_ok=True)
+    processes = ("-n", str(os.cpu_count() or 1), "--dist", "loadfile") if on_all_cores else ()
+    threads = {"OMP_NUM_THREADS": "1"} if on_all_cores else {}
     session.run(
         python or _session_python(session),
         *("-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider"),
         *("--rootdir", str(ROOT), "--junitxml", str(REPORTS / f"{report}.xml")),
+        *processes,
         *args,
-        env={"CI": "1"} | (env or {}),
+        env={"CI": "1"} | threads | (env or {}),
         external=python is not None,
         success_codes=success_codes,
     )
@@ -311,7 +318,8 @@ def tests(session: nox.Session) -> None:
     packages, rest = _selected(session)
     _install(session, PACKAGES, *TEST_TOOLS, *EXTRAS)
     for package in packages:
-        _pytest(session, f"tests-{package}", f"packages/d2-{package}/tests", *rest)
+        folder = f"packages/d2-{package}/tests"
+        _pytest(session, f"tests-{package}", folder, *rest, on_all_cores=True)
 
 
 @nox.session
@@ -397,7 +405,9 @@ def matrix(session: nox.Session) -> None:
         session.log(f"d2-ops wheel {digest} under the {name} torch:")
         session.run(python, "-m", "d2_ops")
         tests = "packages/d2-ops/tests"
-        _pytest(session, f"matrix-{name}", tests, *session.posargs, python=python)
+        _pytest(
+            session, f"matrix-{name}", tests, *session.posargs, python=python, on_all_cores=True
+        )
         if name == "newest":
             needed = {*_closure("data"), *_closure("modeling")}
             built = _wheels(session, [p for p in PACKAGES if p in needed])
@@ -409,7 +419,7 @@ def matrix(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """What needs more than one wheel, or a compiler: layers, READMEs, vendoring, photographs."""
     _install(session, PACKAGES, *TEST_TOOLS, *BUILD_TOOLS, *EXTRAS)
-    _pytest(session, "integration", "integration", *session.posargs)
+    _pytest(session, "integration", "integration", *session.posargs, on_all_cores=True)
 
 
 @nox.session
