@@ -32,13 +32,14 @@ def test_a_file_without_parts_of_a_project_changes_no_options():
         ({"MODEL": {"POINT_HEAD": {"NUM_FC": 2}}}, "POINT_HEAD"),
         ({"MODEL": {"PROPOSAL_GENERATOR": {"NAME": "TridentRPN"}}}, "TRIDENT"),
         ({"MODEL": {"INS_EMBED_HEAD": {"CONVS_DIM": 8}}}, "PANOPTIC_DEEPLAB"),
+        ({"MODEL": {"BACKBONE": {"NAME": "build_timm_fpn_backbone"}}}, "CLASSIFIER"),
     ],
 )
 def test_a_file_of_ones_own_gets_the_options_of_the_project_it_uses(content, section):
     cfg = get_cfg()
     add_project_options(cfg, content)
     assert section in cfg.MODEL
-    added = {"POINT_HEAD", "TRIDENT", "PANOPTIC_DEEPLAB"} & set(cfg.MODEL)
+    added = {"POINT_HEAD", "TRIDENT", "PANOPTIC_DEEPLAB", "CLASSIFIER"} & set(cfg.MODEL)
     assert added == {section}
 
 

@@ -13,10 +13,10 @@ from d2_modeling.backbone import (
     get_vit_lr_decay_rate,
     transformer_layer_norm,
 )
+from d2_modeling.backbone.relative_attention import relative_positions
 from d2_modeling.backbone.vit import Attention
 from d2_modeling.backbone.window_attention import (
     absolute_positions,
-    relative_positions,
     window_partition,
     window_unpartition,
 )

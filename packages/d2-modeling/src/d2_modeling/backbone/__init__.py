@@ -18,6 +18,7 @@ from .deform_bottleneck import DeformBottleneckBlock
 from .fpn import FPN, LastLevelMaxPool, LastLevelP6P7
 from .mvit import MViT
 from .regnet import RegNet, ResBottleneckBlock, SimpleStem
+from .relative_attention import relative_position_bias, relative_positions
 from .resnet import BasicBlock, BasicStem, BottleneckBlock, ResNet
 from .resnet_from_config import (
     build_resnet_backbone,
@@ -32,8 +33,6 @@ from .vit import ViT, get_vit_lr_decay_rate, transformer_layer_norm
 from .window_attention import (
     PatchEmbed,
     absolute_positions,
-    relative_position_bias,
-    relative_positions,
     window_partition,
     window_unpartition,
 )

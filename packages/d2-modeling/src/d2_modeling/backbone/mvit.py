@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from ..initialization import truncated_normal_fill
 from ..layers.drop_path import DropPath
 from .backbone import Backbone
+from .relative_attention import relative_attention
 from .vit import Mlp
 from .window_attention import (
     NormLayer,
     PatchEmbed,
     absolute_positions,
-    relative_position_bias,
     run_block,
     window_partition,
     window_unpartition,
@@ -37,7 +37,7 @@ class MultiScaleAttention(nn.Module):
         stride_kv: by which keys and values are smaller.
         residual_pooling: add the pooled queries to the result.
         window_size: side of the windows, in pixels of the input; 0 for attention over the map.
-        use_rel_pos: add relative positions, see `relative_position_bias`.
+        use_rel_pos: add relative positions, see `relative_attention`.
         rel_pos_zero_init: start them at zero.
         input_size: (height, width) of the map that they are learned for; a square.
 
@@ -126,11 +126,13 @@ class MultiScaleAttention(nn.Module):
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attention between maps (B, h, w, C / heads), which may be of different sizes."""
         q_size, k_size = (q.shape[1], q.shape[2]), (k.shape[1], k.shape[2])
-        q, k, v = (one.flatten(1, 2) for one in (q, k, v))
-        bias = None
+        # Each head of each window has a map of its own: the kernels want batch and heads apart.
+        q, k, v = (one.flatten(1, 2)[:, None] for one in (q, k, v))
         if self.use_rel_pos:
-            bias = relative_position_bias(q, self.rel_pos_h, self.rel_pos_w, q_size, k_size)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).unflatten(1, q_size)
+            attended = relative_attention(q, k, v, self.rel_pos_h, self.rel_pos_w, q_size, k_size)
+        else:
+            attended = F.scaled_dot_product_attention(q, k, v)
+        return attended[:, 0].unflatten(1, q_size)
 
 
 class MultiScaleBlock(nn.Module):

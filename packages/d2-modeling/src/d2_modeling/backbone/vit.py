@@ -12,11 +12,11 @@ from ..initialization import msra_fill, truncated_normal_fill
 from ..layers import CNNBlockBase, Conv2d, get_norm
 from ..layers.drop_path import DropPath
 from .backbone import Backbone
+from .relative_attention import relative_attention
 from .window_attention import (
     NormLayer,
     PatchEmbed,
     absolute_positions,
-    relative_position_bias,
     run_block,
     window_partition,
     window_unpartition,
@@ -35,7 +35,7 @@ class Attention(nn.Module):
         dim: channels C.
         num_heads: number of heads; divides the channels.
         qkv_bias: whether queries, keys and values have a bias.
-        use_rel_pos: add relative positions, see `relative_position_bias`.
+        use_rel_pos: add relative positions, see `relative_attention`.
         rel_pos_zero_init: start them at zero.
         input_size: (height, width) of the map that they are learned for.
 
@@ -77,12 +77,10 @@ class Attention(nn.Module):
         size = (x.shape[1], x.shape[2])
         qkv = self.qkv(x).flatten(1, 2).unflatten(2, (3, self.num_heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (N, heads, H * W, C / heads)
-        bias = None
         if self.use_rel_pos:
-            bias = relative_position_bias(
-                q.flatten(0, 1), self.rel_pos_h, self.rel_pos_w, size, size
-            ).view(*q.shape[:3], -1)
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+            attended = relative_attention(q, k, v, self.rel_pos_h, self.rel_pos_w, size, size)
+        else:
+            attended = F.scaled_dot_product_attention(q, k, v)
         out: Tensor = self.proj(attended.transpose(1, 2).flatten(2))
         return out.view(x.shape)
 

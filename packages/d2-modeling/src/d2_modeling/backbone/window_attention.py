@@ -1,11 +1,10 @@
-"""What transformers on feature maps share: patches, windows and relative positions."""
+"""What transformers on feature maps share: patches, windows and absolute positions."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -79,57 +78,6 @@ def window_unpartition(
     x = windows.view(-1, rows, columns, window_size, window_size, windows.shape[-1])
     x = x.permute(0, 1, 3, 2, 4, 5).reshape(-1, *pad_hw, windows.shape[-1])
     return x[:, : hw[0], : hw[1]]
-
-
-def relative_positions(q_size: int, k_size: int, rel_pos: Tensor) -> Tensor:
-    """Look up what belongs to the distance of each query and key along one axis.
-
-    Args:
-        q_size: number Q of query positions.
-        k_size: number K of key positions; they span the same length.
-        rel_pos: (L, C) learned embeddings from the most negative distance to the most
-            positive one; interpolated if L is another than the number of distances.
-
-    Returns:
-        (Q, K, C).
-    """
-    distances = 2 * max(q_size, k_size) - 1
-    if len(rel_pos) != distances:
-        rel_pos = F.interpolate(rel_pos.T[None], size=distances, mode="linear")[0].T
-    # In units of the finer of the two grids.
-    q_positions = torch.arange(q_size, device=rel_pos.device) * max(k_size / q_size, 1.0)
-    k_positions = torch.arange(k_size, device=rel_pos.device) * max(q_size / k_size, 1.0)
-    offset = (k_size - 1) * max(q_size / k_size, 1.0)
-    return rel_pos[(q_positions[:, None] - k_positions[None, :] + offset).long()]
-
-
-def relative_position_bias(
-    q: Tensor,
-    rel_pos_h: Tensor,
-    rel_pos_w: Tensor,
-    q_size: tuple[int, int],
-    k_size: tuple[int, int],
-) -> Tensor:
-    """What relative positions add to the attention, row and column apart.
-
-    Args:
-        q: (B, q_h * q_w, C) queries.
-        rel_pos_h: (L_h, C), see `relative_positions`.
-        rel_pos_w: (L_w, C).
-        q_size: (q_h, q_w).
-        k_size: (k_h, k_w).
-
-    Returns:
-        (B, q_h * q_w, k_h * k_w).
-
-    Source: Li et al., "MViTv2", 2022, equation 4.
-    """
-    by_place = q.unflatten(1, q_size)
-    rows = relative_positions(q_size[0], k_size[0], rel_pos_h)
-    columns = relative_positions(q_size[1], k_size[1], rel_pos_w)
-    from_rows = torch.einsum("bhwc,hkc->bhwk", by_place, rows)
-    from_columns = torch.einsum("bhwc,wkc->bhwk", by_place, columns)
-    return (from_rows[..., :, None] + from_columns[..., None, :]).flatten(3).flatten(1, 2)
 
 
 def absolute_positions(abs_pos: Tensor, has_cls_token: bool, hw: tuple[int, int]) -> Tensor:

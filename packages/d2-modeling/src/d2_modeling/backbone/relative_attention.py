@@ -1,0 +1,119 @@
+"""Attention on maps whose logits depend on how far two places are apart."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_ALIGNED = 8
+"""Kernels of attention want a multiple of so many channels."""
+
+
+def relative_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rel_pos_h: Tensor,
+    rel_pos_w: Tensor,
+    q_size: tuple[int, int],
+    k_size: tuple[int, int],
+) -> Tensor:
+    """Attention with relative positions, without the matrix of all pairs of places.
+
+    What a query adds to the logits of a row, and to those of a column, become further channels of
+    it, and those of a key say which row and column it is in. So one longer dot product holds both,
+    and memory grows with the number of places instead of its square.
+
+    Args:
+        q: (B, heads, q_h * q_w, C) queries.
+        k: (B, heads, k_h * k_w, C) keys.
+        v: (B, heads, k_h * k_w, C) values.
+        rel_pos_h: (L_h, C), see `relative_positions`.
+        rel_pos_w: (L_w, C).
+        q_size: (q_h, q_w).
+        k_size: (k_h, k_w).
+
+    Returns:
+        (B, heads, q_h * q_w, C): that of attention with `relative_position_bias`.
+    """
+    channels = q.shape[-1]
+    from_rows, from_columns = _relative_logits(q, rel_pos_h, rel_pos_w, q_size, k_size)
+    padding = q.new_zeros(()).expand(*q.shape[:-1], -(channels + k_size[0] + k_size[1]) % _ALIGNED)
+    queries = torch.cat([q * channels**-0.5, from_rows, from_columns, padding], dim=-1)
+    place = F.pad(_rows_and_columns(k_size, k), (0, padding.shape[-1]))
+    keys = torch.cat([k, place.expand(*k.shape[:-1], -1)], dim=-1)
+    if v.device.type == "cpu":  # whose kernel wants values as long as keys
+        v = F.pad(v, (0, keys.shape[-1] - channels))
+    return F.scaled_dot_product_attention(queries, keys, v, scale=1.0)[..., :channels]
+
+
+def relative_positions(q_size: int, k_size: int, rel_pos: Tensor) -> Tensor:
+    """Look up what belongs to the distance of each query and key along one axis.
+
+    Args:
+        q_size: number Q of query positions.
+        k_size: number K of key positions; they span the same length.
+        rel_pos: (L, C) learned embeddings from the most negative distance to the most
+            positive one; interpolated if L is another than the number of distances.
+
+    Returns:
+        (Q, K, C).
+    """
+    distances = 2 * max(q_size, k_size) - 1
+    if len(rel_pos) != distances:
+        rel_pos = F.interpolate(rel_pos.T[None], size=distances, mode="linear")[0].T
+    # In units of the finer of the two grids.
+    q_positions = torch.arange(q_size, device=rel_pos.device) * max(k_size / q_size, 1.0)
+    k_positions = torch.arange(k_size, device=rel_pos.device) * max(q_size / k_size, 1.0)
+    offset = (k_size - 1) * max(q_size / k_size, 1.0)
+    return rel_pos[(q_positions[:, None] - k_positions[None, :] + offset).long()]
+
+
+def relative_position_bias(
+    q: Tensor,
+    rel_pos_h: Tensor,
+    rel_pos_w: Tensor,
+    q_size: tuple[int, int],
+    k_size: tuple[int, int],
+) -> Tensor:
+    """What relative positions add to the attention, row and column apart.
+
+    Args:
+        q: (B, q_h * q_w, C) queries.
+        rel_pos_h: (L_h, C), see `relative_positions`.
+        rel_pos_w: (L_w, C).
+        q_size: (q_h, q_w).
+        k_size: (k_h, k_w).
+
+    Returns:
+        (B, q_h * q_w, k_h * k_w).
+
+    Source: Li et al., "MViTv2", 2022, equation 4.
+    """
+    from_rows, from_columns = _relative_logits(q, rel_pos_h, rel_pos_w, q_size, k_size)
+    return (from_rows[..., :, None] + from_columns[..., None, :]).flatten(2)
+
+
+def _relative_logits(
+    q: Tensor,
+    rel_pos_h: Tensor,
+    rel_pos_w: Tensor,
+    q_size: tuple[int, int],
+    k_size: tuple[int, int],
+) -> tuple[Tensor, Tensor]:
+    """What queries add to the logits of each row (..., q_h * q_w, k_h), and of each column."""
+    by_place = q.unflatten(-2, q_size)
+    rows = relative_positions(q_size[0], k_size[0], rel_pos_h)
+    columns = relative_positions(q_size[1], k_size[1], rel_pos_w)
+    from_rows = torch.einsum("...hwc,hkc->...hwk", by_place, rows)
+    from_columns = torch.einsum("...hwc,wkc->...hwk", by_place, columns)
+    return from_rows.flatten(-3, -2), from_columns.flatten(-3, -2)
+
+
+def _rows_and_columns(size: tuple[int, int], like: Tensor) -> Tensor:
+    """(h * w, h + w): one where a place's row and its column are."""
+    height, width = size
+    rows = torch.eye(height, dtype=like.dtype, device=like.device)
+    columns = torch.eye(width, dtype=like.dtype, device=like.device)
+    return torch.cat([rows.repeat_interleave(width, dim=0), columns.repeat(height, 1)], dim=1)
