@@ -55,6 +55,7 @@ TEST_TOOLS = ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.6"]
 # What extras bring: tests of pictures, videos and augmentation pipelines skip without them.
 EXTRAS = [
     "albumentations>=2.0",
+    "libcst>=1.5",
     "matplotlib>=3.8",
     "opencv-python-headless>=4.8",
     "safetensors>=0.4",

@@ -52,6 +52,7 @@ NAMES = {
         "PreciseBN",
         "TorchProfiler",
     ],
+    "d2_engine.migrate": ["Finding", "Migrated", "migrate_file", "migrate_tree"],
     "d2_engine.model_zoo": [
         "PublishedModel",
         "get",

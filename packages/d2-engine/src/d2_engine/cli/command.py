@@ -8,7 +8,17 @@ import traceback
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from d2_engine.cli import benchmark, check, data, environment, evaluate, predict, train, zoo
+from d2_engine.cli import (
+    benchmark,
+    check,
+    data,
+    environment,
+    evaluate,
+    migrate,
+    predict,
+    train,
+    zoo,
+)
 from d2_engine.cli.standard_output import OutputUntilClosed
 
 _COMMANDS = {
@@ -19,6 +29,7 @@ _COMMANDS = {
     "check": check,
     "data": data,
     "zoo": zoo,
+    "migrate": migrate,
     "env": environment,
 }
 
