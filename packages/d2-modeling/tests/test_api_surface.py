@@ -1,7 +1,7 @@
 """The public names: adding or removing one is a decision, written down here."""
 
 import d2_modeling
-from d2_modeling import backbone, layers, meta_arch, proposal_generator, roi_heads, weights
+from d2_modeling import backbone, export, layers, meta_arch, proposal_generator, roi_heads, weights
 
 PACKAGE = [
     "ANCHOR_GENERATOR_REGISTRY",
@@ -213,11 +213,33 @@ WEIGHTS = [
     "tensors_of",
     "verify_checksums",
 ]
+EXPORT = [
+    "ExportableModel",
+    "INPUT_NAMES",
+    "OUTPUT_NAMES",
+    "PanopticMerging",
+    "Preprocessing",
+    "Schema",
+    "Sidecar",
+    "TensorSpec",
+    "TracingAdapter",
+    "dump_torchscript_IR",
+    "flatten_to_tuple",
+    "freeze_training_mode",
+    "output_kind",
+    "patch_instances",
+    "read_sidecar",
+    "scripting_with_instances",
+    "sidecar_path",
+    "unscripted_instances",
+    "write_sidecar",
+]
 
 
 def test_public_names_are_the_listed_ones() -> None:
     assert sorted(d2_modeling.__all__) == PACKAGE
     assert sorted(layers.__all__) == LAYERS
+    assert sorted(export.__all__) == EXPORT
     assert sorted(backbone.__all__) == BACKBONE
     assert sorted(proposal_generator.__all__) == PROPOSALS
     assert sorted(roi_heads.__all__) == ROI

@@ -1,5 +1,39 @@
 """Models that leave Python: graphs of tensors, and the files made of them."""
 
+from .dump_ir import dump_torchscript_IR
+from .flatten import Schema, flatten_to_tuple
 from .graph import INPUT_NAMES, OUTPUT_NAMES, ExportableModel, output_kind
+from .scripted_instances import patch_instances, unscripted_instances
+from .scripting import freeze_training_mode, scripting_with_instances
+from .sidecar import (
+    PanopticMerging,
+    Preprocessing,
+    Sidecar,
+    TensorSpec,
+    read_sidecar,
+    sidecar_path,
+    write_sidecar,
+)
+from .tracing import TracingAdapter
 
-__all__ = ["INPUT_NAMES", "OUTPUT_NAMES", "ExportableModel", "output_kind"]
+__all__ = [
+    "INPUT_NAMES",
+    "OUTPUT_NAMES",
+    "ExportableModel",
+    "PanopticMerging",
+    "Preprocessing",
+    "Schema",
+    "Sidecar",
+    "TensorSpec",
+    "TracingAdapter",
+    "dump_torchscript_IR",
+    "flatten_to_tuple",
+    "freeze_training_mode",
+    "output_kind",
+    "patch_instances",
+    "read_sidecar",
+    "scripting_with_instances",
+    "sidecar_path",
+    "unscripted_instances",
+    "write_sidecar",
+]

@@ -1,0 +1,300 @@
+"""What is written beside an exported model: all that its user has to know, as JSON.
+
+The sidecar of ``model.onnx`` is ``model.onnx.json``. It can be read without this library::
+
+    {
+      "sidecar_version": 1,
+      "format": "onnx",
+      "kind": "boxes",
+      "inputs": [{"name": "images", "dtype": "float32", "shape": ["N", 3, "H", "W"]}, ...],
+      "outputs": [{"name": "boxes", "dtype": "float32", "shape": ["D", 4]}, ...],
+      "preprocessing": {"inside": false, "channels": "BGR", "min_size": 800, ...},
+      "class_names": ["person", ...],
+      "sha256": {"model.onnx": "..."},
+      "versions": {"torch": "2.13.0", ...}
+    }
+
+Sizes that are names may change from call to call; equal names are equal sizes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from d2_config.files import write_atomically
+
+from .graph import ExportableModel
+
+__all__ = [
+    "PanopticMerging",
+    "Preprocessing",
+    "Sidecar",
+    "TensorSpec",
+    "read_sidecar",
+    "sidecar_path",
+    "write_sidecar",
+]
+
+_VERSION = 1
+_LIBRARIES = ("d2-modeling", "d2-ops", "d2-structures", "torch")
+_FORMAT_LIBRARIES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",)}
+_SIZES: dict[str, tuple[str | None, ...]] = {
+    "images": ("N", None, "H", "W"),
+    "image_sizes": ("N", None),
+    "boxes": ("D", None),
+    "scores": ("D",),
+    "classes": ("D",),
+    "batch_index": ("D",),
+    "mask_probabilities": ("D", None, None, None),
+    "keypoints": ("D", None, None),
+    "sem_seg": ("N", None, "H_out", "W_out"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSpec:
+    """An input or output.
+
+    Attributes:
+        name: what the artefact calls it.
+        dtype: such as ``"float32"``.
+        shape: for each dimension its size, or the name of a size that may change.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    @classmethod
+    def of(cls, name: str, tensor: Tensor) -> TensorSpec:
+        """The spec of a tensor that is called as in `d2_modeling.export.graph`."""
+        names = _SIZES[name]
+        shape = [
+            fixed if size is None else size for fixed, size in zip(tensor.shape, names, strict=True)
+        ]
+        return cls(name=name, dtype=str(tensor.dtype).removeprefix("torch."), shape=tuple(shape))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """What happens to an image before the model's first layer.
+
+    Attributes:
+        inside: whether the artefact resizes and normalises itself: it then takes uint8 images as
+            they are. Otherwise its user resizes; all artefacts normalise.
+        channels: ``"BGR"`` or ``"RGB"``.
+        pixel_mean: subtracted from each channel.
+        pixel_std: each channel is divided by it.
+        min_size: what the shorter side is resized to, in pixels; 0 to leave images as they are.
+        max_size: most that the longer side may then have, in pixels.
+    """
+
+    inside: bool = False
+    channels: str = "BGR"
+    pixel_mean: tuple[float, ...] = ()
+    pixel_std: tuple[float, ...] = ()
+    min_size: int = 800
+    max_size: int = 1333
+
+
+@dataclass(frozen=True, kw_only=True)
+class PanopticMerging:
+    """How instances and stuff become one picture, see `combine_semantic_and_instance_outputs`."""
+
+    overlap_threshold: float
+    stuff_area_limit: float
+    instances_score_threshold: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sidecar:
+    """What is known about an exported model.
+
+    Attributes:
+        format: one of those of `export`.
+        kind: key of `OUTPUT_NAMES`.
+        inputs: in the order of the call.
+        outputs: in the order in which they come.
+        preprocessing: of images.
+        panoptic_merging: of models of kind ``"panoptic"``.
+        class_names: of instances, by class.
+        stuff_class_names: of semantic segmentation, by class.
+        sha256: checksum of each file of the artefact, by its name in the artefact's folder.
+        versions: of the libraries that took part.
+    """
+
+    format: str
+    kind: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    preprocessing: Preprocessing
+    panoptic_merging: PanopticMerging | None = None
+    class_names: tuple[str, ...] = ()
+    stuff_class_names: tuple[str, ...] = ()
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def sidecar_path(artefact: str | os.PathLike[str]) -> Path:
+    """Where the sidecar of an artefact is."""
+    artefact = Path(artefact)
+    return artefact.with_name(f"{artefact.name}.json")
+
+
+def write_sidecar(
+    artefact: str | os.PathLike[str],
+    graph: ExportableModel,
+    *,
+    format: str,
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    preprocessing: Preprocessing,
+    class_names: Sequence[str] = (),
+    stuff_class_names: Sequence[str] = (),
+    further_files: Iterable[str | os.PathLike[str]] = (),
+) -> Path:
+    """Write the sidecar of an artefact that has been written.
+
+    Args:
+        artefact: the file.
+        graph: what was exported.
+        format: one of those of `export`.
+        inputs: an example, one tensor for each of ``graph.input_names``.
+        outputs: what it gives, one tensor for each of ``graph.output_names``.
+        preprocessing: the mean and deviation of pixels are filled in from the model.
+        class_names: of instances, by class.
+        stuff_class_names: of semantic segmentation, by class.
+        further_files: what belongs to the artefact and lies in its folder, such as weights.
+
+    Returns:
+        The sidecar's path.
+    """
+    artefact = Path(artefact)
+    model = graph.model
+    filled = asdict(preprocessing)
+    for name in ("pixel_mean", "pixel_std"):
+        filled[name] = tuple(getattr(model, name).flatten().tolist())
+    sidecar = Sidecar(
+        format=format,
+        kind=graph.kind,
+        inputs=_specs(graph.input_names, inputs),
+        outputs=_specs(graph.output_names, outputs),
+        preprocessing=Preprocessing(**filled),
+        panoptic_merging=_merging_of(model) if graph.kind == "panoptic" else None,
+        class_names=tuple(class_names),
+        stuff_class_names=tuple(stuff_class_names),
+        sha256={Path(p).name: _sha256(Path(p)) for p in (artefact, *further_files)},
+        versions=_versions(format),
+    )
+    path = sidecar_path(artefact)
+    content = {"sidecar_version": _VERSION, **asdict(sidecar)}
+    write_atomically(path, json.dumps(content, indent=2) + "\n")
+    return path
+
+
+def read_sidecar(artefact: str | os.PathLike[str]) -> Sidecar:
+    """Read the sidecar of an artefact and compare the artefact with it.
+
+    Raises:
+        FileNotFoundError: if there is no sidecar, or a file of the artefact is missing.
+        ValueError: if the sidecar cannot be understood, or a file is not the one that it
+            describes.
+    """
+    artefact = Path(artefact)
+    path = sidecar_path(artefact)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{artefact} has no sidecar {path.name}: export() writes it beside the artefact, and "
+            "both have to be copied"
+        )
+    try:
+        sidecar = _parsed(json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is no sidecar of an exported model ({error}); export the model again"
+        ) from error
+    if artefact.name not in sidecar.sha256:
+        raise ValueError(f"{path} describes {sorted(sidecar.sha256)}, not {artefact.name}")
+    for name, wanted in sidecar.sha256.items():
+        file = artefact.parent / name
+        if not file.is_file():
+            raise FileNotFoundError(f"{artefact} needs {name} in its folder, which is not there")
+        found = _sha256(file)
+        if found != wanted:
+            raise ValueError(
+                f"{file} does not fit its sidecar {path.name}: its SHA-256 is {found[:16]}…, "
+                f"described is {wanted[:16]}…; one of them is damaged or of another export"
+            )
+    return sidecar
+
+
+def _specs(names: Sequence[str], tensors: Sequence[Tensor]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec.of(name, tensor) for name, tensor in zip(names, tensors, strict=True))
+
+
+def _merging_of(model: Any) -> PanopticMerging:
+    return PanopticMerging(
+        overlap_threshold=float(model.combine_overlap_thresh),
+        stuff_area_limit=float(model.combine_stuff_area_thresh),
+        instances_score_threshold=float(model.combine_instances_score_thresh),
+    )
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _versions(format: str) -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in (*_LIBRARIES, *_FORMAT_LIBRARIES.get(format, ())):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _parsed(content: dict[str, Any]) -> Sidecar:
+    if content.pop("sidecar_version") != _VERSION:
+        raise ValueError("it is of another version of d2-modeling")
+    unknown = set(content) - {known.name for known in fields(Sidecar)}
+    if unknown:
+        raise ValueError(f"unknown entries {sorted(unknown)}")
+    merging = content["panoptic_merging"]
+    preprocessing = dict(content["preprocessing"])
+    for name in ("pixel_mean", "pixel_std"):
+        preprocessing[name] = tuple(map(float, preprocessing[name]))
+    checksums = {str(name): str(digest) for name, digest in content["sha256"].items()}
+    for name in checksums:
+        if Path(name).name != name:
+            raise ValueError(f"file {name!r} is not in the artefact's folder")
+    return Sidecar(
+        format=str(content["format"]),
+        kind=str(content["kind"]),
+        inputs=_parsed_specs(content["inputs"]),
+        outputs=_parsed_specs(content["outputs"]),
+        preprocessing=Preprocessing(**preprocessing),
+        panoptic_merging=None if merging is None else PanopticMerging(**merging),
+        class_names=tuple(map(str, content["class_names"])),
+        stuff_class_names=tuple(map(str, content["stuff_class_names"])),
+        sha256=checksums,
+        versions=dict(content["versions"]),
+    )
+
+
+def _parsed_specs(specs: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(name=spec["name"], dtype=spec["dtype"], shape=tuple(spec["shape"]))
+        for spec in specs
+    )
