@@ -1,10 +1,15 @@
 """Predictions for every anchor: layout, choice and suppression."""
 
+import pytest
 import torch
 
 from d2_modeling.box_regression import Box2BoxTransform
-from d2_modeling.dense_predictions import best_boxes_of_level, detections_of_levels, per_anchor
-from d2_structures import Boxes
+from d2_modeling.dense_predictions import (
+    Candidates,
+    best_of_level,
+    detections_of_levels,
+    per_anchor,
+)
 
 
 def test_predictions_are_ordered_by_row_column_and_anchor() -> None:
@@ -18,33 +23,50 @@ def test_predictions_are_ordered_by_row_column_and_anchor() -> None:
         assert torch.equal(flat[image, index], x[image, channels, row, column])
 
 
-def test_only_the_best_scores_above_the_threshold_are_decoded() -> None:
-    anchors = Boxes(torch.tensor([[0.0, 0, 10, 10], [20, 20, 40, 40]]))
-    scores = torch.tensor([[0.3, 0.9], [0.8, 0.05]])
-    boxes, chosen, classes = best_boxes_of_level(
+def test_only_the_best_pairs_of_anchor_and_class_are_decoded() -> None:
+    anchors = torch.tensor([[0.0, 0, 10, 10], [20, 20, 40, 40], [0, 0, 1, 1]])
+    scores = torch.tensor([[[0.3, 0.9], [0.8, 0.05], [torch.nan, 0.7]]])
+    best = best_of_level(
         anchors,
         scores,
-        torch.zeros(2, 4),
+        torch.zeros(1, 3, 4),
         box2box_transform=Box2BoxTransform((1, 1, 1, 1)),
-        score_thresh=0.1,
         topk=2,
     )
-    torch.testing.assert_close(chosen, torch.tensor([0.9, 0.8]))
-    assert classes.tolist() == [1, 0]
-    assert torch.equal(boxes, anchors.tensor)
+    torch.testing.assert_close(best.scores, torch.tensor([[0.9, 0.8]]))
+    assert best.classes.tolist() == [[1, 0]]
+    assert torch.equal(best.boxes[0], anchors[:2])
 
 
-def test_repetitions_are_suppressed_within_a_class_across_levels() -> None:
-    box = torch.tensor([[0.0, 0, 10, 10]])
-    one, other = torch.tensor([0]), torch.tensor([1])
+@pytest.mark.parametrize("topk", [1, 7, 30, 1000])
+def test_the_best_pairs_of_each_image_are_those_of_all_scores_sorted(topk: int) -> None:
+    scores = torch.randn(3, 11, 5, generator=torch.Generator().manual_seed(0))
+    anchors = torch.arange(11.0)[:, None] + torch.tensor([0.0, 0, 2, 2])
+    best = best_of_level(
+        anchors,
+        scores,
+        torch.zeros(3, 11, 4),
+        box2box_transform=Box2BoxTransform((1, 1, 1, 1)),
+        topk=topk,
+    )
+    wanted, pairs = scores.flatten(1).sort(dim=1, descending=True)
+    assert torch.equal(best.scores, wanted[:, :topk])
+    assert torch.equal(best.classes, pairs[:, :topk] % 5)
+    assert torch.equal(best.boxes, anchors[pairs[:, :topk] // 5])
+
+
+def test_repetitions_are_suppressed_within_a_class_of_an_image_across_levels() -> None:
+    box = torch.tensor([[[0.0, 0, 10, 10]]]).expand(2, -1, -1)
+    scores = [[0.5, 0.3], [0.9, 0.01], [0.7, 0.2]]
     levels = [
-        (box, torch.tensor([0.5]), one),
-        (box, torch.tensor([0.9]), one),
-        (box, torch.tensor([0.7]), other),
-        (box[:0], torch.zeros(0), one[:0]),
+        Candidates(box, torch.tensor(level)[:, None], torch.full((2, 1), label))
+        for level, label in zip(scores, (0, 0, 1), strict=True)
     ]
-    found = detections_of_levels(levels, (20, 20), nms_thresh=0.5, max_detections=10)
-    torch.testing.assert_close(found.scores, torch.tensor([0.9, 0.7]))
-    assert found.pred_classes.tolist() == [0, 1]
-    found = detections_of_levels(levels, (20, 20), nms_thresh=0.5, max_detections=1)
-    assert len(found) == 1
+    levels.append(Candidates(box[:, :0], torch.zeros(2, 0), torch.zeros(2, 0, dtype=torch.int64)))
+    options = {"num_classes": 2, "score_thresh": 0.1, "nms_thresh": 0.5}
+    found = detections_of_levels(levels, **options, max_detections=10)
+    torch.testing.assert_close(found.scores, torch.tensor([0.9, 0.7, 0.3, 0.2]))
+    assert found.classes.tolist() == [0, 1, 0, 1]
+    assert found.batch_index.tolist() == [0, 0, 1, 1]
+    found = detections_of_levels(levels, **options, max_detections=1)
+    assert found.batch_index.tolist() == [0, 1]

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from d2_ops import batched_nms
-from d2_structures import Boxes, Instances
-
+from .batched_selection import Detections, at_most, suppressed
 from .box_regression import BoxTransform
+
+
+class Candidates(NamedTuple):
+    """The best pairs of anchor and class of each of N images, by decreasing score."""
+
+    boxes: Tensor  # (N, M, 4) XYXY
+    scores: Tensor  # (N, M)
+    classes: Tensor  # (N, M) int64
 
 
 def per_anchor(predictions: Tensor, size: int) -> Tensor:
@@ -19,99 +26,69 @@ def per_anchor(predictions: Tensor, size: int) -> Tensor:
     return by_anchor.flatten(1, 3)
 
 
-def best_boxes_of_level(
-    anchors: Boxes,
+def best_of_level(
+    anchors: Tensor,
     scores: Tensor,
     deltas: Tensor,
     *,
     box2box_transform: BoxTransform,
-    score_thresh: float,
     topk: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Decode the best-scored pairs of anchor and class of one image and feature map.
+) -> Candidates:
+    """Decode the best-scored pairs of anchor and class of one feature map, in every image.
 
     Args:
-        anchors: R anchors.
-        scores: (R, K) probabilities.
-        deltas: (R, 4).
+        anchors: (R, 4) XYXY.
+        scores: (N, R, K), or logits: only their order counts. NaN is worse than any.
+        deltas: (N, R, 4).
         box2box_transform: how the deltas are encoded.
-        score_thresh: only higher scores count.
-        topk: at most so many pairs are taken.
-
-    Returns:
-        (M, 4) boxes, (M,) scores by decreasing value, (M,) classes.
+        topk: at most so many pairs are taken per image.
     """
-    candidates = (scores > score_thresh).nonzero()
-    candidate_scores = scores[candidates[:, 0], candidates[:, 1]]
-    top_scores, order = candidate_scores.topk(min(topk, len(candidates)))
-    anchor_idx, classes = candidates[order].unbind(dim=1)
-    boxes = box2box_transform.apply_deltas(deltas[anchor_idx], anchors.tensor[anchor_idx])
-    return boxes, top_scores, classes
+    # The best pairs are among the anchors whose best classes are best: one pass over all scores.
+    best = scores.amax(dim=2).nan_to_num(nan=-torch.inf)
+    anchor_idx = best.topk(at_most(best.shape[1], topk), dim=1).indices
+    num_classes = scores.shape[2]
+    chosen = scores.gather(1, anchor_idx[..., None].expand(-1, -1, num_classes)).flatten(1)
+    chosen = chosen.nan_to_num(nan=-torch.inf)
+    top, pairs = chosen.topk(at_most(chosen.shape[1], topk), dim=1)
+    anchor_idx = anchor_idx.gather(1, pairs.div(num_classes, rounding_mode="floor"))
+    top_deltas = deltas.gather(1, anchor_idx[..., None].expand(-1, -1, 4))
+    boxes = box2box_transform.apply_deltas(
+        top_deltas.flatten(0, 1), anchors[anchor_idx.flatten()]
+    ).view_as(top_deltas)
+    return Candidates(boxes, top, pairs.remainder(num_classes))
 
 
 def detections_of_levels(
-    levels: Sequence[tuple[Tensor, Tensor, Tensor]],
-    image_size: tuple[int, int],
+    levels: Sequence[Candidates],
     *,
+    num_classes: int,
+    score_thresh: float,
     nms_thresh: float,
     max_detections: int,
-) -> Instances:
+) -> Detections:
     """Join the boxes of all feature maps and suppress repetitions within each class.
 
     Args:
-        levels: for each feature map what `best_boxes_of_level` returned.
-        image_size: (height, width).
+        levels: for each feature map what `best_of_level` returned, with scores.
+        num_classes: K.
+        score_thresh: only higher scores are detections.
         nms_thresh: IoU above which the lower-scoring box of a class is dropped.
-        max_detections: number of boxes kept.
+        max_detections: number of boxes kept per image.
 
     Returns:
-        ``pred_boxes``, ``scores`` and ``pred_classes`` by decreasing score. Boxes are not
-        clipped.
+        Detections of all images; boxes are not clipped. ``source`` counts the candidates of
+        all images, levels joined.
     """
-    boxes, scores, classes = (torch.cat(parts) for parts in zip(*levels, strict=True))
-    keep = batched_nms(boxes, scores, classes, nms_thresh)[:max_detections]
-    return Instances(
-        image_size,
-        pred_boxes=Boxes(boxes[keep]),
-        scores=scores[keep],
-        pred_classes=classes[keep],
+    boxes, scores, classes = (torch.cat(parts, dim=1) for parts in zip(*levels, strict=True))
+    num_images = scores.shape[0]
+    images = torch.arange(num_images, device=scores.device)[:, None].expand_as(scores).flatten()
+    flat = boxes.flatten(0, 1), scores.flatten(), classes.flatten(), images
+    rows = suppressed(
+        *flat,
+        num_images=num_images,
+        num_categories=num_classes,
+        nms_thresh=nms_thresh,
+        limit=max_detections,
+        valid=flat[1] > score_thresh,
     )
-
-
-def detect_in_image(
-    anchors: Sequence[Boxes],
-    scores: Sequence[Tensor],
-    deltas: Sequence[Tensor],
-    image_size: tuple[int, int],
-    *,
-    box2box_transform: BoxTransform,
-    score_thresh: float,
-    topk: int,
-    nms_thresh: float,
-    max_detections: int,
-) -> Instances:
-    """Detections of one image: `best_boxes_of_level` of each feature map, joined.
-
-    Args:
-        anchors: R_l anchors of each level.
-        scores: (R_l, K) probabilities for each level.
-        deltas: (R_l, 4) for each level.
-        image_size: (height, width).
-        box2box_transform: how the deltas are encoded.
-        score_thresh: only higher scores count.
-        topk: at most so many pairs of anchor and class are taken per level.
-        nms_thresh: see `detections_of_levels`.
-        max_detections: see `detections_of_levels`.
-    """
-    levels = [
-        best_boxes_of_level(
-            *predictions,
-            box2box_transform=box2box_transform,
-            score_thresh=score_thresh,
-            topk=topk,
-        )
-        for predictions in zip(anchors, scores, deltas, strict=True)
-    ]
-    return detections_of_levels(
-        levels, image_size, nms_thresh=nms_thresh, max_detections=max_detections
-    )
+    return Detections(*(values[rows] for values in flat), rows)

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from d2_structures import ImageList, Instances
 
 from ..backbone import Backbone
+from ..batched_selection import Detections
 from ..events import active_event_storage
 from ..postprocessing import detector_postprocess
-from .image_input import BatchedInputs, ImageInput, output_size
+from .image_input import BatchedInputs, ImageInput, clipped_outputs, output_size
 
 _NORMALIZER_MOMENTUM = 0.9
 
@@ -104,6 +105,26 @@ class DenseDetector(ImageInput, metaclass=ABCMeta):
         gt_instances: Sequence[Instances],
     ) -> dict[str, Tensor]:
         """Losses out of the head's predictions on the feature maps."""
+
+    @abstractmethod
+    def predict_detections(self, features: Sequence[Tensor], predictions: Any) -> Detections:
+        """`forward_inference` as a function of tensors, without clipping."""
+
+    @torch.no_grad()
+    def predict_tensors(self, images: Tensor, image_sizes: Tensor) -> dict[str, Tensor]:
+        """Detect in tensors: what an exported model does, see `d2_modeling.export`.
+
+        Args:
+            images: (N, C, H, W), padded at the right and the bottom, not normalised.
+            image_sizes: (N, 2) int64, height and width of each without padding.
+
+        Returns:
+            ``boxes``, ``scores``, ``classes`` and ``batch_index``.
+        """
+        features = self.backbone(self.normalized_tensor(images, image_sizes, self.backbone))
+        maps = [features[name] for name in self.head_in_features]
+        found = self.predict_detections(maps, self.head(maps))
+        return clipped_outputs(found, image_sizes)
 
     @abstractmethod
     def forward_inference(

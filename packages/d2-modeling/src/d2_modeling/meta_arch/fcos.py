@@ -13,8 +13,9 @@ from d2_structures import Boxes, ImageList, Instances
 
 from ..anchor_generator import DefaultAnchorGenerator
 from ..backbone import Backbone
+from ..batched_selection import Detections, counts_per_image, detections_of_images
 from ..box_regression import Box2BoxTransformLinear, BoxTransform, dense_box_regression_loss
-from ..dense_predictions import detect_in_image, per_anchor
+from ..dense_predictions import best_of_level, detections_of_levels, per_anchor
 from ..focal_loss import dense_focal_loss
 from ..initialization import normal_fill
 from ..layers import cat
@@ -283,23 +284,31 @@ class FCOS(DenseDetector):
 
         The score is the geometric mean of the class's and the centreness's probability.
         """
-        logits, deltas, centreness = self._per_anchor(predictions)
+        found = self.predict_detections(features, predictions)
+        counts = counts_per_image(found.batch_index, len(images.image_sizes))
+        return detections_of_images(found, images.image_sizes, counts)
+
+    def predict_detections(
+        self, features: Sequence[Tensor], predictions: FCOSPredictions
+    ) -> Detections:
+        """See `DenseDetector.predict_detections`."""
         anchors = self.anchor_generator(features)
-        scores = [
-            (classes.sigmoid() * central.sigmoid()).sqrt()
-            for classes, central in zip(logits, centreness, strict=True)
-        ]
-        return [
-            detect_in_image(
-                anchors,
-                [level[index] for level in scores],
-                [level[index] for level in deltas],
-                image_size,
+        levels = []
+        for level, classes, deltas, central in zip(
+            anchors, *self._per_anchor(predictions), strict=True
+        ):
+            best = best_of_level(
+                level.tensor,
+                (classes.sigmoid() * central.sigmoid()).sqrt(),
+                deltas,
                 box2box_transform=self.box2box_transform,
-                score_thresh=self.test_score_thresh,
                 topk=self.test_topk_candidates,
-                nms_thresh=self.test_nms_thresh,
-                max_detections=self.max_detections_per_image,
             )
-            for index, image_size in enumerate(images.image_sizes)
-        ]
+            levels.append(best)
+        return detections_of_levels(
+            levels,
+            num_classes=self.num_classes,
+            score_thresh=self.test_score_thresh,
+            nms_thresh=self.test_nms_thresh,
+            max_detections=self.max_detections_per_image,
+        )

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2_structures import ImageList, Instances
 
 from ..backbone import Backbone
+from ..batched_selection import Detections, at_least, clipped_to_images
 from ..gt_classes import check_gt_classes
 
 BatchedInputs = Sequence[Mapping[str, Any]]
@@ -79,6 +81,25 @@ class ImageInput(nn.Module):
             moved = self._move_to_current_device(image)
             images.append((moved - self.pixel_mean) / self.pixel_std)
         return images
+
+    def normalized_tensor(self, images: Tensor, image_sizes: Tensor, backbone: Backbone) -> Tensor:
+        """`batch_images` of images that are padded and batched already, for any size.
+
+        Args:
+            images: (N, C, H, W), padded at the right and the bottom.
+            image_sizes: (N, 2) int64, height and width of each without padding.
+            backbone: says how to pad further.
+
+        Returns:
+            (N, C, H', W'), 0 in all padding.
+        """
+        height, width = images.shape[-2:]
+        normalized = (images - self.pixel_mean) / self.pixel_std
+        rows = torch.arange(height, device=images.device) < image_sizes[:, :1]
+        columns = torch.arange(width, device=images.device) < image_sizes[:, 1:]
+        inside = (rows[:, None, :, None] & columns[:, None, None, :]).to(normalized.dtype)
+        down, right = _missing(height, width, backbone)
+        return F.pad(normalized * inside, (0, right, 0, down))
 
     def batch_sem_seg(
         self,
@@ -159,3 +180,32 @@ class ImageInput(nn.Module):
 def output_size(entry: Mapping[str, Any], image_size: tuple[int, int]) -> tuple[int, int]:
     """The (height, width) that an input asks for, by default its image's."""
     return int(entry.get("height", image_size[0])), int(entry.get("width", image_size[1]))
+
+
+def _missing(height: Any, width: Any, backbone: Backbone) -> tuple[Any, Any]:
+    """How many rows and columns a backbone wants more than an image has.
+
+    Sizes may be numbers, symbols of an export or, in a trace, tensors.
+    """
+    constraints = backbone.padding_constraints
+    square = constraints.get("square_size", 0)
+    divisor = constraints.get("size_divisibility", backbone.size_divisibility)
+    wanted_height, wanted_width = height, width
+    if square > 0:
+        # As in `ImageList.from_tensors`, a larger image gives a larger square.
+        wanted_height = wanted_width = at_least(at_least(height, width), square)
+    if divisor > 1:
+        wanted_height = (wanted_height + (divisor - 1)) // divisor * divisor
+        wanted_width = (wanted_width + (divisor - 1)) // divisor * divisor
+    return wanted_height - height, wanted_width - width
+
+
+def clipped_outputs(found: Detections, image_sizes: Tensor) -> dict[str, Tensor]:
+    """Detections by the names of `d2_modeling.export`, clipped to their images."""
+    sizes = image_sizes[found.batch_index]
+    return {
+        "boxes": clipped_to_images(found.boxes, sizes),
+        "scores": found.scores,
+        "classes": found.classes,
+        "batch_index": found.batch_index,
+    }

@@ -13,8 +13,9 @@ from d2_structures import Boxes, ImageList, Instances
 
 from ..anchor_generator import build_anchor_generator
 from ..backbone import Backbone, build_backbone
+from ..batched_selection import Detections, counts_per_image, detections_of_images
 from ..box_regression import Box2BoxTransform, BoxTransform, dense_box_regression_loss
-from ..dense_predictions import detect_in_image, per_anchor
+from ..dense_predictions import best_of_level, detections_of_levels, per_anchor
 from ..events import active_event_storage
 from ..focal_loss import dense_focal_loss
 from ..layers import cat
@@ -235,15 +236,40 @@ class RetinaNet(DenseDetector):
             For each image ``pred_boxes``, ``scores`` and ``pred_classes``, by decreasing
             score, in the resolution of the network's input.
         """
-        return [
-            self.inference_single_image(
-                anchors,
-                [level[index] for level in pred_logits],
-                [level[index] for level in pred_anchor_deltas],
-                image_size,
+        found = self.detect(anchors, pred_logits, pred_anchor_deltas)
+        counts = counts_per_image(found.batch_index, len(image_sizes))
+        return detections_of_images(found, image_sizes, counts)
+
+    def detect(
+        self,
+        anchors: Sequence[Boxes],
+        pred_logits: Sequence[Tensor],
+        pred_anchor_deltas: Sequence[Tensor],
+    ) -> Detections:
+        """`inference` as a function of tensors, whose boxes are not clipped either."""
+        levels = []
+        for level, logits, deltas in zip(anchors, pred_logits, pred_anchor_deltas, strict=True):
+            best = best_of_level(
+                level.tensor,
+                logits,
+                deltas,
+                box2box_transform=self.box2box_transform,
+                topk=self.test_topk_candidates,
             )
-            for index, image_size in enumerate(image_sizes)
-        ]
+            levels.append(best._replace(scores=best.scores.sigmoid()))
+        return detections_of_levels(
+            levels,
+            num_classes=self.num_classes,
+            score_thresh=self.test_score_thresh,
+            nms_thresh=self.test_nms_thresh,
+            max_detections=self.max_detections_per_image,
+        )
+
+    def predict_detections(
+        self, features: Sequence[Tensor], predictions: tuple[list[Tensor], list[Tensor]]
+    ) -> Detections:
+        """See `DenseDetector.predict_detections`."""
+        return self.detect(self.anchor_generator(features), *self._per_anchor(predictions))
 
     def inference_single_image(
         self,
@@ -260,17 +286,13 @@ class RetinaNet(DenseDetector):
             box_delta: (R_l, 4) for each level.
             image_size: (height, width).
         """
-        return detect_in_image(
+        (result,) = self.inference(
             anchors,
-            [logits.sigmoid() for logits in box_cls],
-            box_delta,
-            image_size,
-            box2box_transform=self.box2box_transform,
-            score_thresh=self.test_score_thresh,
-            topk=self.test_topk_candidates,
-            nms_thresh=self.test_nms_thresh,
-            max_detections=self.max_detections_per_image,
+            [logits[None] for logits in box_cls],
+            [deltas[None] for deltas in box_delta],
+            [image_size],
         )
+        return result
 
     def visualize_training(
         self, batched_inputs: BatchedInputs, results: Sequence[Instances]

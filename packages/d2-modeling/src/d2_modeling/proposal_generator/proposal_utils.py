@@ -10,6 +10,15 @@ from torch import Tensor
 
 from d2_structures import Boxes, Instances
 
+from ..batched_selection import (
+    Regions,
+    at_most,
+    clipped_to_images,
+    counts_per_image,
+    nonempty,
+    sizes_as_tensor,
+    suppressed,
+)
 from ..box_kinds import box_kind
 from ..layers import cat
 
@@ -54,48 +63,47 @@ def find_top_rpn_proposals(
         top, idx = top_anchors(level_logits, pre_nms_topk)
         scores.append(top)
         boxes.append(level_boxes.gather(1, idx[..., None].expand(-1, -1, level_boxes.shape[2])))
-    return filter_proposals(
+    regions = filter_proposals(
         boxes,
         scores,
-        image_sizes,
+        sizes_as_tensor(image_sizes, boxes[0]),
         nms_thresh=nms_thresh,
         post_nms_topk=post_nms_topk,
         min_box_size=min_box_size,
         training=training,
     )
+    return proposals_of_images(regions, image_sizes)
 
 
 def top_anchors(logits: Tensor, topk: int) -> tuple[Tensor, Tensor]:
     """The ``topk`` highest of (N, R) logits per image, and their (N, K) indices."""
-    return logits.topk(min(topk, logits.shape[1]), dim=1)
+    return logits.topk(at_most(logits.shape[1], topk), dim=1)
 
 
 def filter_proposals(
     boxes: Sequence[Tensor],
     scores: Sequence[Tensor],
-    image_sizes: Sequence[tuple[int, int]],
+    image_sizes: Tensor,
     *,
     nms_thresh: float,
     post_nms_topk: int,
     min_box_size: float,
     training: bool,
-) -> list[Instances]:
+) -> Regions:
     """Clip, drop small ones, suppress and cut: the steps after the choice per level.
 
     Args:
         boxes: for each level (N, K_l, 4) XYXY, or (N, K_l, 5) rotated.
         scores: for each level (N, K_l).
-        image_sizes: see `find_top_rpn_proposals`, as the other arguments.
-        nms_thresh: see there.
+        image_sizes: (N, 2), height and width of each image.
+        nms_thresh: see `find_top_rpn_proposals`, as the other arguments.
         post_nms_topk: see there.
         min_box_size: see there.
         training: see there.
     """
     level_ids = torch.cat(
-        [
-            torch.full((level.shape[1],), index, dtype=torch.int64, device=level.device)
-            for index, level in enumerate(scores)
-        ]
+        [torch.full_like(level, index, dtype=torch.int64) for index, level in enumerate(scores)],
+        dim=1,
     )
     all_boxes, all_scores = cat(list(boxes), dim=1), cat(list(scores), dim=1)
     finite = torch.isfinite(all_boxes).all(dim=2) & torch.isfinite(all_scores)
@@ -105,20 +113,38 @@ def filter_proposals(
             "training has diverged. Lower the learning rate, clip gradients, or look for "
             "broken annotations"
         )
-    kind = box_kind(all_boxes.shape[2])
-    results = []
-    for index, image_size in enumerate(image_sizes):
-        image_boxes = kind.boxes(all_boxes[index].where(finite[index, :, None], 0.0))
-        image_boxes.clip(image_size)
-        keep = (finite[index] & image_boxes.nonempty(threshold=min_box_size)).nonzero()[:, 0]
-        image_boxes, image_scores = image_boxes[keep], all_scores[index, keep]
-        survivors = kind.batched_nms(image_boxes.tensor, image_scores, level_ids[keep], nms_thresh)
-        survivors = survivors[:post_nms_topk]
-        result = Instances(image_size)
-        result.proposal_boxes = image_boxes[survivors]
-        result.objectness_logits = image_scores[survivors]
-        results.append(result)
-    return results
+    num_images = all_scores.shape[0]
+    batch_index = torch.arange(num_images, device=all_scores.device)[:, None]
+    batch_index = batch_index.expand_as(all_scores).flatten()
+    flat_boxes = clipped_to_images(
+        all_boxes.where(finite[:, :, None], 0.0).flatten(0, 1), image_sizes[batch_index]
+    )
+    flat_scores = all_scores.flatten()
+    rows = suppressed(
+        flat_boxes,
+        flat_scores,
+        level_ids.flatten(),
+        batch_index,
+        num_images=num_images,
+        num_categories=len(scores),
+        nms_thresh=nms_thresh,
+        limit=post_nms_topk,
+        valid=finite.flatten() & nonempty(flat_boxes, min_box_size),
+    )
+    return Regions(flat_boxes[rows], flat_scores[rows], batch_index[rows])
+
+
+def proposals_of_images(
+    regions: Regions, image_sizes: Sequence[tuple[int, int]]
+) -> list[Instances]:
+    """For each image its ``proposal_boxes`` and ``objectness_logits``."""
+    kind = box_kind(regions.boxes.shape[1])
+    counts = counts_per_image(regions.batch_index, len(image_sizes))
+    parts = zip(image_sizes, regions.boxes.split(counts), regions.scores.split(counts), strict=True)
+    return [
+        Instances(size, proposal_boxes=kind.boxes(boxes), objectness_logits=logits)
+        for size, boxes, logits in parts
+    ]
 
 
 def add_ground_truth_to_proposals(

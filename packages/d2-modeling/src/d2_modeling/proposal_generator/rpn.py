@@ -13,6 +13,7 @@ from d2_config import CfgNode, configurable
 from d2_structures import Boxes, ImageList, Instances
 
 from ..anchor_generator import build_anchor_generator
+from ..batched_selection import Regions, sizes_as_tensor
 from ..box_regression import Box2BoxTransform, BoxTransform, dense_box_regression_loss
 from ..dense_predictions import per_anchor
 from ..events import active_event_storage
@@ -23,7 +24,7 @@ from ..losses import loss_weights
 from ..matcher import Matcher, match_boxes
 from ..sampling import subsample_labels
 from .build import PROPOSAL_GENERATOR_REGISTRY, RPN_HEAD_REGISTRY, build_rpn_head
-from .proposal_utils import filter_proposals, top_anchors
+from .proposal_utils import filter_proposals, proposals_of_images, top_anchors
 
 
 @RPN_HEAD_REGISTRY.register()
@@ -199,12 +200,7 @@ class RPN(nn.Module):
             ValueError: in training without ground truth.
             FloatingPointError: in training, if predictions are not finite.
         """
-        maps = [features[name] for name in self.in_features]
-        anchors: list[Boxes] = self.anchor_generator(maps)
-        logits, deltas = self.rpn_head(maps)
-        box_dim = anchors[0].tensor.shape[1]
-        logits = [level.permute(0, 2, 3, 1).flatten(1) for level in logits]
-        deltas = [per_anchor(level, box_dim) for level in deltas]
+        anchors, logits, deltas = self._predictions(features)
         losses: dict[str, Tensor] = {}
         if self.training:
             if gt_instances is None:
@@ -309,6 +305,42 @@ class RPN(nn.Module):
         Gradients do not pass: proposals are fixed inputs of what follows.
         Only the anchors that survive the choice by score are decoded.
         """
+        sizes = sizes_as_tensor(image_sizes, anchors[0].tensor)
+        regions = self._select(anchors, pred_objectness_logits, pred_anchor_deltas, sizes)
+        return proposals_of_images(regions, image_sizes)
+
+    @torch.no_grad()
+    def propose(self, features: Mapping[str, Tensor], image_sizes: Tensor) -> Regions:
+        """`forward` in evaluation, as a function of tensors.
+
+        Args:
+            features: feature maps by name.
+            image_sizes: (N, 2), height and width of each image.
+        """
+        anchors, logits, deltas = self._predictions(features)
+        return self._select(anchors, logits, deltas, image_sizes)
+
+    def _predictions(
+        self, features: Mapping[str, Tensor]
+    ) -> tuple[list[Boxes], list[Tensor], list[Tensor]]:
+        """Anchors, (N, R_l) logits and (N, R_l, B) deltas of each level."""
+        maps = [features[name] for name in self.in_features]
+        anchors: list[Boxes] = self.anchor_generator(maps)
+        logits, deltas = self.rpn_head(maps)
+        box_dim = anchors[0].tensor.shape[1]
+        return (
+            anchors,
+            [level.permute(0, 2, 3, 1).flatten(1) for level in logits],
+            [per_anchor(level, box_dim) for level in deltas],
+        )
+
+    def _select(
+        self,
+        anchors: Sequence[Boxes],
+        pred_objectness_logits: Sequence[Tensor],
+        pred_anchor_deltas: Sequence[Tensor],
+        image_sizes: Tensor,
+    ) -> Regions:
         boxes, scores = [], []
         for level, logits, deltas in zip(
             anchors, pred_objectness_logits, pred_anchor_deltas, strict=True
