@@ -108,11 +108,18 @@ class ROIPooler(nn.Module):
             raise ValueError(f"got boxes of {len(box_lists)} images, features of {len(x[0])}")
         if not box_lists:
             return x[0].new_zeros((0, x[0].shape[1], *self.output_size))
-        rois = convert_boxes_to_pooler_format(box_lists)
-        levels = assign_boxes_to_levels(
-            box_lists,
-            self.min_level,
-            self.max_level,
+        return self.pool(x, convert_boxes_to_pooler_format(box_lists))
+
+    def pool(self, x: Sequence[Tensor], rois: Tensor) -> Tensor:
+        """`forward` of boxes that stand below each other.
+
+        Args:
+            x: see `forward`.
+            rois: (M, 5), or (M, 6) for rotated boxes, the image's index first.
+        """
+        levels = assign_to_pyramid(
+            _areas(rois[:, 1:]),
+            (self.min_level, self.max_level),
             self.canonical_box_size,
             self.canonical_level,
         )
@@ -160,14 +167,15 @@ def assign_boxes_to_levels(
     Returns:
         (M,) int64 in [0, max_level - min_level], 0 being the finest level.
     """
-    areas = torch.cat([_area(boxes) for boxes in box_lists])
+    areas = torch.cat([_areas(boxes.tensor) for boxes in box_lists])
     return assign_to_pyramid(areas, (min_level, max_level), canonical_box_size, canonical_level)
 
 
-def _area(boxes: Boxes | RotatedBoxes) -> Tensor:
+def _areas(boxes: Tensor) -> Tensor:
     """In a type that holds it: in float16 the area of a side of 256 pixels is infinite."""
-    exact = boxes.tensor.to(torch.promote_types(boxes.tensor.dtype, torch.float32))
-    return boxes.area() if exact is boxes.tensor else type(boxes)(exact).area()
+    exact = boxes.to(torch.promote_types(boxes.dtype, torch.float32))
+    sides = exact[:, 2:4] - exact[:, :2] if boxes.shape[1] == 4 else exact[:, 2:4]
+    return sides[:, 0] * sides[:, 1]
 
 
 def convert_boxes_to_pooler_format(box_lists: Sequence[Boxes] | Sequence[RotatedBoxes]) -> Tensor:

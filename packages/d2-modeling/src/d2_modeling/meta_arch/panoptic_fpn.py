@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from d2_config import CfgNode, configurable
@@ -117,6 +118,13 @@ class PanopticFPN(GeneralizedRCNN):
                 detections, logits, batched_inputs, images.image_sizes, strict=True
             )
         ]
+
+    @torch.no_grad()
+    def predict_tensors(self, images: Tensor, image_sizes: Tensor) -> dict[str, Tensor]:
+        """As `GeneralizedRCNN.predict_tensors`, and ``sem_seg`` (N, K, H', W') logits."""
+        features = self.backbone(self.normalized_tensor(images, image_sizes, self.backbone))
+        logits, _ = self.sem_seg_head(features, None)
+        return {**self._predict_from_features(features, image_sizes), "sem_seg": logits}
 
     def _merge(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from d2_config import CfgNode, configurable
@@ -17,7 +18,7 @@ from ..proposal_generator import build_proposal_generator
 from ..roi_heads import build_roi_heads
 from .box_pictures import put_box_picture
 from .build import META_ARCH_REGISTRY
-from .image_input import BatchedInputs, ImageInput, output_size
+from .image_input import BatchedInputs, ImageInput, clipped_outputs, output_size
 
 _PICTURE_NAME = "Left: GT bounding boxes;  Right: Predicted proposals"
 
@@ -56,7 +57,7 @@ class GeneralizedRCNN(ImageInput):
         if vis_period > 0 and input_format is None:
             raise ValueError("vis_period > 0 needs input_format to show images in colour")
         self.backbone = backbone
-        self.proposal_generator = proposal_generator
+        self.proposal_generator: Any = proposal_generator
         self.roi_heads: Any = roi_heads
         self.input_format = input_format
         self.vis_period = vis_period
@@ -127,6 +128,41 @@ class GeneralizedRCNN(ImageInput):
         if not do_postprocess:
             return results
         return self._postprocess(results, batched_inputs, images.image_sizes)
+
+    @torch.no_grad()
+    def predict_tensors(self, images: Tensor, image_sizes: Tensor) -> dict[str, Tensor]:
+        """Detect in tensors: what an exported model does, see `d2_modeling.export`.
+
+        Args:
+            images: (N, C, H, W), padded at the right and the bottom, not normalised.
+            image_sizes: (N, 2) int64, height and width of each without padding.
+
+        Returns:
+            ``boxes``, ``scores``, ``classes``, ``batch_index`` and, as the heads give them,
+            ``mask_probabilities`` and ``keypoints``.
+
+        Raises:
+            ValueError: without a proposal generator.
+        """
+        features = self.backbone(self.normalized_tensor(images, image_sizes, self.backbone))
+        return self._predict_from_features(features, image_sizes)
+
+    def _predict_from_features(
+        self, features: dict[str, Tensor], image_sizes: Tensor
+    ) -> dict[str, Tensor]:
+        if self.proposal_generator is None:
+            raise ValueError(
+                "a model without proposal_generator needs proposals; it cannot predict from "
+                "images alone"
+            )
+        regions = self.proposal_generator.propose(features, image_sizes)
+        found, masks, keypoints = self.roi_heads.predict_tensors(features, regions, image_sizes)
+        outputs = clipped_outputs(found, image_sizes)
+        if masks is not None:
+            outputs["mask_probabilities"] = masks
+        if keypoints is not None:
+            outputs["keypoints"] = keypoints
+        return outputs
 
     def preprocess_image(self, batched_inputs: BatchedInputs) -> ImageList:
         """Normalise, pad and batch the images."""

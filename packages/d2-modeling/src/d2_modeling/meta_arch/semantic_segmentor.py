@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from d2_config import CfgNode, configurable
 
@@ -73,6 +74,21 @@ class SemanticSegmentor(ImageInput):
                 logits, batched_inputs, images.image_sizes, strict=True
             )
         ]
+
+    @torch.no_grad()
+    def predict_tensors(self, images: Tensor, image_sizes: Tensor) -> dict[str, Tensor]:
+        """Segment in tensors: what an exported model does, see `d2_modeling.export`.
+
+        Args:
+            images: (N, C, H, W), padded at the right and the bottom, not normalised.
+            image_sizes: (N, 2) int64, height and width of each without padding.
+
+        Returns:
+            ``sem_seg``, (N, K, H', W') logits of the images as the backbone wants them padded.
+        """
+        features = self.backbone(self.normalized_tensor(images, image_sizes, self.backbone))
+        logits, _ = self.sem_seg_head(features)
+        return {"sem_seg": logits}
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from d2_config import CfgNode, configurable
 from d2_structures import Boxes, Instances
 
+from ..batched_selection import Detections, Regions, clipped_to_images
 from ..box_regression import Box2BoxTransform
 from ..events import active_event_storage
 from ..layers import ShapeSpec
@@ -116,6 +117,24 @@ class CascadeROIHeads(StandardROIHeads):
         if self.training:
             return self._stage_losses(outputs)
         return self._mean_detections(outputs, boxes)
+
+    def _detect(
+        self, features: Mapping[str, Tensor], regions: Regions, image_sizes: Tensor
+    ) -> Detections:
+        maps = [features[name] for name in self.box_in_features]
+        scores, boxes = [], regions.boxes
+        for stage, (head, predictor) in enumerate(
+            zip(self.box_head, self.box_predictor, strict=True)
+        ):
+            if stage > 0:
+                sizes = image_sizes[regions.batch_index]
+                regions = regions._replace(boxes=clipped_to_images(boxes, sizes))
+            predictions = predictor(head(self.box_pooler.pool(maps, regions.rois())))
+            boxes = predictor.box2box_transform.apply_deltas(predictions[1], regions.boxes)
+            scores.append(predictor.probabilities(predictions))
+        mean = torch.stack(scores).mean(dim=0)
+        found: Detections = predictor.select(boxes, mean, regions, image_sizes)
+        return found
 
     def _stage_losses(self, outputs: Sequence[StageOutput]) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from d2_config import CfgNode, configurable
 from d2_structures import Instances
 
+from ..batched_selection import Detections, Regions
 from ..box_regression import Box2BoxTransform, BoxTransform, box_regression_loss
 from ..events import active_event_storage
 from ..initialization import normal_fill
 from ..layers import ShapeSpec, cat, cross_entropy
 from ..losses import loss_weights
-from .fast_rcnn_inference import fast_rcnn_inference
+from .fast_rcnn_inference import fast_rcnn_inference, select_detections
 
 Predictions = tuple[Tensor, Tensor]
 
@@ -223,6 +224,37 @@ class FastRCNNOutputLayers(nn.Module):
             self.box_dim,
         )
 
+    def detect(self, predictions: Predictions, regions: Regions, image_sizes: Tensor) -> Detections:
+        """`inference` as a function of tensors.
+
+        Args:
+            predictions: what `forward` returned for the regions.
+            regions: the regions of all images.
+            image_sizes: (N, 2), height and width of each image.
+        """
+        boxes = self.box2box_transform.apply_deltas(predictions[1], regions.boxes)
+        return self.select(boxes, self.probabilities(predictions), regions, image_sizes)
+
+    def select(
+        self, boxes: Tensor, probs: Tensor, regions: Regions, image_sizes: Tensor
+    ) -> Detections:
+        """Detections from (R, K * B) or (R, B) boxes and (R, K + 1) probabilities."""
+        return select_detections(
+            boxes,
+            probs,
+            regions.batch_index,
+            image_sizes,
+            score_thresh=self.test_score_thresh,
+            nms_thresh=self.test_nms_thresh,
+            limit=self.test_topk_per_image,
+            box_dim=self.box_dim,
+        )
+
+    def probabilities(self, predictions: Predictions) -> Tensor:
+        """(R, K + 1) class probabilities of all regions."""
+        scores = predictions[0]
+        return scores.sigmoid() if self.use_sigmoid_ce else F.softmax(scores, dim=-1)
+
     def predict_boxes(
         self, predictions: Predictions, proposals: Sequence[Instances]
     ) -> tuple[Tensor, ...]:
@@ -263,9 +295,7 @@ class FastRCNNOutputLayers(nn.Module):
         self, predictions: Predictions, proposals: Sequence[Instances]
     ) -> tuple[Tensor, ...]:
         """For each image the (R_i, K + 1) class probabilities."""
-        scores = predictions[0]
-        probs = scores.sigmoid() if self.use_sigmoid_ce else F.softmax(scores, dim=-1)
-        return probs.split([len(p) for p in proposals])
+        return self.probabilities(predictions).split([len(p) for p in proposals])
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from d2_config import CfgNode, configurable
 from d2_structures import Instances
 
+from ..batched_selection import Detections
 from ..events import active_event_storage
 from ..initialization import msra_fill
 from ..layers import ConvTranspose2d, ShapeSpec, cat, interpolate
@@ -73,17 +74,22 @@ def keypoint_rcnn_inference(
         pred_instances: for each image with ``pred_boxes``; gets (N, K, 3) keypoints
             (x, y, score) and the (N, K, S, S) logits.
     """
-    from d2_structures import heatmaps_to_keypoints
-
     boxes = cat([image.pred_boxes.tensor for image in pred_instances])
     logits = pred_keypoint_logits.detach()
-    keypoints = heatmaps_to_keypoints(logits, boxes.detach())[:, :, [0, 1, 3]]
+    keypoints = keypoints_of_heatmaps(logits, boxes.detach())
     counts = [len(image) for image in pred_instances]
     for image, image_keypoints, heatmaps in zip(
         pred_instances, keypoints.split(counts), logits.split(counts), strict=True
     ):
         image.pred_keypoints = image_keypoints
         image.pred_keypoint_heatmaps = heatmaps
+
+
+def keypoints_of_heatmaps(logits: Tensor, boxes: Tensor) -> Tensor:
+    """(B, K, 3) keypoints (x, y, score) from (B, K, S, S) logits of (B, 4) boxes."""
+    from d2_structures import heatmaps_to_keypoints
+
+    return heatmaps_to_keypoints(logits, boxes)[:, :, [0, 1, 3]]
 
 
 class BaseKeypointRCNNHead(nn.Module, metaclass=ABCMeta):
@@ -136,6 +142,15 @@ class BaseKeypointRCNNHead(nn.Module, metaclass=ABCMeta):
             return {"loss_keypoint": loss * self.loss_weight}
         keypoint_rcnn_inference(logits, instances)
         return instances
+
+    def predict_tensors(self, x: Any, found: Detections) -> Tensor:
+        """`forward` in evaluation as a function of tensors: (D, K, 3) of x, y and score.
+
+        Args:
+            x: features of the detections, as the ROI heads give them.
+            found: the detections of all images.
+        """
+        return keypoints_of_heatmaps(self.layers(x), found.boxes)
 
     @abstractmethod
     def layers(self, x: Any) -> Tensor:

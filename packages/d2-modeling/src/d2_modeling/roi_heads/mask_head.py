@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from d2_config import CfgNode, configurable
 from d2_structures import Instances
 
+from ..batched_selection import Detections
 from ..events import active_event_storage
 from ..initialization import msra_fill, normal_fill
 from ..layers import Conv2d, ConvTranspose2d, ShapeSpec, get_norm
@@ -98,15 +99,26 @@ def mask_rcnn_inference(pred_mask_logits: Tensor, pred_instances: Sequence[Insta
         pred_mask_logits: (B, C, S, S) as in `mask_rcnn_loss`.
         pred_instances: for each image with ``pred_classes``; gets (N, 1, S, S) masks.
     """
-    if pred_mask_logits.shape[1] == 1:
-        logits = pred_mask_logits
-    else:
-        classes = torch.cat([image.pred_classes for image in pred_instances])
-        rows = torch.arange(len(pred_mask_logits), device=classes.device)
-        logits = pred_mask_logits[rows, classes][:, None]
-    masks = logits.sigmoid().split([len(image) for image in pred_instances])
+    if not pred_instances:
+        return
+    classes = torch.cat([image.pred_classes for image in pred_instances])
+    probabilities = mask_probabilities(pred_mask_logits, classes)
+    masks = probabilities.split([len(image) for image in pred_instances])
     for image_masks, image in zip(masks, pred_instances, strict=True):
         image.pred_masks = image_masks
+
+
+def mask_probabilities(logits: Tensor, classes: Tensor) -> Tensor:
+    """(B, 1, S, S) probabilities of each region's class.
+
+    Args:
+        logits: (B, C, S, S) as in `mask_rcnn_loss`.
+        classes: (B,) int64.
+    """
+    if logits.shape[1] > 1:
+        index = classes[:, None, None, None].expand(-1, -1, *logits.shape[2:])
+        logits = logits.gather(1, index)
+    return logits.sigmoid()
 
 
 class BaseMaskRCNNHead(nn.Module, metaclass=ABCMeta):
@@ -140,6 +152,15 @@ class BaseMaskRCNNHead(nn.Module, metaclass=ABCMeta):
             return {"loss_mask": loss * self.loss_weight}
         mask_rcnn_inference(logits, instances)
         return instances
+
+    def predict_tensors(self, x: Any, found: Detections) -> Tensor:
+        """`forward` in evaluation as a function of tensors: (D, 1, S, S) probabilities.
+
+        Args:
+            x: features of the detections, as the ROI heads give them.
+            found: the detections of all images.
+        """
+        return mask_probabilities(self.layers(x), found.classes)
 
     @abstractmethod
     def layers(self, x: Any) -> Tensor:

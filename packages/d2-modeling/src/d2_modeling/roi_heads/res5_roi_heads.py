@@ -12,13 +12,14 @@ from d2_config import CfgNode, configurable
 from d2_structures import Boxes, ImageList, Instances
 
 from ..backbone import BottleneckBlock, ResNet
+from ..batched_selection import Regions
 from ..layers import CNNBlockBase, ShapeSpec
 from ..poolers import ROIPooler
 from .build import ROI_HEADS_REGISTRY, build_mask_head
 from .fast_rcnn import FastRCNNOutputLayers
 from .region_pooling import build_region_pooler
 from .region_selection import select_foreground_proposals
-from .roi_heads import ROIHeads, require_known_boxes
+from .roi_heads import HeadOutputs, ROIHeads, require_known_boxes
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -101,6 +102,20 @@ class Res5ROIHeads(ROIHeads):
         )
         with_masks: list[Instances] = self.mask_head(regions, instances)
         return with_masks
+
+    def predict_tensors(
+        self, features: Mapping[str, Tensor], regions: Regions, image_sizes: Tensor
+    ) -> HeadOutputs:
+        """See `StandardROIHeads.predict_tensors`."""
+        maps = [features[name] for name in self.in_features]
+        pooled = self.res5(self.pooler.pool(maps, regions.rois()))
+        predictions = self.box_predictor(pooled.mean(dim=(2, 3)))
+        found = self.box_predictor.detect(predictions, regions, image_sizes)
+        masks = None
+        if self.mask_on:
+            shared = self.res5(self.pooler.pool(maps, found.rois()))
+            masks = self.mask_head.predict_tensors(shared, found)
+        return HeadOutputs(found, masks, None)
 
     def _shared_roi_transform(self, features: Sequence[Tensor], boxes: Sequence[Boxes]) -> Tensor:
         """What box and mask head both get: regions of the maps ``in_features``, through res5."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from d2_config import CfgNode, configurable
 from d2_structures import ImageList, Instances
 
+from ..batched_selection import Detections, Regions
 from ..events import active_event_storage
 from ..gt_classes import check_gt_classes
 from ..layers import ShapeSpec
@@ -26,6 +27,14 @@ from .region_selection import (
     select_foreground_proposals,
     select_proposals_with_visible_keypoints,
 )
+
+
+class HeadOutputs(NamedTuple):
+    """What ROI heads predict for the regions of all images."""
+
+    detections: Detections
+    mask_probabilities: Tensor | None  # (D, 1, S, S)
+    keypoints: Tensor | None  # (D, K, 3) of x, y and score
 
 
 class ROIHeads(nn.Module, metaclass=ABCMeta):
@@ -268,6 +277,45 @@ class StandardROIHeads(ROIHeads):
         instances = self._forward_mask(features, instances)
         return self._forward_keypoint(features, instances)
 
+    def predict_tensors(
+        self, features: Mapping[str, Tensor], regions: Regions, image_sizes: Tensor
+    ) -> HeadOutputs:
+        """`forward` in evaluation, as a function of tensors.
+
+        Args:
+            features: feature maps by name.
+            regions: the proposals of all images.
+            image_sizes: (N, 2), height and width of each image.
+        """
+        found = self._detect(features, regions, image_sizes)
+        masks = keypoints = None
+        if self.mask_on:
+            pooled = self._pooled(features, self.mask_in_features, self.mask_pooler, found)
+            masks = _tensor_head(self.mask_head).predict_tensors(pooled, found)
+        if self.keypoint_on:
+            pooled = self._pooled(features, self.keypoint_in_features, self.keypoint_pooler, found)
+            keypoints = _tensor_head(self.keypoint_head).predict_tensors(pooled, found)
+        return HeadOutputs(found, masks, keypoints)
+
+    def _detect(
+        self, features: Mapping[str, Tensor], regions: Regions, image_sizes: Tensor
+    ) -> Detections:
+        maps = [features[name] for name in self.box_in_features]
+        predictions = self.box_predictor(self.box_head(self.box_pooler.pool(maps, regions.rois())))
+        found: Detections = self.box_predictor.detect(predictions, regions, image_sizes)
+        return found
+
+    def _pooled(
+        self,
+        features: Mapping[str, Tensor],
+        names: Sequence[str],
+        pooler: ROIPooler | None,
+        found: Detections,
+    ) -> Tensor | dict[str, Tensor]:
+        if pooler is None:
+            return {name: features[name] for name in names}
+        return pooler.pool([features[name] for name in names], found.rois())
+
     def _forward_box(self, features: Mapping[str, Tensor], proposals: list[Instances]) -> Any:
         """The box head's losses of labelled proposals, or the detections."""
         pooled = self.box_pooler(
@@ -391,6 +439,20 @@ def require_known_boxes(instances: Sequence[Instances], *, training: bool) -> No
                 "given instances need pred_boxes and pred_classes, "
                 f"got the fields {sorted(image.get_fields())}"
             )
+
+
+def _tensor_head(head: Any) -> Any:
+    """A mask or keypoint head that predicts in tensors.
+
+    Raises:
+        TypeError: if it does not.
+    """
+    if not hasattr(head, "predict_tensors"):
+        raise TypeError(
+            f"{type(head).__name__} has no predict_tensors(x, detections), which a model without "
+            "Instances needs; derive it from BaseMaskRCNNHead or BaseKeypointRCNNHead"
+        )
+    return head
 
 
 def _require_head(head: nn.Module | None, kind: str) -> None:
