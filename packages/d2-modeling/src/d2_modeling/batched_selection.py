@@ -62,10 +62,10 @@ def at_least(size: Any, other: Any) -> Any:
     return max(size, other)
 
 
-def sizes_as_tensor(image_sizes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
+def sizes_as_tensor(image_sizes: Sequence[Any], like: Tensor) -> Tensor:
     """(N, 2) of (height, width), in the dtype and on the device of ``like``."""
     if image_sizes and isinstance(image_sizes[0], Tensor):  # what sizes are in a trace
-        return torch.stack(list(image_sizes)).to(like)  # type: ignore[arg-type]  # the same
+        return torch.stack(list(image_sizes)).to(like)
     return torch.tensor(list(image_sizes), dtype=like.dtype).reshape(-1, 2).to(like.device)
 
 

@@ -82,13 +82,16 @@ def detections_of_levels(
     boxes, scores, classes = (torch.cat(parts, dim=1) for parts in zip(*levels, strict=True))
     num_images = scores.shape[0]
     images = torch.arange(num_images, device=scores.device)[:, None].expand_as(scores).flatten()
-    flat = boxes.flatten(0, 1), scores.flatten(), classes.flatten(), images
+    flat_boxes, flat_scores, flat_classes = boxes.flatten(0, 1), scores.flatten(), classes.flatten()
     rows = suppressed(
-        *flat,
+        flat_boxes,
+        flat_scores,
+        flat_classes,
+        images,
         num_images=num_images,
         num_categories=num_classes,
         nms_thresh=nms_thresh,
         limit=max_detections,
-        valid=flat[1] > score_thresh,
+        valid=flat_scores > score_thresh,
     )
-    return Detections(*(values[rows] for values in flat), rows)
+    return Detections(flat_boxes[rows], flat_scores[rows], flat_classes[rows], images[rows], rows)

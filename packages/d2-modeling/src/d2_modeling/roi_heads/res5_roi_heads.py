@@ -114,7 +114,8 @@ class Res5ROIHeads(ROIHeads):
         masks = None
         if self.mask_on:
             shared = self.res5(self.pooler.pool(maps, found.rois()))
-            masks = self.mask_head.predict_tensors(shared, found)
+            head: Any = self.mask_head
+            masks = head.predict_tensors(shared, found)
         return HeadOutputs(found, masks, None)
 
     def _shared_roi_transform(self, features: Sequence[Tensor], boxes: Sequence[Boxes]) -> Tensor:

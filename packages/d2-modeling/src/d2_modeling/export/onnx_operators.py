@@ -1,0 +1,158 @@
+"""Operators of d2-ops in ONNX's standard ones.
+
+Each function has the arguments of the operator, as values of the ONNX graph where the operator
+takes tensors, and says what the operator computes. They are called while a graph is translated.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+OPSET = 18
+"""The opset of exported models: the first whose operators all runtimes of today know."""
+
+_FLOAT, _INT64, _BOOL = 1, 7, 9  # as ONNX numbers types
+_MOST = 2**63 - 1
+# Categories are laid out in this many columns: few enough for float32 to keep boxes exact.
+_COLUMNS = 64
+
+
+def translations() -> dict[Any, Callable[..., Any]]:
+    """For each operator that has a translation, the function that makes it.
+
+    Raises:
+        ImportError: if onnxscript is not installed.
+    """
+    import d2_ops  # registers its operators
+
+    operators: Any = getattr(torch.ops, d2_ops.__name__)
+    return {
+        torch.ops.aten.sort.stable: _stable_sort,
+        operator.le: _at_most,
+        operators.decode_boxes.default: _decode_boxes,
+        operators.batched_nms.default: _batched_nms,
+        operators.multilevel_roi_align.default: _multilevel_roi_align,
+        operators.multilevel_roi_align_forward.default: _multilevel_roi_align,
+    }
+
+
+def _op() -> Any:
+    from onnxscript import opset18
+
+    return opset18
+
+
+def _integers(*values: int) -> Any:
+    return _op().Constant(value_ints=list(values))
+
+
+def _stable_sort(
+    values: Any, *, stable: bool | None = None, dim: int = -1, descending: bool = False
+) -> Any:
+    op = _op()
+    # By the definition of TopK, the first of equals comes first.
+    count = op.Gather(op.Shape(values), _integers(dim % len(values.shape)))
+    return op.TopK(values, count, axis=dim, largest=int(descending))
+
+
+def _at_most(value: Any, bound: Any) -> Any:
+    op = _op()
+    # What an export notes about sizes may have bounds beyond int64; they say nothing.
+    if isinstance(bound, int) and bound > _MOST:
+        return op.Constant(value=_true())
+    return op.LessOrEqual(value, bound)
+
+
+def _columns(values: Any, start: int, stop: int, axis: int = 1) -> Any:
+    return _op().Slice(values, _integers(start), _integers(stop), _integers(axis))
+
+
+def _decode_boxes(deltas: Any, boxes: Any, weights: Sequence[float], scale_clamp: float) -> Any:
+    op = _op()
+    columns = int(deltas.shape[1])
+    factors = op.Constant(value_floats=[float(weight) for weight in weights])
+    by_box = op.Div(op.Reshape(deltas, _integers(0, columns // 4, 4)), factors)
+    shift, log_ratio = _columns(by_box, 0, 2, axis=2), _columns(by_box, 2, 4, axis=2)
+    by_row = op.Unsqueeze(boxes, _integers(1))
+    low, high = _columns(by_row, 0, 2, axis=2), _columns(by_row, 2, 4, axis=2)
+    half = op.Constant(value_float=0.5)
+    size = op.Sub(high, low)
+    centre = op.Add(op.Add(low, op.Mul(size, half)), op.Mul(shift, size))
+    clamp = op.Constant(value_float=float(scale_clamp))
+    half_size = op.Mul(op.Mul(op.Exp(op.Min(log_ratio, clamp)), size), half)
+    corners = op.Concat(op.Sub(centre, half_size), op.Add(centre, half_size), axis=2)
+    return op.Reshape(corners, _integers(0, columns))
+
+
+def _batched_nms(boxes: Any, scores: Any, idxs: Any, iou_threshold: float) -> Any:
+    op = _op()
+    # With a row of zeros there is a largest coordinate even where there is no box.
+    some = op.Concat(boxes, op.Constant(value=_zeros(1, 4)), axis=0)
+    lowest, highest = op.ReduceMin(some, keepdims=0), op.ReduceMax(some, keepdims=0)
+    span = op.Add(op.Sub(highest, lowest), op.Constant(value_float=1.0))
+    column = op.Mod(idxs, _integers(_COLUMNS))
+    row = op.Div(op.Sub(idxs, column), _integers(_COLUMNS))
+    place = op.Concat(
+        *(op.Unsqueeze(part, _integers(1)) for part in (column, row, column, row)), axis=1
+    )
+    apart = op.Add(op.Sub(boxes, lowest), op.Mul(op.Cast(place, to=_FLOAT), span))
+    selected = op.NonMaxSuppression(
+        op.Unsqueeze(apart, _integers(0)),
+        op.Unsqueeze(scores, _integers(0, 1)),
+        op.Shape(scores),
+        op.Constant(value_floats=[float(iou_threshold)]),
+    )
+    return op.Squeeze(op.Gather(selected, _integers(2), axis=1), _integers(1))
+
+
+def _multilevel_roi_align(
+    features: Sequence[Any],
+    boxes: Any,
+    levels: Any,
+    spatial_scales: Sequence[float],
+    pooled_height: int,
+    pooled_width: int,
+    sampling_ratio: int,
+    aligned: bool,
+) -> Any:
+    op = _op()
+    rows, pooled = [], []
+    for level, (feature, scale) in enumerate(zip(features, spatial_scales, strict=True)):
+        of_level = op.Squeeze(op.NonZero(op.Equal(levels, _integers(level))), _integers(0))
+        rois = op.Gather(boxes, of_level, axis=0)
+        pooled.append(
+            op.RoiAlign(
+                feature,
+                _columns(rois, 1, 5),
+                op.Cast(op.Squeeze(_columns(rois, 0, 1), _integers(1)), to=_INT64),
+                output_height=int(pooled_height),
+                output_width=int(pooled_width),
+                sampling_ratio=max(int(sampling_ratio), 0),
+                spatial_scale=float(scale),
+                coordinate_transformation_mode="half_pixel" if aligned else "output_half_pixel",
+            )
+        )
+        rows.append(of_level)
+    if len(rows) == 1:
+        return pooled[0]
+    order = op.Concat(*rows, axis=0)
+    count = op.Squeeze(op.Shape(order), _integers(0))
+    zero, one = op.Constant(value_int=0), op.Constant(value_int=1)
+    back = op.ScatterElements(order, order, op.Range(zero, count, one), axis=0)
+    return op.Gather(op.Concat(*pooled, axis=0), back, axis=0)
+
+
+def _true() -> Any:
+    from onnx import helper
+
+    return helper.make_tensor("true", _BOOL, (), [True])
+
+
+def _zeros(*shape: int) -> Any:
+    from onnx import helper
+
+    return helper.make_tensor("zeros", _FLOAT, shape, [0.0] * torch.Size(shape).numel())
