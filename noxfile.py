@@ -80,6 +80,9 @@ BY_NAME_ONLY = (
     "timm",
     "torchvision",
 )
+DOCS_TOOLS = ["furo>=2024.8", "myst-parser>=4", "sphinx>=8", "sphinx-copybutton>=0.5"]
+# A notebook is run in a kernel where these are installed.
+NOTEBOOK_TOOLS = ["ipykernel>=6", "nbclient>=0.10", "nbformat>=5"]
 LINT_TOOLS = ["import-linter==2.16", "mypy==2.4.0", "ruff==0.17.6", "types-PyYAML"]
 
 nox.needs_version = ">=2024.10.9"
@@ -90,6 +93,7 @@ nox.options.sessions = [
     "isolation",
     "matrix",
     "integration",
+    "docs",
     "batch",
     "gpu_dry",
 ]
@@ -419,8 +423,21 @@ def matrix(session: nox.Session) -> None:
 @nox.session
 def integration(session: nox.Session) -> None:
     """What needs more than one wheel, or a compiler: layers, READMEs, vendoring, photographs."""
-    _install(session, PACKAGES, *TEST_TOOLS, *BUILD_TOOLS, *EXTRAS)
+    _install(session, PACKAGES, *TEST_TOOLS, *BUILD_TOOLS, *EXTRAS, *NOTEBOOK_TOOLS)
     _pytest(session, "integration", "integration", *session.posargs, on_all_cores=True)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation site in output/docs; warnings and dead links are errors.
+
+    A browser looks at the pages, too, where Playwright and Chromium are installed. The blocks of
+    code are run by ``integration``.
+    """
+    _install(session, PACKAGES, *DOCS_TOOLS, *_third_party())
+    site = str(ROOT / "output" / "docs")
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", site)
+    session.run("python", "docs/check_site.py", site, *session.posargs)
 
 
 @nox.session

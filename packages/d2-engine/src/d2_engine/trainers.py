@@ -294,8 +294,8 @@ class AMPTrainer(SimpleTrainer):
     Hooks and whatever clips gradients see them unscaled, with every optimizer.
 
     Args:
-        model, data_loader, optimizer, accumulate, gather_metric_period,
-            zero_grad_before_forward: as in :class:`SimpleTrainer`.
+        model, data_loader, optimizer: as in :class:`SimpleTrainer`.
+        accumulate, gather_metric_period, zero_grad_before_forward: as there.
         grad_scaler: a ``torch.amp.GradScaler``; by default one that scales for float16 only.
         precision: dtype of the forward pass, float16 or bfloat16; by default float16 on CUDA
             and bfloat16 on CPU, where float16 is slow and would need scaling.

@@ -78,7 +78,7 @@ class CoarseMaskHead(nn.Module):
         normal_fill(self.prediction, std=0.001)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (R, C, H, W) to (R, *output_shape)."""
+        """Map (R, C, H, W) to R maps of ``output_shape``."""
         if self.reduce_channel_dim_conv is not None:
             x = self.reduce_channel_dim_conv(x)
         x = self.reduce_spatial_dim_conv(x).flatten(1)
