@@ -38,6 +38,7 @@ def test_public_names_of_the_package():
         "instances_to_coco_json",
         "print_csv_format",
         "progress",
+        "results_as_entries",
         "standard_evaluators",
         "verify_results",
     ]

@@ -19,8 +19,8 @@ def test_the_steps_of_a_subclass_make_the_results(tmp_path):
         def _eval_box_proposals(self, predictions: Any) -> None:
             self._results["box_proposals"] = {"AR": 50.0}
 
-        def _tasks_from_predictions(self, coco_results: Any) -> Any:
-            asked.append(len(coco_results))
+        def _tasks_from_predictions(self, results: Any) -> Any:
+            asked.append(len(results.scores))
             return ("bbox",)
 
     asked: list[int] = []

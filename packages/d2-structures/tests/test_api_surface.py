@@ -48,4 +48,5 @@ def test_the_public_conversions_are_these():
         "instances_to_coco",
         "instances_to_supervision",
         "instances_to_tv_tensors",
+        "predictions_to_coco_results",
     ]

@@ -12,6 +12,7 @@ from d2_eval.coco import (
     evaluate_coco_files,
     evaluate_coco_results,
     instances_to_coco_json,
+    results_as_entries,
 )
 from d2_eval.evaluator import DatasetEvaluator, DatasetEvaluators
 from d2_eval.files import evaluate_files
@@ -58,6 +59,7 @@ __all__ = [
     "instances_to_coco_json",
     "print_csv_format",
     "progress",
+    "results_as_entries",
     "standard_evaluators",
     "verify_results",
 ]

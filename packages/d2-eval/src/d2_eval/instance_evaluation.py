@@ -12,16 +12,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 from d2_config.files import write_atomically
 from d2_eval.coco.curves import CocoCurves
 from d2_eval.coco.ground_truth import CocoGroundTruth
-from d2_eval.coco.predictions import instances_to_coco_json
-from d2_eval.coco.settings import FIELDS, Task, checked_tasks
+from d2_eval.coco.predictions import instances_to_columns
+from d2_eval.coco.result_arrays import (
+    column_of,
+    ids_array,
+    joined_results,
+    results_as_entries,
+    results_count,
+)
+from d2_eval.coco.result_checks import columns_of_entries
+from d2_eval.coco.settings import Task, checked_tasks
 from d2_eval.collecting import CollectingEvaluator, one_per_image
-from d2_eval.prediction_values import report_unusual_scores, scores_of
+from d2_eval.prediction_values import report_unusual_scores
 from d2_eval.proposal_recall import ImageProposals, proposal_recall
+from d2_ops.host import CocoResults
+from d2_structures import Instances
 
 _logger = logging.getLogger(__name__)
 
@@ -77,13 +88,11 @@ class InstanceEvaluator(CollectingEvaluator):
         super().reset()
         self.curves = {}
 
-    def score(
-        self, results: list[dict[str, Any]], task: Task, image_ids: list[int] | None
-    ) -> Scores:
+    def score(self, results: CocoResults, task: Task, image_ids: list[int] | None) -> Scores:
         """Return the scores of one task, of some predictions.
 
         Args:
-            results: entries of COCO's result format with the dataset's category ids.
+            results: columns of COCO's result format with the dataset's category ids.
             task: what is compared.
             image_ids: only these images; None means all.
         """
@@ -122,7 +131,7 @@ class InstanceEvaluator(CollectingEvaluator):
             prediction: dict[str, Any] = {"image_id": record["image_id"]}
             if "instances" in output:
                 instances = output["instances"].to(torch.device("cpu"))
-                prediction["instances"] = instances_to_coco_json(instances, record["image_id"])
+                prediction["instances"] = self._kept_instances(instances, record["image_id"])
             if "proposals" in output:
                 proposals = output["proposals"].to(torch.device("cpu"))
                 prediction["proposals"] = {
@@ -130,6 +139,10 @@ class InstanceEvaluator(CollectingEvaluator):
                     "objectness_logits": proposals.objectness_logits,
                 }
             self.keep(prediction)
+
+    def _kept_instances(self, instances: Instances, image_id: int | str) -> Any:
+        """What is kept of the predictions of an image: columns, or entries of COCO's format."""
+        return instances_to_columns(instances, image_id)
 
     def evaluate(self, img_ids: Iterable[int] | None = None) -> Scores:
         """Evaluate everything since :meth:`reset`.
@@ -155,7 +168,7 @@ class InstanceEvaluator(CollectingEvaluator):
         predictions = one_per_image(predictions)
         if self._output_dir is not None:
             buffer = io.BytesIO()
-            torch.save(predictions, buffer)
+            torch.save([_in_plain_data(prediction) for prediction in predictions], buffer)
             write_atomically(self._output_dir / "instances_predictions.pth", buffer.getvalue())
         self._results = {}
         if any("proposals" in prediction for prediction in predictions):
@@ -185,42 +198,53 @@ class InstanceEvaluator(CollectingEvaluator):
         self, predictions: Sequence[dict[str, Any]], img_ids: list[int] | None = None
     ) -> None:
         """Put the scores of instances into ``_results``; subclasses may overwrite it."""
-        coco_results = self._coco_results(predictions)
-        report_unusual_scores(scores_of(coco_results), type(self).__name__)
+        results = self._results_of(predictions)
+        report_unusual_scores(results.scores, type(self).__name__)
         if self._output_dir is not None:
-            write_atomically(self._output_dir / self.RESULTS_FILE, json.dumps(coco_results))
+            written = json.dumps(results_as_entries(results))
+            write_atomically(self._output_dir / self.RESULTS_FILE, written)
         if not self._ground_truth.has_annotations:
             _logger.info("The dataset has no annotations; predictions are not evaluated")
             return
-        for task in self._tasks or self._tasks_from_predictions(coco_results):
-            if coco_results:
-                self._results |= self.score(coco_results, task, img_ids)
+        for task in self._tasks or self._tasks_from_predictions(results):
+            if results_count(results):
+                self._results |= self.score(results, task, img_ids)
             else:
                 _logger.warning("The model predicted no instances at all")
                 self._results[task] = dict.fromkeys(self.metric_names(task), math.nan)
 
-    def _tasks_from_predictions(self, coco_results: Sequence[dict[str, Any]]) -> tuple[Task, ...]:
+    def _tasks_from_predictions(self, results: CocoResults) -> tuple[Task, ...]:
         """Those with a field in the results; outlines only where they were asked for."""
         first = self.TASKS[0]
         others: list[Task] = [
             task
             for task in self.TASKS[1:]
-            if task != "boundary" and any(FIELDS[task] in result for result in coco_results)
+            if task != "boundary" and column_of(results, task) is not None
         ]
         return (first, *others)
 
-    def _coco_results(self, predictions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _results_of(self, predictions: Sequence[dict[str, Any]]) -> CocoResults:
         """All instances with the dataset's category ids in place of the model's."""
-        category_ids = self._ground_truth.category_ids
-        results = []
-        for prediction in predictions:
-            for instance in prediction.get("instances", ()):
-                contiguous = instance["category_id"]
-                if not 0 <= contiguous < len(category_ids):
-                    raise ValueError(
-                        f"a prediction for image {instance['image_id']!r} has class {contiguous}, "
-                        f"but {self._ground_truth.name!r} has {len(category_ids)} classes "
-                        f"(0..{len(category_ids) - 1}); the model was built for another dataset"
-                    )
-                results.append({**instance, "category_id": category_ids[contiguous]})
-        return results
+        found = [one["instances"] for one in predictions if one.get("instances") is not None]
+        results = joined_results(
+            [one if isinstance(one, CocoResults) else columns_of_entries(one) for one in found]
+        )
+        category_ids, classes = self._ground_truth.category_ids, results.categories
+        wrong = np.flatnonzero((classes < 0) | (classes >= len(category_ids)))
+        if wrong.size:
+            raise ValueError(
+                f"a prediction for image {results.images[wrong].tolist()[0]!r} has class "
+                f"{classes[wrong[0]]}, but {self._ground_truth.name!r} has {len(category_ids)} "
+                f"classes (0..{len(category_ids) - 1}); the model was built for another dataset"
+            )
+        return results._replace(categories=ids_array(category_ids)[classes])
+
+
+def _in_plain_data(prediction: dict[str, Any]) -> dict[str, Any]:
+    """A prediction of an image as it is written: entries of COCO's format, tensors."""
+    if "instances" not in prediction:
+        return prediction
+    kept = prediction["instances"]
+    if isinstance(kept, CocoResults):
+        kept = results_as_entries(kept)
+    return {**prediction, "instances": kept or []}

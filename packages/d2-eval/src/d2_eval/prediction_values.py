@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,25 +41,22 @@ def check_classes(classes: Tensor, image_id: int | str) -> None:
     )
 
 
-def report_unusual_scores(scores: Iterable[float], source: str) -> None:
+def report_unusual_scores(scores: Sequence[float] | np.ndarray, source: str) -> None:
     """Warn of scores outside of 0 … 1: they are ranked as they are, but seldom meant so.
 
     Args:
         scores: of all predictions.
         source: whose they are.
     """
-    count, wrong = 0, []
-    for score in scores:
-        count += 1
-        if not 0 <= score <= 1:
-            wrong.append(score)
-    if wrong:
+    values = np.asarray(scores, np.float64)
+    wrong = values[~((values >= 0) & (values <= 1))]
+    if wrong.size:
         _logger.warning(
             "%s: %d of %d scores lie outside of 0 … 1, e.g. %g. Predictions are ranked by them as "
             "they are; if they are logits or percent by mistake, turn them into probabilities",
             source,
             len(wrong),
-            count,
+            len(values),
             wrong[0],
         )
 

@@ -4,6 +4,7 @@ NB_MODULE(_host, m) {
   bind_bitmasks(m);
   bind_heatmaps(m);
   bind_coco_evaluation(m);
+  bind_coco_results(m);
   bind_labels(m);
   bind_overlay(m);
   bind_pictures(m);

@@ -7,6 +7,7 @@
 void bind_bitmasks(nanobind::module_& m);
 void bind_heatmaps(nanobind::module_& m);
 void bind_coco_evaluation(nanobind::module_& m);
+void bind_coco_results(nanobind::module_& m);
 void bind_labels(nanobind::module_& m);
 void bind_overlay(nanobind::module_& m);
 void bind_pictures(nanobind::module_& m);

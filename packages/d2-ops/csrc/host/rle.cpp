@@ -20,8 +20,9 @@ constexpr int64_t kPixelsPerThread = 1 << 18;
 
 int64_t images_per_thread(int64_t height, int64_t width) { return 1 + kPixelsPerThread / (height * width + 1); }
 
-// Rows of pixels, or columns: the transposes of masks that lie in memory column after column.
-nb::list masks_to_counts(Array<const uint8_t, nb::ndim<3>> masks, bool columns, int64_t threads) {
+// Of masks in rows of pixels, or in columns: the transposes of masks that lie in memory column after
+// column.
+std::vector<std::string> texts_of_masks(const Array<const uint8_t, nb::ndim<3>>& masks, bool columns, int64_t threads) {
   const int64_t first = masks.shape(1), second = masks.shape(2), pixels = first * second;
   std::vector<std::string> texts(masks.shape(0));
   FirstFailure failure;
@@ -36,7 +37,23 @@ nb::list masks_to_counts(Array<const uint8_t, nb::ndim<3>> masks, bool columns, 
     });
   }
   failure.raise("mask");
-  return list_of_texts(texts);
+  return texts;
+}
+
+nb::list masks_to_counts(Array<const uint8_t, nb::ndim<3>> masks, bool columns, int64_t threads) {
+  return list_of_texts(texts_of_masks(masks, columns, threads));
+}
+
+// The texts one after the other.
+nb::bytes pack_masks(Array<const uint8_t, nb::ndim<3>> masks, bool columns, Array<int64_t, nb::ndim<1>> ends,
+                     int64_t threads) {
+  std::string all;
+  int64_t n = 0;
+  for (const std::string& text : texts_of_masks(masks, columns, threads)) {
+    all += text;
+    ends.data()[n++] = static_cast<int64_t>(all.size());
+  }
+  return bytes_of(all);
 }
 
 void rles_to_masks(nb::list rles, Array<uint8_t, nb::ndim<3>> out, int64_t threads) {
@@ -139,6 +156,7 @@ nb::tuple rle_size(nb::object rle) {
 
 void bind_rle(nb::module_& m) {
   m.def("masks_to_counts", &masks_to_counts, nb::arg("masks"), nb::arg("columns"), nb::arg("threads"));
+  m.def("pack_masks", &pack_masks, nb::arg("masks"), nb::arg("columns"), nb::arg("ends"), nb::arg("threads"));
   m.def("rles_to_masks", &rles_to_masks, nb::arg("rles"), nb::arg("masks"), nb::arg("threads"));
   m.def("rle_areas", &rle_areas, nb::arg("rles"), nb::arg("areas"), nb::arg("threads"));
   m.def("rle_boxes", &rle_boxes, nb::arg("rles"), nb::arg("boxes"), nb::arg("threads"));

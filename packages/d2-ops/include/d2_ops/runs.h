@@ -92,12 +92,30 @@ inline Runs runs_of_mask(const uint8_t* mask, int64_t height, int64_t width) {
   return runs_detail::runs_between(changes, height * width);
 }
 
-// The same of a mask stored column after column.
+// The same of a mask stored column after column. Most blocks of pixels are all alike: they are
+// compared with the pixel before them, so that memory is read once.
 inline Runs runs_of_columns(const uint8_t* mask, int64_t pixels) {
+  constexpr int64_t kBlock = 256;
+  constexpr uint64_t kEveryByte = 0x0101010101010101;
   std::vector<int64_t> changes;
-  if (pixels > 0 && mask[0]) changes.push_back(0);
-  if (pixels > 1)
-    runs_detail::for_each_difference(mask + 1, mask, pixels - 1, [&](int64_t i) { changes.push_back(i + 1); });
+  uint8_t last = 0;
+  const auto look_at = [&](int64_t from, int64_t to) {
+    for (int64_t k = from; k < to; ++k) {
+      if (mask[k] == last) continue;
+      changes.push_back(k);
+      last = mask[k];
+    }
+  };
+  int64_t i = 0;
+  for (; i + kBlock <= pixels; i += kBlock) {
+    const uint64_t alike = last * kEveryByte;
+    uint64_t any = 0;
+    for (int64_t k = i; k < i + kBlock; k += 8) any |= runs_detail::load_word(mask + k) ^ alike;
+    if (any == 0) continue;
+    for (int64_t word = i; word < i + kBlock; word += 8)
+      if (runs_detail::load_word(mask + word) != last * kEveryByte) look_at(word, word + 8);
+  }
+  look_at(i, pixels);
   return runs_detail::runs_between(changes, pixels);
 }
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from d2_eval.coco.curves import metric_names
 from d2_eval.coco.ground_truth import CocoGroundTruth, Dataset
 from d2_eval.coco.results import evaluate_coco_results
 from d2_eval.coco.settings import Task
 from d2_eval.instance_evaluation import InstanceEvaluator, Scores
+from d2_ops.host import CocoResults
 
 
 class COCOEvaluator(InstanceEvaluator):
@@ -72,9 +73,7 @@ class COCOEvaluator(InstanceEvaluator):
         self._kpt_oks_sigmas = tuple(kpt_oks_sigmas)
         self._use_fast_impl = use_fast_impl
 
-    def score(
-        self, results: list[dict[str, Any]], task: Task, image_ids: list[int] | None
-    ) -> Scores:
+    def score(self, results: CocoResults, task: Task, image_ids: list[int] | None) -> Scores:
         self.curves[task] = evaluate_coco_results(
             self._ground_truth,
             results,

@@ -9,15 +9,19 @@ import numpy as np
 
 from d2_eval.coco.ground_truth import CocoGroundTruth
 from d2_eval.coco.overlaps import Overlaps, by_outline, by_rotated_box
+from d2_eval.coco.result_arrays import chosen_results, places_of
+from d2_eval.coco.result_checks import rotated_boxes
 from d2_eval.coco.settings import FIELDS, CocoSettings, Task
 from d2_eval.coco.targets import completed
 from d2_ops.host import (
     CocoDetections,
     CocoGroundTruths,
     CocoPrecisionRecall,
+    CocoResults,
     coco_evaluate,
+    packed_rle_areas,
     polygons_to_rle,
-    rle_area,
+    unpack_rles,
 )
 
 _KERNELS: Mapping[Task, Literal["bbox", "segm", "keypoints"]] = {
@@ -31,7 +35,7 @@ _KERNELS: Mapping[Task, Literal["bbox", "segm", "keypoints"]] = {
 
 def fast_precision_recall(
     truth: CocoGroundTruth,
-    results: Sequence[dict[str, Any]],
+    results: CocoResults,
     settings: CocoSettings,
     image_ids: Sequence[Any],
 ) -> CocoPrecisionRecall:
@@ -39,7 +43,7 @@ def fast_precision_recall(
 
     Args:
         truth: the annotations; left as they are.
-        results: entries of COCO's result format, of known images and categories.
+        results: predictions of known images and categories.
         settings: thresholds, sizes and limits.
         image_ids: the images that count.
     """
@@ -51,7 +55,9 @@ def fast_precision_recall(
         for annotation in truth.coco.imgToAnns.get(image, ())
     )
     wanted = completed(truth, (a for a in annotations if a["category_id"] in categories), settings)
-    found = [r for r in results if r["image_id"] in images and r["category_id"] in categories]
+    places = places_of(results.images, images), places_of(results.categories, categories)
+    rows = (places[0] >= 0) & (places[1] >= 0)
+    found = chosen_results(results, rows)
     compared = compared_fields(truth, wanted, found, settings)
     return coco_evaluate(
         CocoGroundTruths(
@@ -63,8 +69,9 @@ def fast_precision_recall(
             **compared.wanted,
         ),
         CocoDetections(
-            **image_and_category(found, images, categories),
-            scores=np.array(_column(found, "score"), np.float64),
+            images=places[0][rows],
+            categories=places[1][rows],
+            scores=found.scores,
             **compared.found,
         ),
         _KERNELS[settings.task],
@@ -95,7 +102,7 @@ class ComparedFields(NamedTuple):
 def compared_fields(
     truth: CocoGroundTruth,
     wanted: Sequence[dict[str, Any]],
-    found: Sequence[dict[str, Any]],
+    found: CocoResults,
     settings: CocoSettings,
 ) -> ComparedFields:
     """Return what the kernels need beside images, categories and scores.
@@ -103,47 +110,38 @@ def compared_fields(
     Args:
         truth: the annotations.
         wanted: those that count, completed.
-        found: entries of COCO's result format that count.
+        found: the predictions that count.
         settings: of the task.
     """
     crowd = np.array([bool(a["iscrowd"]) for a in wanted], bool)
     if settings.task == "rotated_bbox":
-        boxes, truth_boxes = (rotated_boxes(_column(e, "bbox")) for e in (found, wanted))
+        boxes = rotated_boxes(_given(found.boxes, 5))
+        truth_boxes = rotated_boxes(_column(wanted, "bbox"))
         areas = boxes[:, 2] * boxes[:, 3]
         return ComparedFields({}, {"areas": areas}, by_rotated_box(boxes, truth_boxes, crowd))
     if FIELDS[settings.task] == "segmentation":
-        masks, truth_masks = _column(found, "segmentation"), [truth_mask(truth, a) for a in wanted]
+        truth_masks = [truth_mask(truth, annotation) for annotation in wanted]
+        masks = [] if found.masks is None else found.masks
         if settings.task == "segm":
             return ComparedFields({"masks": truth_masks}, {"masks": masks})
-        areas = np.asarray(rle_area(masks), np.float64).reshape(len(found))
-        compare = by_outline(masks, truth_masks, crowd, settings.boundary_ratio)
+        listed = [] if found.masks is None else unpack_rles(found.masks)
+        areas = np.zeros(0) if found.masks is None else packed_rle_areas(found.masks)
+        compare = by_outline(listed, truth_masks, crowd, settings.boundary_ratio)
         return ComparedFields({}, {"areas": areas}, compare)
     truth_boxes = np.array(_column(wanted, "bbox"), np.float64)
     if settings.task == "bbox":
-        return ComparedFields(
-            {"boxes": truth_boxes}, {"boxes": np.array(_column(found, "bbox"), np.float64)}
-        )
+        return ComparedFields({"boxes": truth_boxes}, {"boxes": _given(found.boxes, 4)})
+    points = 3 * len(settings.keypoint_sigmas)
+    truth_points = np.array(_column(wanted, "keypoints"), np.float64).reshape(len(wanted), points)
     return ComparedFields(
-        {"boxes": truth_boxes, "keypoints": _keypoints(wanted, settings)},
-        {"areas": _areas_beside_keypoints(found), "keypoints": _keypoints(found, settings)},
+        {"boxes": truth_boxes, "keypoints": truth_points},
+        {"areas": _areas_beside_keypoints(found), "keypoints": _given(found.keypoints, points)},
     )
 
 
-def rotated_boxes(boxes: Sequence[Sequence[float]]) -> np.ndarray:
-    """Return boxes with their angles.
-
-    Args:
-        boxes: of 5 numbers: centre x, centre y, width, height, degrees; or of 4: x, y, width,
-            height.
-
-    Returns:
-        (N, 5) float64.
-    """
-    rows = [
-        box if len(box) == 5 else (box[0] + box[2] / 2, box[1] + box[3] / 2, box[2], box[3], 0.0)
-        for box in boxes
-    ]
-    return np.array(rows, np.float64).reshape(-1, 5)
+def _given(column: np.ndarray | None, width: int) -> np.ndarray:
+    """A column of predictions; one without rows where there are none at all."""
+    return np.empty((0, width)) if column is None or len(column) == 0 else column
 
 
 def sorted_ids(ids: Iterable[Any]) -> list[Any]:
@@ -170,21 +168,12 @@ def _ignored(annotation: Mapping[str, Any], task: str) -> bool:
     return bool(annotation["iscrowd"]) or unlabelled
 
 
-def _keypoints(entries: Sequence[Mapping[str, Any]], settings: CocoSettings) -> np.ndarray:
-    points = np.array(_column(entries, "keypoints"), np.float64)
-    return points.reshape(len(entries), 3 * len(settings.keypoint_sigmas))
-
-
-def _areas_beside_keypoints(results: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
-    """As pycocotools, which goes by what the first result has; None for the keypoints' extent."""
-    first = results[0] if results else {}
-    if first.get("bbox"):
-        boxes = np.array(_column(results, "bbox"), np.float64)
-        areas: np.ndarray = boxes[:, 2] * boxes[:, 3]
+def _areas_beside_keypoints(results: CocoResults) -> np.ndarray | None:
+    """As pycocotools: of the box, else of the mask; None for the keypoints' extent."""
+    if results.boxes is not None:
+        areas: np.ndarray = results.boxes[:, 2] * results.boxes[:, 3]
         return areas
-    if "segmentation" in first:
-        return np.asarray(rle_area(_column(results, "segmentation")), np.float64)
-    return None
+    return None if results.masks is None else packed_rle_areas(results.masks)
 
 
 def truth_mask(truth: CocoGroundTruth, annotation: dict[str, Any]) -> Mapping[str, Any]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from d2_eval.coco.ground_truth import CocoGroundTruth
-from d2_eval.coco.results import evaluate_coco_results
+from d2_eval.coco.result_arrays import column_of, results_count
+from d2_eval.coco.result_files import read_result_columns
+from d2_eval.coco.results import Results, evaluate_coco_results
 from d2_eval.coco.settings import FIELDS, Task, checked_tasks
-from d2_eval.prediction_values import report_unusual_scores, scores_of
+from d2_ops.host import CocoResults
 
 _INFERRED: tuple[Task, ...] = ("bbox", "segm", "keypoints")
 
@@ -45,7 +45,7 @@ def evaluate_coco_files(
         ValueError: if a file is not what it should be, or predictions and annotations do not
             belong together.
     """
-    results = read_results(Path(predictions))
+    results = read_result_columns(Path(predictions))
     truth = read_ground_truth(Path(ground_truth))
     scores: dict[str, dict[str, float]] = {}
     try:
@@ -78,45 +78,34 @@ def read_ground_truth(path: Path) -> CocoGroundTruth:
     return truth
 
 
-def read_results(path: Path) -> list[dict[str, Any]]:
-    """Read a file in COCO's result format.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not JSON, or no list of objects.
-    """
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file of predictions {str(path)!r}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"the file of predictions {str(path)!r} is not valid JSON ({error}); it may have "
-            "been cut short: write or fetch it again"
-        ) from error
-    wanted = "wanted COCO's result format, a list of objects with image_id, category_id and score"
-    if not isinstance(content, list):
-        got = f"an object with {sorted(content)[:6]}" if isinstance(content, dict) else content
-        raise ValueError(f"{str(path)!r} holds {got}; {wanted}")
-    for index, result in enumerate(content):
-        if not isinstance(result, dict):
-            raise ValueError(f"result {index} in {str(path)!r} is {result!r}; {wanted}")
-    report_unusual_scores(scores_of(content), str(path))
-    return content
-
-
-def tasks_of(results: Sequence[dict[str, Any]], truth: CocoGroundTruth) -> list[Task]:
+def tasks_of(results: Results, truth: CocoGroundTruth) -> list[Task]:
     """Return the tasks that results, or else annotations, have fields for.
 
     Raises:
         ValueError: if there are none.
     """
-    entries = results or list(truth.coco.anns.values())
+    if isinstance(results, CocoResults) and results_count(results):
+        return _tasks_of_columns(results)
+    entries = list(truth.coco.anns.values())
+    if not isinstance(results, CocoResults) and results:
+        entries = list(results)
     tasks = [task for task in _INFERRED if any(entry.get(FIELDS[task]) for entry in entries)]
+    _refuse_nothing(tasks)
+    if "bbox" in tasks and any(len(entry.get("bbox") or ()) == 5 for entry in entries):
+        tasks[0] = "rotated_bbox"
+    return tasks
+
+
+def _tasks_of_columns(results: CocoResults) -> list[Task]:
+    tasks = [task for task in _INFERRED if column_of(results, task) is not None]
+    _refuse_nothing(tasks)
+    if results.boxes is not None and results.boxes.shape[1] == 5:
+        tasks[0] = "rotated_bbox"
+    return tasks
+
+
+def _refuse_nothing(tasks: Sequence[Task]) -> None:
     if not tasks:
         raise ValueError(
             f"the predictions have none of {', '.join(FIELDS[task] for task in _INFERRED)}"
         )
-    if "bbox" in tasks and any(len(entry.get("bbox") or ()) == 5 for entry in entries):
-        tasks[0] = "rotated_bbox"
-    return tasks

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from d2_eval.coco.curves import CocoCurves
 from d2_eval.coco.ground_truth import CocoGroundTruth
-from d2_eval.coco.predictions import instances_to_coco_json
+from d2_eval.coco.predictions import instances_to_columns
+from d2_eval.coco.result_arrays import joined_results
 from d2_eval.coco.results import evaluate_coco_results
 from d2_eval.coco.settings import FIELDS, Task, checked_tasks
 from d2_eval.collecting import CollectingEvaluator
+from d2_ops.host import CocoResults
 from d2_structures import BitMasks, Boxes, Instances, Keypoints
 from d2_structures.conversions import instances_to_coco
 
@@ -81,7 +84,7 @@ class CocoMetric:
             raise ValueError(f"got {len(predictions)} predictions but {len(targets)} targets")
         for found, wanted in zip(predictions, targets, strict=True):
             instances, truths = _instances(found, True), _instances(wanted, False)
-            results = instances_to_coco_json(instances, 0)
+            results = instances_to_columns(instances, 0)
             annotations = instances_to_coco(truths, 0) if len(truths) else []
             size = [int(side) for side in truths.image_size]
             self._images.keep({"size": size, "results": results, "annotations": annotations})
@@ -100,12 +103,12 @@ class CocoMetric:
         images = self._images.collected()
         if images is None:
             return {}
+        results = _numbered([image["results"] for image in images])
         for number, image in enumerate(images, start=1):
-            for entry in (*image["results"], *image["annotations"]):
+            for entry in image["annotations"]:
                 entry["image_id"] = number
-        results = [result for image in images for result in image["results"]]
         annotations = [one for image in images for one in image["annotations"]]
-        names = self._names([*results, *annotations])
+        names = self._names(results, annotations)
         self._check_fields(annotations)
         truth = CocoGroundTruth.in_memory(
             [
@@ -127,8 +130,11 @@ class CocoMetric:
             scores[task] = self.curves[task].scores_by_name()
         return scores
 
-    def _names(self, entries: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-        highest = max((entry["category_id"] for entry in entries), default=-1)
+    def _names(
+        self, results: CocoResults, annotations: Sequence[Mapping[str, Any]]
+    ) -> tuple[str, ...]:
+        highest = max((entry["category_id"] for entry in annotations), default=-1)
+        highest = max(highest, int(results.categories.max(initial=-1)))
         if self._class_names is None:
             return tuple(str(number) for number in range(highest + 1))
         if highest >= len(self._class_names):
@@ -146,6 +152,17 @@ class CocoMetric:
                         f"a target of image {annotation['image_id']} has no {FIELDS[task]}, which "
                         f"{task} compares; images are counted from 1"
                     )
+
+
+def _numbered(results: Sequence[CocoResults | None]) -> CocoResults:
+    """Predictions of several images, which are numbered from 1."""
+    return joined_results(
+        [
+            one._replace(images=np.full(len(one.images), number))
+            for number, one in enumerate(results, start=1)
+            if one is not None
+        ]
+    )
 
 
 def _instances(objects: Objects, predicted: bool) -> Instances:

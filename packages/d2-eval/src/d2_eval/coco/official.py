@@ -15,16 +15,17 @@ from pycocotools.cocoeval import COCOeval
 
 from d2_eval.coco.fast import sorted_ids
 from d2_eval.coco.ground_truth import CocoGroundTruth
+from d2_eval.coco.result_arrays import results_as_entries
 from d2_eval.coco.settings import FIELDS, CocoSettings
 from d2_eval.coco.targets import completed
-from d2_ops.host import CocoPrecisionRecall, boundary_iou, rle_compress
+from d2_ops.host import CocoPrecisionRecall, CocoResults, boundary_iou
 
 _logger = logging.getLogger(__name__)
 
 
 def official_precision_recall(
     truth: CocoGroundTruth,
-    results: Sequence[dict[str, Any]],
+    results: CocoResults,
     settings: CocoSettings,
     image_ids: Sequence[Any],
 ) -> CocoPrecisionRecall:
@@ -35,8 +36,18 @@ def official_precision_recall(
     """
     if settings.task == "rotated_bbox":
         raise ValueError("pycocotools knows no turned boxes: leave use_fast_impl=True")
+    entries = results_as_entries(results)
     if any(_mixed(ids) for ids in (image_ids, truth.coco.imgs, truth.category_ids)):
-        return official_precision_recall(*_numbered(truth, results, settings, image_ids))
+        return _by_pycocotools(*_numbered(truth, entries, settings, image_ids))
+    return _by_pycocotools(truth, entries, settings, image_ids)
+
+
+def _by_pycocotools(
+    truth: CocoGroundTruth,
+    results: Sequence[dict[str, Any]],
+    settings: CocoSettings,
+    image_ids: Sequence[Any],
+) -> CocoPrecisionRecall:
     wanted = _with_annotations(
         # pycocotools writes into the entries, so they are copied.
         truth.coco,
@@ -127,14 +138,12 @@ def _numbered(
 
 
 def _load_results(truth: COCO, results: Sequence[dict[str, Any]], settings: CocoSettings) -> COCO:
-    """pycocotools' index of the results; it writes into the entries, so they are copied."""
-    entries = [dict(result) for result in results]
+    """pycocotools' index of the results; it writes into the entries."""
+    entries = list(results)
     if FIELDS[settings.task] == "segmentation":
         # With a box present pycocotools would take its area for the mask's.
         for entry in entries:
             entry.pop("bbox", None)
-            if not isinstance(entry["segmentation"]["counts"], str | bytes):
-                entry["segmentation"] = rle_compress(entry["segmentation"])
     if not entries:
         return _with_annotations(truth, [])
     with _quietly():

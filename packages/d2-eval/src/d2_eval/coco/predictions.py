@@ -1,4 +1,4 @@
-"""Model outputs as entries of COCO's result format."""
+"""Model outputs in COCO's result format: as entries, and as columns."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from d2_eval.prediction_values import check_classes
+from d2_ops.host import CocoResults
 from d2_structures import Instances
-from d2_structures.conversions import instances_to_coco
+from d2_structures.conversions import instances_to_coco, predictions_to_coco_results
 
 
 def instances_to_coco_json(instances: Instances, image_id: int | str) -> list[dict[str, Any]]:
@@ -33,6 +34,22 @@ def instances_to_coco_json(instances: Instances, image_id: int | str) -> list[di
         return []
     check_instances(instances, image_id)
     return instances_to_coco(instances, image_id)
+
+
+def instances_to_columns(instances: Instances, image_id: int | str) -> CocoResults | None:
+    """Return the same predictions as columns, without an object for each; None where none are.
+
+    Args:
+        instances: see :func:`instances_to_coco_json`.
+        image_id: the image's id in the dataset.
+
+    Raises:
+        ValueError: if a field is missing, or scores are not finite.
+    """
+    if len(instances) == 0:
+        return None
+    check_instances(instances, image_id)
+    return predictions_to_coco_results(instances, image_id)
 
 
 def check_instances(

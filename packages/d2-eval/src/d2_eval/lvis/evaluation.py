@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from d2_eval.coco.curves import metric_names
 from d2_eval.coco.ground_truth import CocoGroundTruth, Dataset
@@ -17,6 +17,7 @@ from d2_eval.lvis.results import (
     lvis_curves,
     lvis_scores,
 )
+from d2_ops.host import CocoResults
 
 
 class LVISEvaluator(InstanceEvaluator):
@@ -69,9 +70,7 @@ class LVISEvaluator(InstanceEvaluator):
         )
         self._fixed_ap = fixed_ap
 
-    def score(
-        self, results: list[dict[str, Any]], task: Task, image_ids: list[int] | None
-    ) -> Scores:
+    def score(self, results: CocoResults, task: Task, image_ids: list[int] | None) -> Scores:
         assert task in ("bbox", "segm")
         curves = lvis_curves(
             self._ground_truth,

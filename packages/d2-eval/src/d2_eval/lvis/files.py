@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from d2_eval.coco.files import read_ground_truth, read_results, tasks_of
+from d2_eval.coco.files import read_ground_truth, tasks_of
+from d2_eval.coco.result_files import read_result_columns
 from d2_eval.coco.settings import checked_tasks
 from d2_eval.lvis.results import (
     DETECTIONS_PER_IMAGE,
@@ -43,7 +44,7 @@ def evaluate_lvis_files(
         ValueError: if a file is not what it should be, or predictions and annotations do not
             belong together.
     """
-    results = read_results(Path(predictions))
+    results = read_result_columns(Path(predictions))
     truth = read_ground_truth(Path(ground_truth))
     wanted = checked_tasks(tasks or None, ("bbox", "segm")) or tasks_of(results, truth)
     scores: dict[str, dict[str, float]] = {}

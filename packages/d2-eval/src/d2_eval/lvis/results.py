@@ -12,7 +12,6 @@ al., "Evaluating Large-Vocabulary Object Detectors: The Devil is in the Details"
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal
@@ -22,16 +21,18 @@ import numpy as np
 from d2_eval.coco.curves import CocoCurves, mean_percent
 from d2_eval.coco.fast import compared_fields, image_and_category, sorted_ids
 from d2_eval.coco.ground_truth import CocoGroundTruth, as_ground_truth
+from d2_eval.coco.result_arrays import chosen_results, known_numbers, places_of, results_count
 from d2_eval.coco.result_checks import check_results, name_bad_mask
-from d2_eval.coco.results import as_entries
+from d2_eval.coco.results import Results, as_columns
 from d2_eval.coco.settings import CocoSettings
 from d2_eval.coco.targets import completed
 from d2_ops.host import (
     CocoDetections,
     CocoGroundTruths,
     CocoPrecisionRecall,
+    CocoResults,
     coco_evaluate,
-    rle_area,
+    packed_rle_areas,
 )
 
 LvisTask = Literal["bbox", "segm"]
@@ -47,7 +48,7 @@ _BEYOND_ALL_SIZES = 1e300
 
 def evaluate_lvis_results(
     ground_truth: CocoGroundTruth | str | os.PathLike[str],
-    results: Sequence[dict[str, Any]] | str | os.PathLike[str],
+    results: Results | str | os.PathLike[str],
     task: LvisTask,
     *,
     max_detections: int = DETECTIONS_PER_IMAGE,
@@ -59,7 +60,8 @@ def evaluate_lvis_results(
 
     Args:
         ground_truth: annotations, a dataset's name, or an LVIS annotation file.
-        results: entries of COCO's result format, or a file of them. Left unchanged.
+        results: entries of COCO's result format, the same as columns, or a file of them. Left
+            unchanged.
         task: ``"bbox"`` or ``"segm"``.
         max_detections: most detections of an image, of all classes, that count.
         fixed: count the best 10 000 detections of each class in the whole dataset instead, so
@@ -77,34 +79,35 @@ def evaluate_lvis_results(
     """
     if task not in ("bbox", "segm"):
         raise ValueError(f"LVIS' tasks are 'bbox' and 'segm', got {task!r}")
-    truth, entries = as_ground_truth(ground_truth), as_entries(results)
-    check_results(truth, entries, task)
+    truth = as_ground_truth(ground_truth)
+    results = as_columns(results, task, boxes_too=not mask_areas)
+    check_results(truth, results, task)
+    by_box = task == "bbox" or (not mask_areas and results.boxes is not None)
+    if by_box:
+        check_results(truth, results, "bbox")
     images = sorted_ids(truth.coco.imgs if image_ids is None else image_ids)
-    chosen = set(images)
+    chosen = chosen_results(results, places_of(results.images, known_numbers(images)) >= 0)
     kept = _best(
-        [entry for entry in entries if entry["image_id"] in chosen],
-        "category_id" if fixed else "image_id",
+        chosen,
+        chosen.categories if fixed else chosen.images,
         DETECTIONS_PER_CLASS if fixed else max_detections,
     )
     wanted = [a for image in images for a in truth.coco.imgToAnns.get(image, ())]
     found, open_ended = _counted(truth, kept, wanted)
-    by_box = task == "bbox" or (not mask_areas and bool(entries) and bool(entries[0].get("bbox")))
-    if by_box and task == "segm":
-        check_results(truth, entries, "bbox")
-    settings = CocoSettings(task, max_detections=(max(len(found), 1),))
+    settings = CocoSettings(task, max_detections=(max(results_count(found), 1),))
     try:
         areas = np.where(open_ended, _BEYOND_ALL_SIZES, _areas(found, by_box))
         computed = _computed(truth, wanted, found, areas, settings, images)
     except ValueError as error:
         if task != "segm":
             raise
-        raise name_bad_mask(entries, error) from error
+        raise name_bad_mask(results, error) from error
     return CocoCurves.of(settings, truth.class_names, computed)
 
 
 def lvis_curves(
     truth: CocoGroundTruth,
-    results: Sequence[dict[str, Any]],
+    results: Results,
     task: LvisTask,
     *,
     max_detections: int,
@@ -150,25 +153,25 @@ def lvis_scores(truth: CocoGroundTruth, curves: CocoCurves) -> dict[str, float]:
     return scores
 
 
-def _best(results: Sequence[dict[str, Any]], key: str, limit: int) -> Sequence[dict[str, Any]]:
-    """Those with the highest scores among results with the same value, the first of equal ones."""
-    groups: dict[Any, list[int]] = defaultdict(list)
-    for row, result in enumerate(results):
-        groups[result[key]].append(row)
-    if all(len(rows) <= limit for rows in groups.values()):
-        return results
-    kept: list[int] = []
-    for rows in groups.values():
-        kept += sorted(rows, key=lambda row: -results[row]["score"])[:limit]
-    return [results[row] for row in sorted(kept)]
+def _best(results: CocoResults, groups: np.ndarray, limit: int) -> CocoResults:
+    """Those with the highest scores among results of the same group, the first of equal ones."""
+    names = {one: number for number, one in enumerate(dict.fromkeys(groups.tolist()))}
+    numbers = places_of(groups, names)
+    order = np.lexsort((-results.scores, numbers))
+    ordered = numbers[order]
+    places = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+    kept = np.ones(len(order), bool)
+    kept[order[places >= limit]] = False
+    return chosen_results(results, kept)
 
 
 def _counted(
-    truth: CocoGroundTruth, results: Iterable[dict[str, Any]], wanted: Iterable[Mapping[str, Any]]
-) -> tuple[list[dict[str, Any]], np.ndarray]:
+    truth: CocoGroundTruth, results: CocoResults, wanted: Iterable[Mapping[str, Any]]
+) -> tuple[CocoResults, np.ndarray]:
     """The results of which it is known whether they are right, and which may find more."""
-    checked: set[tuple[Any, Any]] = {(a["image_id"], a["category_id"]) for a in wanted}
-    partial: set[tuple[Any, Any]] = set()
+    images, categories = known_numbers(truth.coco.imgs), known_numbers(truth.coco.cats)
+    checked = [_pair(images[a["image_id"]], categories[a["category_id"]]) for a in wanted]
+    partial: list[int] = []
     for image in truth.coco.imgs.values():
         for key, pairs in (
             ("neg_category_ids", checked),
@@ -179,26 +182,37 @@ def _counted(
                     f"image {image['id']!r} of {truth.name!r} has no {key!r}: this is no "
                     "annotation file of LVIS; evaluate it with COCO's metrics"
                 )
-            pairs.update((image["id"], category) for category in image[key])
-    found, open_ended = [], []
-    for result in results:
-        pair = result["image_id"], result["category_id"]
-        if pair in checked:
-            found.append(result)
-            open_ended.append(pair in partial)
-    return found, np.array(open_ended, bool)
+            pairs.extend(
+                _pair(images[image["id"]], categories[one])
+                for one in image[key]
+                if one in categories
+            )
+    of_results = _pair(places_of(results.images, images), places_of(results.categories, categories))
+    kept = np.isin(of_results, np.array(checked, np.int64))
+    open_ended = np.isin(of_results[kept], np.array(partial, np.int64))
+    return chosen_results(results, kept), open_ended
 
 
-def _areas(results: Sequence[Mapping[str, Any]], by_box: bool) -> np.ndarray:
+def _pair(image: Any, category: Any) -> Any:
+    """One number for both, which are below 2³¹."""
+    return image * 2**31 + category
+
+
+def _areas(results: CocoResults, by_box: bool) -> np.ndarray:
+    if results_count(results) == 0:
+        return np.zeros(0)
     if by_box:
-        return np.array([one["bbox"][2] * one["bbox"][3] for one in results], np.float64)
-    return np.asarray(rle_area([one["segmentation"] for one in results]), np.float64).reshape(-1)
+        assert results.boxes is not None
+        areas: np.ndarray = results.boxes[:, 2] * results.boxes[:, 3]
+        return areas
+    assert results.masks is not None
+    return packed_rle_areas(results.masks).astype(np.float64)
 
 
 def _computed(
     truth: CocoGroundTruth,
     annotations: Sequence[dict[str, Any]],
-    results: Sequence[dict[str, Any]],
+    results: CocoResults,
     areas: np.ndarray,
     settings: CocoSettings,
     images: Sequence[Any],
@@ -207,8 +221,9 @@ def _computed(
     categories = {number: index for index, number in enumerate(truth.category_ids)}
     places = {number: index for index, number in enumerate(images)}
     wanted = completed(truth, (a for a in annotations if a["category_id"] in categories), settings)
-    rows = [row for row, one in enumerate(results) if one["category_id"] in categories]
-    found = [results[row] for row in rows]
+    numbers = places_of(results.categories, categories)
+    rows = numbers >= 0
+    found = chosen_results(results, rows)
     compared = compared_fields(truth, wanted, found, settings)
     return coco_evaluate(
         CocoGroundTruths(
@@ -218,8 +233,9 @@ def _computed(
             **compared.wanted,
         ),
         CocoDetections(
-            **image_and_category(found, places, categories),
-            scores=np.array([one["score"] for one in found], np.float64),
+            images=places_of(found.images, places),
+            categories=numbers[rows],
+            scores=found.scores,
             areas=areas[rows],
             **compared.found,
         ),

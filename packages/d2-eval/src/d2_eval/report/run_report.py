@@ -12,8 +12,8 @@ from typing import Any
 from d2_config.files import write_atomically
 from d2_data import Metadata, MetadataCatalog
 from d2_eval import CocoGroundTruth
-from d2_eval.coco.files import read_results
 from d2_eval.coco.ground_truth import as_ground_truth
+from d2_eval.coco.result_files import read_results
 from d2_eval.report.analysis.compared import Compared, ReportTask, task_of
 from d2_eval.report.analysis.label_errors import suspicions
 from d2_eval.report.changes import changed_objects

@@ -11,10 +11,19 @@ from ._bitmasks import crop_and_resize_bitmasks, crop_and_resize_rles, mask_boun
 from ._boundaries import boundary_iou, mask_boundary, rle_boundary
 from ._coco_evaluation import CocoPrecisionRecall, coco_evaluate
 from ._coco_objects import CocoDetections, CocoGroundTruths
+from ._coco_results import CocoResults, read_coco_results
 from ._heatmaps import heatmaps_to_keypoints
 from ._labels import SegmentIntersections, confusion_matrix, panoptic_intersections
 from ._overlaps import box_iou, rle_iou, rle_merge
-from ._packed_rle import PackedRLEs, pack_rles, packed_rle_areas
+from ._packed_rle import (
+    PackedRLEs,
+    join_packed_rles,
+    pack_masks,
+    pack_rles,
+    packed_rle_areas,
+    select_packed_rles,
+    unpack_rles,
+)
 from ._pictures import resize_picture
 from ._polygons import (
     crop_and_resize_polygons,
@@ -30,6 +39,7 @@ __all__ = [
     "CocoDetections",
     "CocoGroundTruths",
     "CocoPrecisionRecall",
+    "CocoResults",
     "PackedRLEs",
     "SegmentIntersections",
     "boundary_iou",
@@ -40,8 +50,10 @@ __all__ = [
     "crop_and_resize_polygons",
     "crop_and_resize_rles",
     "heatmaps_to_keypoints",
+    "join_packed_rles",
     "mask_boundary",
     "mask_bounding_boxes",
+    "pack_masks",
     "pack_rles",
     "packed_rle_areas",
     "panoptic_intersections",
@@ -49,6 +61,7 @@ __all__ = [
     "polygons_to_bitmasks",
     "polygons_to_rle",
     "polygons_to_rles",
+    "read_coco_results",
     "resize_picture",
     "rle_area",
     "rle_boundary",
@@ -58,4 +71,6 @@ __all__ = [
     "rle_encode",
     "rle_iou",
     "rle_merge",
+    "select_packed_rles",
+    "unpack_rles",
 ]

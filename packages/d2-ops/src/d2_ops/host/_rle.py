@@ -33,12 +33,16 @@ def rle_encode(mask: ArrayLike, *, num_threads: int = 0) -> Any:
         raise ValueError(f"mask must have 2 or 3 dimensions, got shape {array.shape}")
     if array.ndim == 2:
         return rle_encode(array[None], num_threads=num_threads)[0]
-    set_pixels = (array if array.dtype == np.bool_ else array != 0).view(np.uint8)
+    counts = _host.masks_to_counts(*mask_stack(array), num_threads)
+    return [{"size": [*array.shape[1:]], "counts": one} for one in counts]
+
+
+def mask_stack(masks: NDArray[Any]) -> tuple[NDArray[np.uint8], bool]:
+    """Bitmaps (N, H, W) as the kernels take them, and whether column after column."""
+    set_pixels = (masks if masks.dtype == np.bool_ else masks != 0).view(np.uint8)
     columns = set_pixels.transpose(0, 2, 1)
     by_columns = columns.flags.c_contiguous
-    stack = columns if by_columns else np.ascontiguousarray(set_pixels)
-    counts = _host.masks_to_counts(stack, by_columns, num_threads)
-    return [{"size": [*array.shape[1:]], "counts": one} for one in counts]
+    return (columns if by_columns else np.ascontiguousarray(set_pixels)), by_columns
 
 
 def rle_decode(

@@ -17,7 +17,7 @@ predictions are tensors, those of ground truth `PolygonMasks`, `BitMasks` and `K
 `Instances.numpy` gives arrays, `instances_from_numpy` takes them.
 """
 
-from .coco import instances_from_coco, instances_to_coco
+from .coco import instances_from_coco, instances_to_coco, predictions_to_coco_results
 from .numpy_arrays import instances_from_numpy
 from .supervision_detections import instances_from_supervision, instances_to_supervision
 from .tv_tensors import instances_from_tv_tensors, instances_to_tv_tensors
@@ -30,4 +30,5 @@ __all__ = [
     "instances_to_coco",
     "instances_to_supervision",
     "instances_to_tv_tensors",
+    "predictions_to_coco_results",
 ]

@@ -30,7 +30,7 @@ from .fields import (
     known_fields,
 )
 
-__all__ = ["instances_from_coco", "instances_to_coco"]
+__all__ = ["instances_from_coco", "instances_to_coco", "predictions_to_coco_results"]
 
 _Value = TypeVar("_Value")
 
@@ -74,12 +74,12 @@ def instances_to_coco(
             )
     columns: dict[str, Sequence[Any]] = {
         "category_id": _categories(fields, id_map),
-        "bbox": _boxes_to_coco(fields.boxes),
+        "bbox": _coco_boxes(fields.boxes).tolist(),
     }
     if fields.masks is not None:
         columns["segmentation"] = _segmentations(fields.masks, instances.image_size)
     if fields.keypoints is not None:
-        columns["keypoints"] = _keypoints_to_coco(fields.keypoints, fields.predicted)
+        columns["keypoints"] = _coco_keypoints(fields.keypoints, fields.predicted).tolist()
     if fields.predicted:
         columns["score"] = _finite(fields.scores, "scores").tolist()
     else:
@@ -95,6 +95,38 @@ def instances_to_coco(
         {"image_id": image_id, **dict(zip(columns, values, strict=True))}
         for values in zip(*columns.values(), strict=True)
     ]
+
+
+def predictions_to_coco_results(instances: Instances, image_id: int | str) -> host.CocoResults:
+    """Write predictions as COCO's results, in arrays: the numbers of `instances_to_coco`.
+
+    Args:
+        instances: with the documented fields of predictions.
+        image_id: the image's id in the dataset.
+
+    Returns:
+        Columns of N results, their classes as they are.
+
+    Raises:
+        ValueError: if a field is missing, a number is not finite, or masks are not of the image's
+            size.
+    """
+    fields = known_fields(instances)
+    if not fields.predicted or fields.classes is None or fields.scores is None:
+        raise ValueError(
+            f"the instances of image {image_id!r} need pred_boxes, pred_classes and scores; they "
+            f"have the fields {sorted(instances.get_fields())}"
+        )
+    points = fields.keypoints
+    count = len(instances)
+    return host.CocoResults(
+        images=np.full(count, image_id, None if isinstance(image_id, int) else object),
+        categories=as_numpy(fields.classes).astype(np.int64),
+        scores=_as_float64(_finite(fields.scores, "scores")),
+        boxes=_as_float64(_coco_boxes(fields.boxes)),
+        masks=None if fields.masks is None else _packed_masks(fields.masks, instances.image_size),
+        keypoints=None if points is None else _coco_keypoints(points, True),
+    )
 
 
 def instances_from_coco(
@@ -204,11 +236,11 @@ def _class_of(category_id: Any, id_map: Mapping[int, int] | None, position: int)
     return id_map[category_id]
 
 
-def _boxes_to_coco(boxes: Boxes) -> list[list[float]]:
+def _coco_boxes(boxes: Boxes) -> Tensor:
     numbers = _finite(boxes.tensor, "boxes")
     if isinstance(boxes, RotatedBoxes):
-        return numbers.tolist()
-    return BoxMode.convert(numbers, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS).tolist()
+        return numbers
+    return BoxMode.convert(numbers, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
 
 
 def _boxes_from_coco(annotations: Sequence[Mapping[str, Any]]) -> Boxes:
@@ -237,11 +269,20 @@ def _boxes_from_coco(annotations: Sequence[Mapping[str, Any]]) -> Boxes:
 def _segmentations(masks: Any, image_size: tuple[int, int]) -> list[Any]:
     if isinstance(masks, PolygonMasks):
         return [[polygon.tolist() for polygon in instance] for instance in masks.polygons]
-    if not isinstance(masks, RLEMasks):
-        masks = RLEMasks.from_bitmasks(as_bitmaps(masks, image_size))
-    check_size_of_masks(masks, image_size)
-    rles = masks.to_rle()
-    return [{**rle, "counts": rle["counts"].decode("ascii")} for rle in rles]
+    return [
+        {**rle, "counts": rle["counts"].decode("ascii")}
+        for rle in host.unpack_rles(_packed_masks(masks, image_size))
+    ]
+
+
+def _packed_masks(masks: Any, image_size: tuple[int, int]) -> host.PackedRLEs:
+    if isinstance(masks, PolygonMasks):
+        masks = RLEMasks.from_polygon_masks(masks, *image_size)
+    if isinstance(masks, RLEMasks):
+        check_size_of_masks(masks, image_size)
+        return host.pack_rles(masks.rles)
+    bitmaps = as_numpy(as_bitmaps(masks, image_size))
+    return host.pack_masks(bitmaps, num_threads=torch.get_num_threads())
 
 
 def _masks_from_coco(
@@ -266,12 +307,12 @@ def _masks_from_coco(
     return masks if mask_format == "rle" else masks.to_bitmasks()
 
 
-def _keypoints_to_coco(keypoints: Tensor, predicted: bool) -> list[list[float]]:
+def _coco_keypoints(keypoints: Tensor, predicted: bool) -> np.ndarray:
     points = as_numpy(_finite(keypoints, "keypoints")).astype(np.float64)
     points[..., :2] -= 0.5
     if not predicted:
         points[points[..., 2] <= 0] = 0
-    return [triples.ravel().tolist() for triples in points]
+    return points.reshape(len(points), 3 * points.shape[1])
 
 
 def _keypoints_from_coco(
@@ -310,6 +351,10 @@ def _areas(
         for one in segmentations
     ]
     return [float(area) for area in host.rle_area(rles)]
+
+
+def _as_float64(tensor: Tensor) -> np.ndarray:
+    return as_numpy(tensor.detach().double())
 
 
 def _finite(tensor: Tensor | None, name: str) -> Tensor:

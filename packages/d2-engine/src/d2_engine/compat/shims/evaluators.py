@@ -60,6 +60,18 @@ class _OfInstances(_Collecting):
         )
         self._metadata = _metadata_of(dataset_name)
 
+    def _kept_instances(self, instances: Any, image_id: Any) -> Any:
+        """Entries of COCO's format, which programs for detectron2 look at."""
+        return d2_eval.instances_to_coco_json(instances, image_id)
+
+    def _tasks_from_predictions(self, predictions: Any) -> Any:
+        """The tasks of predictions, which programs for detectron2 hold as entries."""
+        if not isinstance(predictions, list):
+            return super()._tasks_from_predictions(predictions)  # type: ignore[misc]
+        fields = {"segm": "segmentation", "keypoints": "keypoints"}
+        present = set[str]().union(*predictions)
+        return ("bbox", *(task for task, field in fields.items() if field in present))
+
     @property
     def _coco_api(self) -> Any:
         """pycocotools' index of the annotations."""
@@ -92,8 +104,9 @@ class COCOEvaluator(_OfInstances, d2_eval.COCOEvaluator):
         if type(self)._derive_coco_results is COCOEvaluator._derive_coco_results:
             super()._eval_predictions(predictions, img_ids)
             return
-        results = self._coco_results(predictions)
-        for task in self._tasks or self._tasks_from_predictions(results):
+        columns = self._results_of(predictions)
+        results = d2_eval.results_as_entries(columns)
+        for task in self._tasks or self._tasks_from_predictions(columns):
             evaluation = (
                 _evaluate_predictions_on_coco(
                     self._coco_api,
