@@ -215,6 +215,7 @@ WEIGHTS = [
 ]
 EXPORT = [
     "ExportableModel",
+    "ExportedModel",
     "INPUT_NAMES",
     "OUTPUT_NAMES",
     "PanopticMerging",
@@ -226,6 +227,7 @@ EXPORT = [
     "dump_torchscript_IR",
     "flatten_to_tuple",
     "freeze_training_mode",
+    "load_exported",
     "output_kind",
     "patch_instances",
     "read_sidecar",

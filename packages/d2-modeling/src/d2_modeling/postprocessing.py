@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -34,7 +35,9 @@ def detector_postprocess(
     """
     height, width = results.image_size
     scale_x, scale_y = output_width / width, output_height / height
-    output = Instances((int(output_height), int(output_width)), **results.get_fields())
+    if not torch.jit.is_tracing():
+        output_height, output_width = int(output_height), int(output_width)
+    output = Instances((output_height, output_width), **results.get_fields())
     names = [name for name in ("pred_boxes", "proposal_boxes") if output.has(name)]
     if not names:
         raise ValueError(
@@ -53,8 +56,8 @@ def detector_postprocess(
             *(output.get(names[0]), output.image_size, mask_threshold),
         )
     if output.has("pred_keypoints"):
-        scale = output.pred_keypoints.new_tensor([scale_x, scale_y, 1.0])
-        output.pred_keypoints = output.pred_keypoints * scale
+        x, y, score = output.pred_keypoints.unbind(dim=2)
+        output.pred_keypoints = torch.stack((x * scale_x, y * scale_y, score), dim=2)
     return output
 
 

@@ -82,6 +82,12 @@ class Boxes:
         """
         check_box_size(box_size, "box_size")
         check_finite(self.tensor, "Boxes")
+        if not torch.jit.is_scripting():
+            recorded: Any = box_size
+            if isinstance(recorded[0], Tensor):  # as a number it would be constant in a trace
+                limits = torch.stack((recorded[1], recorded[0])).to(self.tensor).repeat(2)
+                self.tensor = torch.minimum(self.tensor.clamp(min=0), limits)
+                return
         height, width = box_size
         x1 = self.tensor[:, 0].clamp(min=0, max=width)
         y1 = self.tensor[:, 1].clamp(min=0, max=height)

@@ -3,6 +3,7 @@
 from .dump_ir import dump_torchscript_IR
 from .flatten import Schema, flatten_to_tuple
 from .graph import INPUT_NAMES, OUTPUT_NAMES, ExportableModel, output_kind
+from .loading import ExportedModel, load_exported
 from .scripted_instances import patch_instances, unscripted_instances
 from .scripting import freeze_training_mode, scripting_with_instances
 from .sidecar import (
@@ -20,6 +21,7 @@ __all__ = [
     "INPUT_NAMES",
     "OUTPUT_NAMES",
     "ExportableModel",
+    "ExportedModel",
     "PanopticMerging",
     "Preprocessing",
     "Schema",
@@ -29,6 +31,7 @@ __all__ = [
     "dump_torchscript_IR",
     "flatten_to_tuple",
     "freeze_training_mode",
+    "load_exported",
     "output_kind",
     "patch_instances",
     "read_sidecar",

@@ -12,10 +12,10 @@ __all__ = ["ScriptedDetector"]
 
 
 class ScriptedDetector(nn.Module):
-    """Batches images, calls the graph, and sorts its detections by image.
+    """Batches images, calls the network, and sorts its detections by image.
 
     Args:
-        graph: traced `ExportableModel`.
+        network: traced `ExportableModel`.
         output_names: what it gives, in order.
         num_channels: of images.
         is_rotated: whether boxes are rotated.
@@ -31,10 +31,10 @@ class ScriptedDetector(nn.Module):
     )
 
     def __init__(
-        self, graph: nn.Module, output_names: list[str], num_channels: int, is_rotated: bool
+        self, network: nn.Module, output_names: list[str], num_channels: int, is_rotated: bool
     ) -> None:
         super().__init__()
-        self.graph = graph
+        self.network = network
         self.num_channels = num_channels
         self.is_rotated = is_rotated
         self.has_masks = "mask_probabilities" in output_names
@@ -65,7 +65,7 @@ class ScriptedDetector(nn.Module):
                 "with do_postprocess=False and detector_postprocess afterwards"
             )
         images, image_sizes = self._batched(batched_inputs)
-        outputs = self.graph(images, image_sizes)
+        outputs = self.network(images, image_sizes)
         results: list[Instances] = []
         for index in range(images.shape[0]):
             rows = torch.nonzero(outputs[3] == index).flatten()

@@ -36,14 +36,14 @@ def scripting_with_instances(model: nn.Module, fields: Mapping[str, Any]) -> tor
     is called with a list of dicts that hold ``image`` (C, H, W); images may differ in size and
     number from call to call. It gives for each image `Instances` in the resolution of the network's
     input, as ``inference(inputs, do_postprocess=False)`` of the eager model does. Its method
-    ``inference`` is the same, and its part ``graph(images, image_sizes)`` takes and gives the
+    ``inference`` is the same, and its part ``network(images, image_sizes)`` takes and gives the
     tensors that `d2_modeling.export.graph` describes.
 
     Every other model is scripted as it is written. `Instances` in its code, or in that of its
     parts, become a class with these fixed fields.
 
     In the process that scripted the model, `unscripted_instances` makes eager `Instances` of its
-    outputs. Another Python process that loads it has to use ``graph``: PyTorch hands
+    outputs. Another Python process that loads it has to use ``network``: PyTorch hands
     objects of scripted classes to C++ only.
 
     Args:

@@ -16,6 +16,7 @@ from ..batched_selection import Detections
 from ..events import active_event_storage
 from ..postprocessing import detector_postprocess
 from .image_input import BatchedInputs, ImageInput, clipped_outputs, output_size
+from .traced_instances import traced_instances
 
 _NORMALIZER_MOMENTUM = 0.9
 
@@ -81,6 +82,13 @@ class DenseDetector(ImageInput, metaclass=ABCMeta):
             if self.training
             else None
         )
+        if torch.jit.is_tracing() and not self.training:
+            return [
+                {"instances": detector_postprocess(found, *output_size(entry, found.image_size))}
+                for found, entry in zip(
+                    traced_instances(self, batched_inputs), batched_inputs, strict=True
+                )
+            ]
         images = self.preprocess_image(batched_inputs)
         features = self.backbone(images.tensor)
         maps = [features[name] for name in self.head_in_features]

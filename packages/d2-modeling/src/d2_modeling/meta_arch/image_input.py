@@ -14,6 +14,7 @@ from d2_structures import ImageList, Instances
 from ..backbone import Backbone
 from ..batched_selection import Detections, at_least, clipped_to_images
 from ..gt_classes import check_gt_classes
+from ..image_checks import image_of
 
 BatchedInputs = Sequence[Mapping[str, Any]]
 
@@ -72,13 +73,7 @@ class ImageInput(nn.Module):
         channels = len(self.pixel_mean)
         images = []
         for index, entry in enumerate(batched_inputs):
-            image = entry.get("image")
-            if not isinstance(image, Tensor) or image.dim() != 3 or len(image) != channels:
-                got = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
-                raise ValueError(
-                    f"input {index} wants a tensor image of shape ({channels}, H, W), got {got}"
-                )
-            moved = self._move_to_current_device(image)
+            moved = self._move_to_current_device(image_of(entry, index, channels))
             images.append((moved - self.pixel_mean) / self.pixel_std)
         return images
 
@@ -178,8 +173,12 @@ class ImageInput(nn.Module):
 
 
 def output_size(entry: Mapping[str, Any], image_size: tuple[int, int]) -> tuple[int, int]:
-    """The (height, width) that an input asks for, by default its image's."""
-    return int(entry.get("height", image_size[0])), int(entry.get("width", image_size[1]))
+    """The (height, width) that an input asks for, by default its image's.
+
+    What is a tensor while `torch.jit.trace` records stays one.
+    """
+    height, width = entry.get("height", image_size[0]), entry.get("width", image_size[1])
+    return (height, width) if torch.jit.is_tracing() else (int(height), int(width))
 
 
 def _missing(height: Any, width: Any, backbone: Backbone) -> tuple[Any, Any]:

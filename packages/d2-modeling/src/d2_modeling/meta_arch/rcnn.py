@@ -19,6 +19,7 @@ from ..roi_heads import build_roi_heads
 from .box_pictures import put_box_picture
 from .build import META_ARCH_REGISTRY
 from .image_input import BatchedInputs, ImageInput, clipped_outputs, output_size
+from .traced_instances import traced_instances
 
 _PICTURE_NAME = "Left: GT bounding boxes;  Right: Predicted proposals"
 
@@ -117,6 +118,10 @@ class GeneralizedRCNN(ImageInput):
         """
         if self.training:
             raise ValueError("inference() needs evaluation mode; call eval() first")
+        if torch.jit.is_tracing() and detected_instances is None and self.proposal_generator:
+            traced = traced_instances(self, batched_inputs)
+            sizes = [instances.image_size for instances in traced]
+            return self._postprocess(traced, batched_inputs, sizes) if do_postprocess else traced
         images = self.preprocess_image(batched_inputs)
         features = self.backbone(images.tensor)
         if detected_instances is None:

@@ -1,0 +1,125 @@
+"""The programs that run exported models, each as a function of tensors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeAlias
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import d2_ops  # noqa: F401  # graphs of PyTorch call its operators
+
+from .torchscript_warnings import quiet_torchscript
+
+__all__ = ["CODE_FORMATS", "Runner", "onnx_runner", "runner_of"]
+
+Runner: TypeAlias = Callable[..., Sequence[Tensor]]
+
+CODE_FORMATS = ("torchscript-trace", "torchscript-script", "torch-export", "aotinductor")
+"""Formats whose files are programs of PyTorch: who wrote the file decides what runs."""
+
+
+def runner_of(path: Path, format: str, output_names: Sequence[str], device: torch.device) -> Runner:
+    """Load an artefact.
+
+    Args:
+        path: the file.
+        format: one of those of `export`.
+        output_names: its outputs, in order.
+        device: where it runs; ONNX Runtime and OpenVINO take what their installation offers.
+
+    Returns:
+        A function from the tensors of the inputs to those of the outputs.
+
+    Raises:
+        ImportError: if what runs it is not installed.
+        ValueError: if there is no such format, or the file cannot be loaded.
+    """
+    loaders = {
+        **dict.fromkeys(("torchscript-trace", "torchscript-script"), _torchscript),
+        "torch-export": _torch_export,
+        "aotinductor": _aotinductor,
+    }
+    if format == "onnx":
+        return onnx_runner(path, output_names)
+    if format == "openvino":
+        return _openvino(path, len(output_names))
+    if format not in loaders:
+        raise ValueError(f"{path} is of the format {format!r}, which this version does not run")
+    try:
+        module = loaders[format](path, device)
+    except (RuntimeError, OSError, KeyError, TypeError, BadZipFile) as error:
+        raise ValueError(f"{path} could not be loaded as {format}: {error}") from error
+
+    def run(*inputs: Tensor) -> Sequence[Tensor]:
+        with torch.no_grad():
+            outputs = module(*(tensor.to(device) for tensor in inputs))
+        return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+
+    return run
+
+
+def onnx_runner(model: Path | bytes, output_names: Sequence[str]) -> Runner:
+    """Load an ONNX graph into ONNX Runtime, from a file or from memory.
+
+    Raises:
+        ImportError: if ONNX Runtime is not installed.
+        ValueError: if it does not take the graph.
+    """
+    runtime = _optional("onnxruntime", "onnx")
+    source = os.fspath(model) if isinstance(model, Path) else model
+    try:
+        session = runtime.InferenceSession(source, providers=runtime.get_available_providers())
+    except Exception as error:  # of classes that ONNX Runtime does not publish
+        what = model if isinstance(model, Path) else "the graph"
+        raise ValueError(f"ONNX Runtime cannot load {what}: {error}") from error
+    names = [each.name for each in session.get_inputs()]
+
+    def run(*inputs: Tensor) -> Sequence[Tensor]:
+        arrays = [tensor.cpu().numpy() for tensor in inputs]
+        outputs = session.run(list(output_names), dict(zip(names, arrays, strict=True)))
+        return [torch.from_numpy(np.array(output)) for output in outputs]
+
+    return run
+
+
+def _torchscript(path: Path, device: torch.device) -> Any:
+    with quiet_torchscript():
+        return torch.jit.load(os.fspath(path), map_location=device).eval()
+
+
+def _torch_export(path: Path, device: torch.device) -> Any:
+    return torch.export.load(path).module()
+
+
+def _aotinductor(path: Path, device: torch.device) -> Any:
+    return import_module("torch._inductor").aoti_load_package(os.fspath(path))
+
+
+def _openvino(path: Path, num_outputs: int) -> Runner:
+    core = _optional("openvino", "openvino").Core()
+    try:
+        compiled = core.compile_model(core.read_model(os.fspath(path)))
+    except RuntimeError as error:
+        raise ValueError(f"OpenVINO cannot load {path}: {error}") from error
+
+    def run(*inputs: Tensor) -> Sequence[Tensor]:
+        found = compiled([tensor.cpu().numpy() for tensor in inputs])
+        return [torch.from_numpy(np.array(found[index])) for index in range(num_outputs)]
+
+    return run
+
+
+def _optional(module: str, extra: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"this needs the package {module}: pip install 'd2-modeling[{extra}]'"
+        ) from error

@@ -1,0 +1,33 @@
+"""What every model, exported or not, says of an image that it cannot take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["image_of"]
+
+
+def image_of(entry: Mapping[str, Any], index: int, channels: int) -> Tensor:
+    """The ``image`` of an input.
+
+    Args:
+        entry: the input.
+        index: its place in the batch.
+        channels: of the images that the model takes.
+
+    Raises:
+        ValueError: if it is missing, or no (C, H, W) tensor of real numbers with these channels.
+    """
+    image = entry.get("image")
+    if not isinstance(image, Tensor) or image.dim() != 3 or len(image) != channels:
+        got = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
+        raise ValueError(
+            f"input {index} wants a tensor image of shape ({channels}, H, W), got {got}"
+        )
+    if image.dtype == torch.bool or image.dtype.is_complex:
+        raise ValueError(f"input {index} wants an image of real numbers, got {image.dtype}")
+    return image

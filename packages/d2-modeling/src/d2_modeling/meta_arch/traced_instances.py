@@ -1,0 +1,48 @@
+"""Detections while `torch.jit.trace` records, so that the trace holds for other sizes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from d2_structures import Boxes, ImageList, Instances, RotatedBoxes
+
+from ..image_checks import image_of
+from .image_input import BatchedInputs
+
+_FIELDS = {"mask_probabilities": "pred_masks", "keypoints": "pred_keypoints"}
+
+
+def traced_instances(model: Any, batched_inputs: BatchedInputs) -> list[Instances]:
+    """What ``predict_tensors`` finds, by image.
+
+    Args:
+        model: a detector with ``predict_tensors``.
+        batched_inputs: for each image a dict with ``image``. Their number is fixed by the trace,
+            their sizes are not.
+
+    Returns:
+        For each image its detections in the resolution of the network's input; ``image_size`` is a
+        pair of tensors.
+    """
+    channels = len(model.pixel_mean)
+    images = ImageList.from_tensors(
+        [image_of(entry, i, channels).to(model.device) for i, entry in enumerate(batched_inputs)]
+    )
+    sizes: Any = images.image_sizes
+    outputs = model.predict_tensors(images.tensor.to(torch.float32), torch.stack(sizes))
+    results = []
+    for index, size in enumerate(sizes):
+        rows = (outputs["batch_index"] == index).nonzero().flatten()
+        boxes = outputs["boxes"][rows]
+        more = {field: outputs[name][rows] for name, field in _FIELDS.items() if name in outputs}
+        found = Instances(
+            size.unbind(0),
+            pred_boxes=RotatedBoxes(boxes) if boxes.shape[1] == 5 else Boxes(boxes),
+            scores=outputs["scores"][rows],
+            pred_classes=outputs["classes"][rows],
+            **more,
+        )
+        results.append(found)
+    return results
