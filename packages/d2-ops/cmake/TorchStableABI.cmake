@@ -1,5 +1,5 @@
 # Finds the torch package whose headers we compile against, without importing it.
-# Sets D2_OPS_TORCH_DIR and TORCH_VERSION; defines the target torch_stable.
+# Sets D2_OPS_TORCH_DIR, TORCH_VERSION and TORCH_CPU_LIBRARY; defines the target torch_stable.
 
 if(NOT D2_OPS_TORCH_DIR)
   execute_process(COMMAND "${Python_EXECUTABLE}" -c
@@ -23,3 +23,10 @@ add_library(torch_stable INTERFACE)
 target_include_directories(torch_stable SYSTEM INTERFACE "${D2_OPS_TORCH_DIR}/include")
 target_compile_definitions(torch_stable INTERFACE
     TORCH_TARGET_VERSION=0x020a000000000000 D2_OPS_NAMESPACE=${D2_OPS_NAMESPACE})
+
+set(TORCH_CPU_LIBRARY "${D2_OPS_TORCH_DIR}/lib/libtorch_cpu.so")
+if(APPLE)
+  set(TORCH_CPU_LIBRARY "${D2_OPS_TORCH_DIR}/lib/libtorch_cpu.dylib")
+elseif(WIN32)
+  set(TORCH_CPU_LIBRARY "${D2_OPS_TORCH_DIR}/lib/torch_cpu.lib")
+endif()

@@ -225,9 +225,9 @@ Tensor deform_conv2d_backward_weight(const Tensor& grad, const Tensor& input, co
 
 template <class Columns, class Library>
 void register_deform_conv2d(Library& m) {
-  m.impl("deform_conv2d", TORCH_BOX(&deform_conv2d<Columns>));
-  m.impl("deform_conv2d_backward_sampling", TORCH_BOX(&deform_conv2d_backward_sampling<Columns>));
-  m.impl("deform_conv2d_backward_weight", TORCH_BOX(&deform_conv2d_backward_weight<Columns>));
+  m.impl("deform_conv2d", D2_OPS_BOX(&deform_conv2d<Columns>));
+  m.impl("deform_conv2d_backward_sampling", D2_OPS_BOX(&deform_conv2d_backward_sampling<Columns>));
+  m.impl("deform_conv2d_backward_weight", D2_OPS_BOX(&deform_conv2d_backward_weight<Columns>));
 }
 
 }  // namespace d2_ops

@@ -70,12 +70,12 @@ struct UprightRoiAlign : RoiAlignOperators<Kernels> {
 
   template <class Library>
   static void add_to(Library& m) {
-    m.impl("roi_align", TORCH_BOX(&UprightRoiAlign::one));
-    m.impl("roi_align_forward", TORCH_BOX(&UprightRoiAlign::one));
-    m.impl("roi_align_backward", TORCH_BOX(&UprightRoiAlign::one_backward));
-    m.impl("multilevel_roi_align", TORCH_BOX(&UprightRoiAlign::many));
-    m.impl("multilevel_roi_align_forward", TORCH_BOX(&UprightRoiAlign::many));
-    m.impl("multilevel_roi_align_backward", TORCH_BOX(&UprightRoiAlign::many_backward));
+    m.impl("roi_align", D2_OPS_BOX(&UprightRoiAlign::one));
+    m.impl("roi_align_forward", D2_OPS_BOX(&UprightRoiAlign::one));
+    m.impl("roi_align_backward", D2_OPS_BOX(&UprightRoiAlign::one_backward));
+    m.impl("multilevel_roi_align", D2_OPS_BOX(&UprightRoiAlign::many));
+    m.impl("multilevel_roi_align_forward", D2_OPS_BOX(&UprightRoiAlign::many));
+    m.impl("multilevel_roi_align_backward", D2_OPS_BOX(&UprightRoiAlign::many_backward));
   }
 };
 
@@ -111,12 +111,12 @@ struct RotatedRoiAlign : RoiAlignOperators<Kernels> {
 
   template <class Library>
   static void add_to(Library& m) {
-    m.impl("roi_align_rotated", TORCH_BOX(&RotatedRoiAlign::one));
-    m.impl("roi_align_rotated_forward", TORCH_BOX(&RotatedRoiAlign::one));
-    m.impl("roi_align_rotated_backward", TORCH_BOX(&RotatedRoiAlign::one_backward));
-    m.impl("multilevel_roi_align_rotated", TORCH_BOX(&RotatedRoiAlign::many));
-    m.impl("multilevel_roi_align_rotated_forward", TORCH_BOX(&RotatedRoiAlign::many));
-    m.impl("multilevel_roi_align_rotated_backward", TORCH_BOX(&RotatedRoiAlign::many_backward));
+    m.impl("roi_align_rotated", D2_OPS_BOX(&RotatedRoiAlign::one));
+    m.impl("roi_align_rotated_forward", D2_OPS_BOX(&RotatedRoiAlign::one));
+    m.impl("roi_align_rotated_backward", D2_OPS_BOX(&RotatedRoiAlign::one_backward));
+    m.impl("multilevel_roi_align_rotated", D2_OPS_BOX(&RotatedRoiAlign::many));
+    m.impl("multilevel_roi_align_rotated_forward", D2_OPS_BOX(&RotatedRoiAlign::many));
+    m.impl("multilevel_roi_align_rotated_backward", D2_OPS_BOX(&RotatedRoiAlign::many_backward));
   }
 };
 

@@ -1,7 +1,8 @@
 // Checks and conversions that the bindings of every operator need.
 #pragma once
 
-#include <torch/csrc/stable/library.h>
+#include "boxed_kernel.h"
+
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>

@@ -1,3 +1,4 @@
+import platform
 import re
 import subprocess
 import sys
@@ -43,6 +44,7 @@ def test_build_info_says_what_was_loaded_and_why_the_rest_was_not() -> None:
     assert info["version"] == "0.1.0"
     assert info["namespace"] == "d2_ops"
     assert info["torch"] == torch.__version__
+    assert info["wheel_tag"] is None or re.fullmatch(r"cp3\S+(, cp3\S+)*", str(info["wheel_tag"]))
     assert str(info["cpu_library"]).endswith(".so")
     assert (info["cuda_library"] is None) == isinstance(info["cuda_missing_because"], str)
     if torch.version.cuda is None:
@@ -59,6 +61,19 @@ def test_cuda_operators_load_wherever_torch_and_the_wheel_have_cuda() -> None:
     convolution = [f"deform_conv2d{way}" for way in ("", "_backward_sampling", "_backward_weight")]
     for name in (*suppression, *pooling, *convolution, "paste_masks_in_image"):
         assert torch._C._dispatch_has_kernel_for_dispatch_key(f"d2_ops::{name}", "CUDA")
+
+
+def test_the_kernels_chosen_are_those_that_the_processor_can_run() -> None:
+    chosen = str(d2_ops.build_info()["kernels"])
+    cpuinfo = Path("/proc/cpuinfo")
+    if platform.machine() != "x86_64" or not cpuinfo.exists():
+        pytest.skip(f"nothing to compare {chosen} with on {platform.machine()}")
+    flags = set(cpuinfo.read_text().split("flags", 1)[1].split("\n", 1)[0].split())
+    if chosen.startswith("one version"):  # built with D2_OPS_NO_CLONES
+        return
+    avx512 = {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512cd"}
+    assert ("v4" in chosen) == (avx512 <= flags)
+    assert ("SSE2" in chosen) == (not {"avx2", "fma", "bmi2"} <= flags)
 
 
 def test_running_the_package_prints_the_build_info() -> None:

@@ -22,4 +22,4 @@ Tensor box_iou_rotated_cpu(const Tensor& boxes1, const Tensor& boxes2) {
 }  // namespace
 }  // namespace d2_ops
 
-D2_OPS_LIBRARY_IMPL(CPU, m) { m.impl("box_iou_rotated", TORCH_BOX(&d2_ops::box_iou_rotated_cpu)); }
+D2_OPS_LIBRARY_IMPL(CPU, m) { m.impl("box_iou_rotated", D2_OPS_BOX(&d2_ops::box_iou_rotated_cpu)); }

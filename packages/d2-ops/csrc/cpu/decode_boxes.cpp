@@ -73,8 +73,8 @@ std::tuple<Tensor, Tensor> decode_and_clip_rotated_boxes_cpu(const Tensor& delta
 }  // namespace d2_ops
 
 D2_OPS_LIBRARY_IMPL(CPU, m) {
-  m.impl("decode_boxes", TORCH_BOX(&d2_ops::decode_boxes_cpu));
-  m.impl("decode_rotated_boxes", TORCH_BOX(&d2_ops::decode_rotated_boxes_cpu));
-  m.impl("decode_and_clip_boxes", TORCH_BOX(&d2_ops::decode_and_clip_boxes_cpu));
-  m.impl("decode_and_clip_rotated_boxes", TORCH_BOX(&d2_ops::decode_and_clip_rotated_boxes_cpu));
+  m.impl("decode_boxes", D2_OPS_BOX(&d2_ops::decode_boxes_cpu));
+  m.impl("decode_rotated_boxes", D2_OPS_BOX(&d2_ops::decode_rotated_boxes_cpu));
+  m.impl("decode_and_clip_boxes", D2_OPS_BOX(&d2_ops::decode_and_clip_boxes_cpu));
+  m.impl("decode_and_clip_rotated_boxes", D2_OPS_BOX(&d2_ops::decode_and_clip_rotated_boxes_cpu));
 }

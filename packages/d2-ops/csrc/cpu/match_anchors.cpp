@@ -37,4 +37,4 @@ std::tuple<Tensor, Tensor, Tensor> match_anchors_cpu(const Tensor& gt_boxes, con
 }  // namespace
 }  // namespace d2_ops
 
-D2_OPS_LIBRARY_IMPL(CPU, m) { m.impl("match_anchors", TORCH_BOX(&d2_ops::match_anchors_cpu)); }
+D2_OPS_LIBRARY_IMPL(CPU, m) { m.impl("match_anchors", D2_OPS_BOX(&d2_ops::match_anchors_cpu)); }

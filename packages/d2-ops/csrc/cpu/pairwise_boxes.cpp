@@ -36,7 +36,7 @@ Tensor pairwise_giou_cpu(const Tensor& boxes1, const Tensor& boxes2) {
 }  // namespace d2_ops
 
 D2_OPS_LIBRARY_IMPL(CPU, m) {
-  m.impl("pairwise_iou", TORCH_BOX(&d2_ops::pairwise_iou_cpu));
-  m.impl("pairwise_ioa", TORCH_BOX(&d2_ops::pairwise_ioa_cpu));
-  m.impl("pairwise_giou", TORCH_BOX(&d2_ops::pairwise_giou_cpu));
+  m.impl("pairwise_iou", D2_OPS_BOX(&d2_ops::pairwise_iou_cpu));
+  m.impl("pairwise_ioa", D2_OPS_BOX(&d2_ops::pairwise_ioa_cpu));
+  m.impl("pairwise_giou", D2_OPS_BOX(&d2_ops::pairwise_giou_cpu));
 }

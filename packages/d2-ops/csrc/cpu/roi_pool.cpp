@@ -41,6 +41,6 @@ Tensor roi_pool_backward_cpu(const Tensor& grad, const Tensor& argmax, const Ten
 }  // namespace d2_ops
 
 D2_OPS_LIBRARY_IMPL(CPU, m) {
-  m.impl("roi_pool", TORCH_BOX(&d2_ops::roi_pool_cpu));
-  m.impl("roi_pool_backward", TORCH_BOX(&d2_ops::roi_pool_backward_cpu));
+  m.impl("roi_pool", D2_OPS_BOX(&d2_ops::roi_pool_cpu));
+  m.impl("roi_pool_backward", D2_OPS_BOX(&d2_ops::roi_pool_backward_cpu));
 }

@@ -23,4 +23,4 @@ Tensor box_iou_rotated_cuda(const Tensor& boxes1, const Tensor& boxes2) {
 }  // namespace
 }  // namespace d2_ops
 
-D2_OPS_LIBRARY_IMPL(CUDA, m) { m.impl("box_iou_rotated", TORCH_BOX(&d2_ops::box_iou_rotated_cuda)); }
+D2_OPS_LIBRARY_IMPL(CUDA, m) { m.impl("box_iou_rotated", D2_OPS_BOX(&d2_ops::box_iou_rotated_cuda)); }

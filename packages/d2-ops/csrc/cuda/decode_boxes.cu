@@ -76,8 +76,8 @@ std::tuple<Tensor, Tensor> decode_and_clip_rotated_boxes_cuda(const Tensor& delt
 }  // namespace d2_ops
 
 D2_OPS_LIBRARY_IMPL(CUDA, m) {
-  m.impl("decode_boxes", TORCH_BOX(&d2_ops::decode_boxes_cuda));
-  m.impl("decode_rotated_boxes", TORCH_BOX(&d2_ops::decode_rotated_boxes_cuda));
-  m.impl("decode_and_clip_boxes", TORCH_BOX(&d2_ops::decode_and_clip_boxes_cuda));
-  m.impl("decode_and_clip_rotated_boxes", TORCH_BOX(&d2_ops::decode_and_clip_rotated_boxes_cuda));
+  m.impl("decode_boxes", D2_OPS_BOX(&d2_ops::decode_boxes_cuda));
+  m.impl("decode_rotated_boxes", D2_OPS_BOX(&d2_ops::decode_rotated_boxes_cuda));
+  m.impl("decode_and_clip_boxes", D2_OPS_BOX(&d2_ops::decode_and_clip_boxes_cuda));
+  m.impl("decode_and_clip_rotated_boxes", D2_OPS_BOX(&d2_ops::decode_and_clip_rotated_boxes_cuda));
 }

@@ -42,4 +42,4 @@ std::tuple<Tensor, Tensor, Tensor> match_anchors_cuda(const Tensor& gt_boxes, co
 }  // namespace
 }  // namespace d2_ops
 
-D2_OPS_LIBRARY_IMPL(CUDA, m) { m.impl("match_anchors", TORCH_BOX(&d2_ops::match_anchors_cuda)); }
+D2_OPS_LIBRARY_IMPL(CUDA, m) { m.impl("match_anchors", D2_OPS_BOX(&d2_ops::match_anchors_cuda)); }

@@ -33,6 +33,6 @@ Tensor batched_nms_cuda(const Tensor& boxes, const Tensor& scores, const Tensor&
 }  // namespace d2_ops
 
 D2_OPS_LIBRARY_IMPL(CUDA, m) {
-  m.impl("nms", TORCH_BOX(&d2_ops::nms_cuda));
-  m.impl("batched_nms", TORCH_BOX(&d2_ops::batched_nms_cuda));
+  m.impl("nms", D2_OPS_BOX(&d2_ops::nms_cuda));
+  m.impl("batched_nms", D2_OPS_BOX(&d2_ops::batched_nms_cuda));
 }

@@ -28,6 +28,6 @@ Tensor batched_nms_rotated_cuda(const Tensor& boxes, const Tensor& scores, const
 }  // namespace d2_ops
 
 D2_OPS_LIBRARY_IMPL(CUDA, m) {
-  m.impl("nms_rotated", TORCH_BOX(&d2_ops::nms_rotated_cuda));
-  m.impl("batched_nms_rotated", TORCH_BOX(&d2_ops::batched_nms_rotated_cuda));
+  m.impl("nms_rotated", D2_OPS_BOX(&d2_ops::nms_rotated_cuda));
+  m.impl("batched_nms_rotated", D2_OPS_BOX(&d2_ops::batched_nms_rotated_cuda));
 }

@@ -46,7 +46,7 @@ Tensor pairwise_giou_cuda(const Tensor& boxes1, const Tensor& boxes2) {
 }  // namespace d2_ops
 
 D2_OPS_LIBRARY_IMPL(CUDA, m) {
-  m.impl("pairwise_iou", TORCH_BOX(&d2_ops::pairwise_iou_cuda));
-  m.impl("pairwise_ioa", TORCH_BOX(&d2_ops::pairwise_ioa_cuda));
-  m.impl("pairwise_giou", TORCH_BOX(&d2_ops::pairwise_giou_cuda));
+  m.impl("pairwise_iou", D2_OPS_BOX(&d2_ops::pairwise_iou_cuda));
+  m.impl("pairwise_ioa", D2_OPS_BOX(&d2_ops::pairwise_ioa_cuda));
+  m.impl("pairwise_giou", D2_OPS_BOX(&d2_ops::pairwise_giou_cuda));
 }

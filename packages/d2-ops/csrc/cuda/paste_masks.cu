@@ -29,4 +29,4 @@ Tensor paste_masks_cuda(const Tensor& masks, const Tensor& boxes, int64_t height
 }  // namespace
 }  // namespace d2_ops
 
-D2_OPS_LIBRARY_IMPL(CUDA, m) { m.impl("paste_masks_in_image", TORCH_BOX(&d2_ops::paste_masks_cuda)); }
+D2_OPS_LIBRARY_IMPL(CUDA, m) { m.impl("paste_masks_in_image", D2_OPS_BOX(&d2_ops::paste_masks_cuda)); }

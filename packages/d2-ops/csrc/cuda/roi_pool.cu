@@ -61,6 +61,6 @@ Tensor roi_pool_backward_cuda(const Tensor& grad, const Tensor& argmax, const Te
 }  // namespace d2_ops
 
 D2_OPS_LIBRARY_IMPL(CUDA, m) {
-  m.impl("roi_pool", TORCH_BOX(&d2_ops::roi_pool_cuda));
-  m.impl("roi_pool_backward", TORCH_BOX(&d2_ops::roi_pool_backward_cuda));
+  m.impl("roi_pool", D2_OPS_BOX(&d2_ops::roi_pool_cuda));
+  m.impl("roi_pool_backward", D2_OPS_BOX(&d2_ops::roi_pool_backward_cuda));
 }

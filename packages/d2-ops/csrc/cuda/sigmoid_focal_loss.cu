@@ -82,7 +82,7 @@ Tensor sigmoid_focal_loss_backward_cuda(const Tensor& grad, const Tensor& inputs
 }  // namespace d2_ops
 
 D2_OPS_LIBRARY_IMPL(CUDA, m) {
-  m.impl("sigmoid_focal_loss", TORCH_BOX(&d2_ops::sigmoid_focal_loss_cuda));
-  m.impl("sigmoid_focal_loss_sum", TORCH_BOX(&d2_ops::sigmoid_focal_loss_sum_cuda));
-  m.impl("sigmoid_focal_loss_backward", TORCH_BOX(&d2_ops::sigmoid_focal_loss_backward_cuda));
+  m.impl("sigmoid_focal_loss", D2_OPS_BOX(&d2_ops::sigmoid_focal_loss_cuda));
+  m.impl("sigmoid_focal_loss_sum", D2_OPS_BOX(&d2_ops::sigmoid_focal_loss_sum_cuda));
+  m.impl("sigmoid_focal_loss_backward", D2_OPS_BOX(&d2_ops::sigmoid_focal_loss_backward_cuda));
 }

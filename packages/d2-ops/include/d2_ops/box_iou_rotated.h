@@ -21,11 +21,11 @@ D2_OPS_INLINE void fill(const double* row, const RotatedColumns& boxes2, T* iou)
   }
 }
 
-[[maybe_unused]] D2_OPS_CLONES static void fill_row(const double* row, const RotatedColumns& boxes2, float* iou) {
+D2_OPS_CLONES static void fill_row(const double* row, const RotatedColumns& boxes2, float* iou) {
   fill(row, boxes2, iou);
 }
 
-[[maybe_unused]] D2_OPS_CLONES static void fill_row(const double* row, const RotatedColumns& boxes2, double* iou) {
+D2_OPS_CLONES static void fill_row(const double* row, const RotatedColumns& boxes2, double* iou) {
   fill(row, boxes2, iou);
 }
 

@@ -26,12 +26,12 @@ D2_OPS_INLINE void clip(T* boxes, int64_t first, int64_t end, const ImageBounds<
 }
 
 #define D2_OPS_DECODE_CLONES(Coding, T)                                                                           \
-  [[maybe_unused]] D2_OPS_CLONES static void decode_rows(Coding, const T* deltas, const T* boxes, int64_t first, \
+  D2_OPS_CLONES static void decode_rows(Coding, const T* deltas, const T* boxes, int64_t first, \
                                                          int64_t end, int64_t per_box,                            \
                                                          const CodingOptions<T>& options, T* out) {               \
     decode<Coding>(deltas, boxes, first, end, per_box, options, out);                                             \
   }                                                                                                               \
-  [[maybe_unused]] D2_OPS_CLONES static void clip_rows(Coding, T* boxes, int64_t first, int64_t end,              \
+  D2_OPS_CLONES static void clip_rows(Coding, T* boxes, int64_t first, int64_t end,              \
                                                        const ImageBounds<T>& image, bool* keep) {                 \
     clip<Coding>(boxes, first, end, image, keep);                                                                 \
   }

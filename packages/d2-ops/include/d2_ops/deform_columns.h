@@ -166,17 +166,17 @@ D2_OPS_INLINE void tap_gradients(const DeformGeometry& g, const T* image, const 
 }
 
 #define D2_OPS_DEFORM_CLONES(T)                                                                                    \
-  [[maybe_unused]] D2_OPS_CLONES static void sample_pixels(                                                        \
+  D2_OPS_CLONES static void sample_pixels(                                                        \
       const DeformGeometry& g, const T* image, const T* zeros, const DeformTap<T>* taps,                           \
       const std::vector<ChannelRun>& runs, int64_t pixels, int64_t begin, int64_t end, T* columns) {               \
     sample(g, image, zeros, taps, runs, pixels, begin, end, columns);                                              \
   }                                                                                                                \
-  [[maybe_unused]] D2_OPS_CLONES static void scatter_run(const DeformGeometry& g, const DeformTap<T>* taps,        \
+  D2_OPS_CLONES static void scatter_run(const DeformGeometry& g, const DeformTap<T>* taps,        \
                                                          const T* grad_columns, const ChannelRun& run,             \
                                                          int64_t pixels, T* grad_image) {                          \
     scatter(g, taps, grad_columns, run, pixels, grad_image);                                                       \
   }                                                                                                                \
-  [[maybe_unused]] D2_OPS_CLONES static void tap_gradients_of_pixels(                                              \
+  D2_OPS_CLONES static void tap_gradients_of_pixels(                                              \
       const DeformGeometry& g, const T* image, const T* zeros, const DeformTap<T>* taps,                           \
       const std::vector<ChannelRun>& runs, const T* grad_columns, int64_t pixels, int64_t first_pixel,             \
       int64_t begin, int64_t end, T* grad_offset, T* grad_mask) {                                                  \

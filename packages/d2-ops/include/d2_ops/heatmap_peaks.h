@@ -50,7 +50,7 @@ namespace heatmap_peaks_detail {
 constexpr int64_t kLanes = 16;
 
 // Weighted sums of four lines.
-[[maybe_unused]] D2_OPS_CLONES static void blend(const float* const* lines, const float* weights, int64_t count,
+D2_OPS_CLONES static void blend(const float* const* lines, const float* weights, int64_t count,
                                                  float* out) {
   const float *a = lines[0], *b = lines[1], *c = lines[2], *d = lines[3];
   for (int64_t i = 0; i < count; ++i) out[i] = a[i] * weights[0] + b[i] * weights[1] + c[i] * weights[2] + d[i] * weights[3];
@@ -60,7 +60,7 @@ struct Range {
   float least, most;
 };
 
-[[maybe_unused]] D2_OPS_CLONES static Range range_of(const float* values, int64_t count) {
+D2_OPS_CLONES static Range range_of(const float* values, int64_t count) {
   float least[kLanes], most[kLanes];
   std::fill(least, least + kLanes, std::numeric_limits<float>::infinity());
   std::fill(most, most + kLanes, -std::numeric_limits<float>::infinity());
@@ -78,7 +78,7 @@ struct Range {
 }
 
 // Sum of exp(value - most), for values of at most that.
-[[maybe_unused]] D2_OPS_CLONES static float sum_of_exp(const float* values, int64_t count, float most) {
+D2_OPS_CLONES static float sum_of_exp(const float* values, int64_t count, float most) {
   float sums[kLanes] = {};
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes)

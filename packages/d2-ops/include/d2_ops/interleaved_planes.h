@@ -27,11 +27,11 @@ D2_OPS_INLINE void interleave(const T* planes, int64_t pixels, T* out) {
     for (int k = 0; k < kPlanesTogether; ++k) out[i * kPlanesTogether + k] = planes[k * pixels + i];
 }
 
-[[maybe_unused]] D2_OPS_CLONES static void interleave_planes(const float* planes, int64_t pixels, float* out) {
+D2_OPS_CLONES static void interleave_planes(const float* planes, int64_t pixels, float* out) {
   interleave(planes, pixels, out);
 }
 
-[[maybe_unused]] D2_OPS_CLONES static void interleave_planes(const double* planes, int64_t pixels, double* out) {
+D2_OPS_CLONES static void interleave_planes(const double* planes, int64_t pixels, double* out) {
   interleave(planes, pixels, out);
 }
 

@@ -24,11 +24,11 @@ inline int64_t boundary_distance(int64_t height, int64_t width, double ratio) {
 
 namespace mask_boundary_detail {
 
-[[maybe_unused]] D2_OPS_CLONES static void lengthen(int32_t* streaks, int64_t count) {
+D2_OPS_CLONES static void lengthen(int32_t* streaks, int64_t count) {
   for (int64_t i = 0; i < count; ++i) ++streaks[i];
 }
 
-[[maybe_unused]] D2_OPS_CLONES static void mark_long(const int32_t* streaks, int64_t count, int32_t wanted,
+D2_OPS_CLONES static void mark_long(const int32_t* streaks, int64_t count, int32_t wanted,
                                                      uint8_t* marks) {
   for (int64_t i = 0; i < count; ++i) marks[i] = streaks[i] >= wanted;
 }

@@ -20,7 +20,7 @@ inline double mask_iou(const MaskSpans& detection, const MaskSpans& truth, bool 
 namespace box_iou_detail {
 
 // truths: x, y, width and height, `count` of each; out: count numbers.
-[[maybe_unused]] D2_OPS_CLONES static void overlap_row(const double* box, const double* truths, const uint8_t* crowd,
+D2_OPS_CLONES static void overlap_row(const double* box, const double* truths, const uint8_t* crowd,
                                                        int64_t count, double* out) {
   const double left = box[0], top = box[1], right = box[2] + box[0], bottom = box[3] + box[1], size = box[2] * box[3];
   const double *x = truths, *y = truths + count, *w = truths + 2 * count, *h = truths + 3 * count;

@@ -110,12 +110,12 @@ D2_OPS_INLINE void rescue(const T* gt_boxes, const std::vector<int64_t>& gts, co
 }
 
 #define D2_OPS_MATCH_CLONES(T)                                                                                    \
-  [[maybe_unused]] D2_OPS_CLONES static void match_tile(const T* gt_boxes, int64_t gt_count, const T* anchors,    \
+  D2_OPS_CLONES static void match_tile(const T* gt_boxes, int64_t gt_count, const T* anchors,    \
                                                         int64_t count, const MatchBins<T>& bins,                  \
                                                         QualityKey<T>* gt_best, const AnchorMatches<T>& out) {    \
     match(gt_boxes, gt_count, anchors, count, bins, gt_best, out);                                                \
   }                                                                                                               \
-  [[maybe_unused]] D2_OPS_CLONES static void rescue_tile(const T* gt_boxes, const std::vector<int64_t>& gts,      \
+  D2_OPS_CLONES static void rescue_tile(const T* gt_boxes, const std::vector<int64_t>& gts,      \
                                                          const QualityKey<T>* gt_best, const T* anchors,          \
                                                          int64_t count, int8_t* label) {                          \
     rescue(gt_boxes, gts, gt_best, anchors, count, label);                                                        \

@@ -65,13 +65,13 @@ D2_OPS_INLINE void suppress(const BoxColumns<T>& boxes, const int64_t* by, int64
   }
 }
 
-[[maybe_unused]] D2_OPS_CLONES static void suppress_by(const BoxColumns<float>& boxes, const int64_t* by,
+D2_OPS_CLONES static void suppress_by(const BoxColumns<float>& boxes, const int64_t* by,
                                                        int64_t by_count, int64_t begin, int64_t end,
                                                        float threshold, uint8_t* dead) {
   suppress(boxes, by, by_count, begin, end, threshold, dead);
 }
 
-[[maybe_unused]] D2_OPS_CLONES static void suppress_by(const BoxColumns<double>& boxes, const int64_t* by,
+D2_OPS_CLONES static void suppress_by(const BoxColumns<double>& boxes, const int64_t* by,
                                                        int64_t by_count, int64_t begin, int64_t end,
                                                        double threshold, uint8_t* dead) {
   suppress(boxes, by, by_count, begin, end, threshold, dead);

@@ -26,7 +26,7 @@ struct SuppressibleRotatedColumns : RotatedColumns {
 
 namespace nms_rotated_detail {
 
-[[maybe_unused]] D2_OPS_CLONES static void suppress(const RotatedColumns& boxes, const int64_t* by, int64_t by_count,
+D2_OPS_CLONES static void suppress(const RotatedColumns& boxes, const int64_t* by, int64_t by_count,
                                                     int64_t begin, int64_t end, double threshold, uint8_t* dead) {
   double iou[RotatedColumns::kTile];
   for (int64_t tile = begin; tile < end; tile += RotatedColumns::kTile) {

@@ -77,7 +77,7 @@ D2_OPS_INLINE void blend_pixels(uint8_t* pixels, int64_t plane, const uint8_t* c
   }
 }
 
-[[maybe_unused]] D2_OPS_CLONES static void blend_stretch(uint8_t* pixels, int64_t plane, const uint8_t* coverage,
+D2_OPS_CLONES static void blend_stretch(uint8_t* pixels, int64_t plane, const uint8_t* coverage,
                                                          int64_t count, const Ink& fill, const Ink& edge) {
   blend_pixels(pixels, plane, coverage, count, fill, edge);
 }

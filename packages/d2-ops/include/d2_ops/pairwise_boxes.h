@@ -28,7 +28,7 @@ D2_OPS_INLINE void fill(const T* boxes1, int64_t first, int64_t end, const T* bo
 }
 
 #define D2_OPS_PAIRWISE_CLONES(Measure, T)                                                                         \
-  [[maybe_unused]] D2_OPS_CLONES static void fill_tile(Measure, const T* boxes1, int64_t first, int64_t end,       \
+  D2_OPS_CLONES static void fill_tile(Measure, const T* boxes1, int64_t first, int64_t end,       \
                                                        const T* boxes2, int64_t count, int64_t columns, T* out) { \
     fill<Measure>(boxes1, first, end, boxes2, count, columns, out);                                               \
   }

@@ -29,13 +29,13 @@ D2_OPS_INLINE void blend_rows(const T* upper, const T* lower, T upper_weight, T 
   }
 }
 
-[[maybe_unused]] D2_OPS_CLONES static void write_row(const float* upper, const float* lower, float upper_weight,
+D2_OPS_CLONES static void write_row(const float* upper, const float* lower, float upper_weight,
                                                      float lower_weight, int64_t count, float threshold,
                                                      uint8_t* out) {
   blend_rows(upper, lower, upper_weight, lower_weight, count, threshold, out);
 }
 
-[[maybe_unused]] D2_OPS_CLONES static void write_row(const double* upper, const double* lower, double upper_weight,
+D2_OPS_CLONES static void write_row(const double* upper, const double* lower, double upper_weight,
                                                      double lower_weight, int64_t count, double threshold,
                                                      uint8_t* out) {
   blend_rows(upper, lower, upper_weight, lower_weight, count, threshold, out);

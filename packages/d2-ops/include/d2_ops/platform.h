@@ -3,11 +3,19 @@
 
 // A function compiled once per x86-64 level, the best one chosen when the library is loaded.
 // Only code in (or inlined into) the marked function is cloned: call D2_OPS_INLINE bodies from it.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__gnu_linux__) && \
-    !defined(__CUDACC__) && !defined(D2_OPS_NO_CLONES)
+// Clang does not take the attribute beside [[maybe_unused]] and does not need it there.
+#if !defined(__x86_64__) || !defined(__gnu_linux__) || defined(__CUDACC__) || defined(D2_OPS_NO_CLONES)
+#define D2_OPS_CLONES [[maybe_unused]]
+#elif defined(__clang__)
+#define D2_OPS_HAVE_CLONES
+#pragma clang diagnostic ignored "-Wunused-function"
 #define D2_OPS_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#elif defined(__GNUC__)
+#define D2_OPS_HAVE_CLONES
+#define D2_OPS_CLONES \
+  [[maybe_unused]] __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
 #else
-#define D2_OPS_CLONES
+#define D2_OPS_CLONES [[maybe_unused]]
 #endif
 
 #if defined(__GNUC__)

@@ -66,7 +66,7 @@ D2_OPS_INLINE uint8_t rounded(int32_t sum) { return static_cast<uint8_t>(std::mi
 constexpr int64_t kRows = 16;  // filtered at once, side by side in memory
 
 // `pixels` is (before, channels, kRows), `out` (channels, after, kRows).
-[[maybe_unused]] D2_OPS_CLONES static void filter_rows(const uint8_t* pixels, int64_t channels,
+D2_OPS_CLONES static void filter_rows(const uint8_t* pixels, int64_t channels,
                                                        const TentFilter& filter, uint8_t* out) {
   const int64_t after = filter.size();
   for (int64_t x = 0; x < after; ++x) {
@@ -94,7 +94,7 @@ D2_OPS_INLINE void mix_rows(const uint8_t* rows, const int32_t* weights, int64_t
 }
 
 // One row of one plane from the rows before that it is made of.
-[[maybe_unused]] D2_OPS_CLONES static void filter_column(const uint8_t* rows, const int32_t* weights, int64_t count,
+D2_OPS_CLONES static void filter_column(const uint8_t* rows, const int32_t* weights, int64_t count,
                                                          int64_t width, int32_t* sums, uint8_t* out) {
   switch (count) {
     case 1: return mix_rows<1>(rows, weights, width, out);

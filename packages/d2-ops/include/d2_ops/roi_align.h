@@ -151,17 +151,17 @@ D2_OPS_INLINE void unpool(const T* grad, int64_t width, const RoiTaps<T>& roi, i
 }
 
 #define D2_OPS_ROI_ALIGN_CLONES(T)                                                                           \
-  [[maybe_unused]] D2_OPS_CLONES static void pool_planes(OnePlane, const T* plane, int64_t width,            \
+  D2_OPS_CLONES static void pool_planes(OnePlane, const T* plane, int64_t width,            \
                                                          const RoiTaps<T>& roi, int64_t ph, int64_t pw,      \
                                                          T* combined, T* out) {                              \
     pool<1>(plane, width, roi, ph, pw, combined, out);                                                       \
   }                                                                                                          \
-  [[maybe_unused]] D2_OPS_CLONES static void pool_planes(SeveralPlanes, const T* planes, int64_t width,      \
+  D2_OPS_CLONES static void pool_planes(SeveralPlanes, const T* planes, int64_t width,      \
                                                          const RoiTaps<T>& roi, int64_t ph, int64_t pw,      \
                                                          T* combined, T* out) {                              \
     pool<kPlanesTogether>(planes, width, roi, ph, pw, combined, out);                                        \
   }                                                                                                          \
-  [[maybe_unused]] D2_OPS_CLONES static void unpool_plane(const T* grad, int64_t width,                      \
+  D2_OPS_CLONES static void unpool_plane(const T* grad, int64_t width,                      \
                                                           const RoiTaps<T>& roi, int64_t ph, int64_t pw,     \
                                                           T* combined, T* plane) {                           \
     unpool(grad, width, roi, ph, pw, combined, plane);                                                       \

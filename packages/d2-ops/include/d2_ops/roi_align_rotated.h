@@ -75,11 +75,11 @@ D2_OPS_INLINE void pool(const T* planes, const RotatedRoiTaps<T>& roi, int64_t b
 }
 
 #define D2_OPS_ROI_ALIGN_ROTATED_CLONES(T)                                                                   \
-  [[maybe_unused]] D2_OPS_CLONES static void pool_planes(OnePlane, const T* plane,                           \
+  D2_OPS_CLONES static void pool_planes(OnePlane, const T* plane,                           \
                                                          const RotatedRoiTaps<T>& roi, int64_t bins, T* out) { \
     pool<1>(plane, roi, bins, out);                                                                          \
   }                                                                                                          \
-  [[maybe_unused]] D2_OPS_CLONES static void pool_planes(SeveralPlanes, const T* planes,                     \
+  D2_OPS_CLONES static void pool_planes(SeveralPlanes, const T* planes,                     \
                                                          const RotatedRoiTaps<T>& roi, int64_t bins, T* out) { \
     pool<kPlanesTogether>(planes, roi, bins, out);                                                           \
   }

@@ -108,12 +108,12 @@ D2_OPS_INLINE void pool(const T* planes, int64_t width, const RoiPixels<T>& roi,
 }
 
 #define D2_OPS_ROI_POOL_CLONES(T)                                                                            \
-  [[maybe_unused]] D2_OPS_CLONES static void pool_planes(OnePlane, const T* plane, int64_t width,            \
+  D2_OPS_CLONES static void pool_planes(OnePlane, const T* plane, int64_t width,            \
                                                          const RoiPixels<T>& roi, T* largest, int32_t* where, \
                                                          T* out, int32_t* argmax) {                          \
     pool<1>(plane, width, roi, largest, where, out, argmax);                                                 \
   }                                                                                                          \
-  [[maybe_unused]] D2_OPS_CLONES static void pool_planes(SeveralPlanes, const T* planes, int64_t width,      \
+  D2_OPS_CLONES static void pool_planes(SeveralPlanes, const T* planes, int64_t width,      \
                                                          const RoiPixels<T>& roi, T* largest, int32_t* where, \
                                                          T* out, int32_t* argmax) {                          \
     pool<kPlanesTogether>(planes, width, roi, largest, where, out, argmax);                                  \

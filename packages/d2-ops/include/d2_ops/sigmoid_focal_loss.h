@@ -45,16 +45,16 @@ D2_OPS_INLINE void slopes(const T* logits, const T* targets, const T* grad, int6
 }
 
 #define D2_OPS_FOCAL_CLONES(T, Power)                                                                            \
-  [[maybe_unused]] D2_OPS_CLONES static void block_losses(const T* logits, const T* targets, int64_t count,      \
+  D2_OPS_CLONES static void block_losses(const T* logits, const T* targets, int64_t count,      \
                                                           const FocalWeights<T>& weights, const Power& power,    \
                                                           T* out) {                                              \
     losses(logits, targets, count, weights, power, out);                                                         \
   }                                                                                                              \
-  [[maybe_unused]] D2_OPS_CLONES static T block_sum(const T* logits, const T* targets, int64_t count,            \
+  D2_OPS_CLONES static T block_sum(const T* logits, const T* targets, int64_t count,            \
                                                     const FocalWeights<T>& weights, const Power& power) {        \
     return sum(logits, targets, count, weights, power);                                                          \
   }                                                                                                              \
-  [[maybe_unused]] D2_OPS_CLONES static void block_slopes(const T* logits, const T* targets, const T* grad,      \
+  D2_OPS_CLONES static void block_slopes(const T* logits, const T* targets, const T* grad,      \
                                                           int64_t grad_stride, int64_t count,                    \
                                                           const FocalWeights<T>& weights, const Power& power,    \
                                                           T* out) {                                              \

@@ -40,7 +40,7 @@ D2_OPS_INLINE void sum_columns(const uint8_t* above, const uint8_t* here, const 
 
 // `mask` holds 0 and 1; `coverage` has top + height + bottom rows of left + width + right.
 // `sums` is (height + 4) * (width + 2) bytes to work in.
-[[maybe_unused]] D2_OPS_CLONES static void soften_into(const uint8_t* mask, int64_t height, int64_t width,
+D2_OPS_CLONES static void soften_into(const uint8_t* mask, int64_t height, int64_t width,
                                                        const Margins& margins, uint8_t* sums, uint8_t* coverage) {
   const int64_t columns = margins.left + width + margins.right;
   uint8_t* first = sums + 2 * columns;

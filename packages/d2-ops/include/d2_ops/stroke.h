@@ -52,7 +52,7 @@ inline Window window_of(const Path& path, int64_t width, int64_t first_row, int6
 }
 
 // One minus the distance by which the centres of pixels begin .. end of row y miss the line.
-[[maybe_unused]] D2_OPS_CLONES static void cover_row(const Segment& s, double reach, int64_t y, int64_t begin,
+D2_OPS_CLONES static void cover_row(const Segment& s, double reach, int64_t y, int64_t begin,
                                                      int64_t end, uint8_t* coverage) {
   const double dx = s.x1 - s.x0, dy = s.y1 - s.y0;
   const double scale = 1 / std::max(dx * dx + dy * dy, 1e-12);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import platform
 
 from . import _build
@@ -13,9 +14,10 @@ def build_info() -> dict[str, object]:
     Returns:
         Plain values under ``version``, ``namespace``, ``compiler``, ``torch_headers`` (the torch
         that the wheel was compiled against; it runs on any from 2.10), ``cuda_toolkit`` and
-        ``cuda_architectures`` (None for a CPU wheel), ``python``, ``torch`` (None where it cannot
-        be imported), ``torch_cuda``, ``cpu_library``, ``cuda_library`` and
-        ``cuda_missing_because``.
+        ``cuda_architectures`` (None for a CPU wheel), ``wheel_tag`` (of the installed wheel; None
+        where nothing says), ``kernels`` (the version chosen on this processor), ``platform``,
+        ``python``, ``torch`` (None where it cannot be imported), ``torch_cuda``,
+        ``cpu_library``, ``cuda_library`` and ``cuda_missing_because``.
     """
     info: dict[str, object] = {
         "version": _build.VERSION,
@@ -24,6 +26,9 @@ def build_info() -> dict[str, object]:
         "torch_headers": _build.TORCH_HEADERS,
         "cuda_toolkit": _build.CUDA_VERSION or None,
         "cuda_architectures": _build.CUDA_ARCHITECTURES or None,
+        "wheel_tag": _wheel_tag(),
+        "kernels": _chosen_kernels(),
+        "platform": platform.platform(),
         "python": platform.python_version(),
     }
     try:
@@ -40,3 +45,22 @@ def build_info() -> dict[str, object]:
         "cuda_library": loaded.cuda,
         "cuda_missing_because": loaded.cuda_missing_because,
     }
+
+
+def _wheel_tag() -> str | None:
+    """The tags of the wheel that pip installed, as the file said."""
+    try:
+        distribution = importlib.metadata.distribution((__package__ or "").replace("_", "-"))
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    lines = (distribution.read_text("WHEEL") or "").splitlines()
+    tags = [line.removeprefix("Tag: ") for line in lines if line.startswith("Tag: ")]
+    return ", ".join(tags) or None
+
+
+def _chosen_kernels() -> str | None:
+    try:
+        from ._host import chosen_kernels
+    except ImportError:
+        return None
+    return chosen_kernels()

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+def chosen_kernels() -> str: ...
 def fill_polygons(
     points: NDArray[np.float64],
     ends: NDArray[np.int64],

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 
+from ._preconditions import no_torch
+
 
 def lazy_names(
     package: str, homes: Mapping[str, str | None]
@@ -24,7 +26,12 @@ def lazy_names(
     def __getattr__(name: str) -> object:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value: object = import_module(f"{package}.{homes[name] or name}")
+        try:
+            value: object = import_module(f"{package}.{homes[name] or name}")
+        except ModuleNotFoundError as error:
+            if error.name == "torch":
+                raise no_torch(error) from None
+            raise
         if homes[name] is not None:
             value = getattr(value, name)
         setattr(sys.modules[package], name, value)  # the next access is an ordinary one

@@ -6,9 +6,10 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
-import torch
-
+from . import _preconditions
 from ._build import NAMESPACE
+
+torch = _preconditions.import_torch()
 
 
 class LoadedLibraries(NamedTuple):
@@ -24,18 +25,27 @@ def load() -> LoadedLibraries:
     """Load the libraries, once: schemas and kernels. The modules of the operators add the rest."""
     cpu = _path_of("_cpu_ops")
     if cpu is None:
-        raise ImportError(f"{__package__} has no compiled operators: build and install it first")
+        raise _preconditions.no_library("_cpu_ops")
+    _preconditions.require_free_namespace(NAMESPACE, "nms")
     torch.ops.load_library(cpu)
+    cuda, missing_because = _load_cuda()
+    if missing_because is not None and torch.version.cuda is not None:
+        _preconditions.warn_of_missing_cuda(missing_because)
+    return LoadedLibraries(cpu, cuda, missing_because)
+
+
+def _load_cuda() -> tuple[str | None, str | None]:
+    """The path of the CUDA library, or why it is not loaded."""
     cuda = _path_of("_cuda_ops")
     if cuda is None:
-        return LoadedLibraries(cpu, None, "this wheel was built without a CUDA compiler")
+        return None, "this wheel was built without a CUDA compiler"
     if torch.version.cuda is None:
-        return LoadedLibraries(cpu, None, f"torch {torch.__version__} is built without CUDA")
+        return None, f"torch {torch.__version__} is built without CUDA"
     try:
         torch.ops.load_library(cuda)
     except OSError as error:
-        return LoadedLibraries(cpu, None, str(error))
-    return LoadedLibraries(cpu, cuda, None)
+        return None, str(error)
+    return cuda, None
 
 
 def operators() -> Any:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _host
+from ._host_kernels import kernels as _host
 
 __all__ = ["OPAQUE", "blend_maps", "fill_rectangles", "soften_mask", "stroke_paths"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _host
+from .._host_kernels import kernels as _host
 from ._rle import image_shape, list_of_rles
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _host
+from .._host_kernels import kernels as _host
 from ._overlaps import overlaps_of_rles
 from ._rle import list_of_rles
 

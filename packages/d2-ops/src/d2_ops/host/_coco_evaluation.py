@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _host
+from .._host_kernels import kernels as _host
 from ._array_arguments import flags, floats, integers
 from ._coco_objects import (
     CocoDetections,

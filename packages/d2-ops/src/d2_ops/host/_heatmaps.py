@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _host
+from .._host_kernels import kernels as _host
 
 _LIMIT = 2.0**24  # up to which float32 holds every whole number of pixels
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _host
+from .._host_kernels import kernels as _host
 
 _KERNEL_TYPES = (np.uint8, np.uint16, np.int32, np.int64)
 

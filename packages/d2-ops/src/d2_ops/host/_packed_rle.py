@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _host
+from .._host_kernels import kernels as _host
 from ._array_arguments import integers
 from ._rle import RLE, list_of_rles, mask_stack
 

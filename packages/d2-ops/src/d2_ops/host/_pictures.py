@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _host
+from .._host_kernels import kernels as _host
 
 
 def resize_picture(

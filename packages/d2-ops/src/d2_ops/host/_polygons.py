@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _host
+from .._host_kernels import kernels as _host
 from ._rle import RLE, image_shape
 
 _LIMIT = 2.0**28  # pixels from the origin, where COCO's own arithmetic does not overflow

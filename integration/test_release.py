@@ -1,0 +1,122 @@
+"""Releases of one package, in a temporary repository of two."""
+
+import datetime
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("griffe", reason="griffe, which compares public names, is not installed")
+release = pytest.importorskip("release")
+if shutil.which("git") is None:
+    pytest.skip("git is not installed", allow_module_level=True)
+
+TODAY = datetime.date(2026, 2, 3)
+
+
+def commit(root: Path, message: str) -> None:
+    release.git(root, "add", ".")
+    release.git(root, "commit", "-qm", message)
+
+
+def reopen(root: Path) -> None:
+    """Begin the changelog of the next version."""
+    changelog = root / "packages" / "d2-low" / "CHANGELOG.md"
+    changelog.write_text("# Changes\n\n## next (unreleased)\n\n" + changelog.read_text())
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """d2-low 0.1.0, released, and d2-high, which needs it."""
+    for name, needs in (("low", ""), ("high", '"d2-low>=0.1,<0.2"')):
+        folder = tmp_path / "packages" / f"d2-{name}"
+        source = folder / "src" / f"d2_{name}"
+        source.mkdir(parents=True)
+        (folder / "pyproject.toml").write_text(
+            f'[project]\nname = "d2-{name}"\nversion = "0.1.0"\ndependencies = [{needs}]\n'
+        )
+        (folder / "CHANGELOG.md").write_text("## 0.1.0 (unreleased)\n\n- first\n")
+        (source / "__init__.py").write_text("def keep(a, b=1): ...\n\n\ndef go(a): ...\n")
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    for key, value in (("user.name", "test"), ("user.email", "test@test")):
+        release.git(tmp_path, "config", key, value)
+    commit(tmp_path, "first")
+    assert release.release(tmp_path, "d2-low", "0.1.0", TODAY) == "d2-low-v0.1.0"
+    return tmp_path
+
+
+def change(root: Path, text: str) -> None:
+    (root / "packages" / "d2-low" / "src" / "d2_low" / "__init__.py").write_text(text)
+    reopen(root)
+    commit(root, "change")
+
+
+def needs_of_high(root: Path) -> str:
+    return (root / "packages" / "d2-high" / "pyproject.toml").read_text().splitlines()[-1]
+
+
+def test_a_release_dates_the_changelog_and_tags_a_commit(repository: Path) -> None:
+    changelog = (repository / "packages" / "d2-low" / "CHANGELOG.md").read_text()
+    assert changelog.startswith("## 0.1.0 (2026-02-03)")
+    assert release.git(repository, "describe", "--tags") == "d2-low-v0.1.0"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["def keep(a, b=1): ...\n", "def keep(a, b): ...\n\n\ndef go(a): ...\n"],
+    ids=["a name removed", "a default removed"],
+)
+def test_what_breaks_callers_asks_for_the_next_minor(repository: Path, text: str) -> None:
+    change(repository, text)
+    with pytest.raises(release.ReleaseError, match=r"0\.1\.1 takes away .*Release 0\.2\.0"):
+        release.release(repository, "d2-low", "0.1.1", TODAY)
+    assert release.git(repository, "status", "--porcelain") == ""
+    release.release(repository, "d2-low", "0.2.0", TODAY)
+    assert needs_of_high(repository) == 'dependencies = ["d2-low>=0.2,<0.3"]'
+
+
+def test_what_is_added_widens_the_ranges_above(repository: Path) -> None:
+    change(repository, "def keep(a, b=1): ...\n\n\ndef go(a): ...\n\n\ndef more(): ...\n")
+    release.release(repository, "d2-low", "0.2.0", TODAY)
+    assert needs_of_high(repository) == 'dependencies = ["d2-low>=0.1,<0.3"]'
+
+
+def test_a_release_can_be_undone(repository: Path) -> None:
+    before = release.git(repository, "rev-parse", "HEAD~1")
+    assert release.undo(repository) == "d2-low-v0.1.0"
+    assert release.git(repository, "rev-parse", "HEAD") == before
+    assert release.git(repository, "tag") == ""
+    with pytest.raises(release.ReleaseError, match="the last commit is no release but 'first'"):
+        release.undo(repository)
+
+
+def test_an_undone_release_must_not_have_been_pushed(repository: Path, tmp_path: Path) -> None:
+    remote = tmp_path / "remote.git"
+    subprocess.run(["git", "init", "-q", "--bare", str(remote)], check=True)
+    release.git(repository, "remote", "add", "origin", str(remote))
+    release.git(repository, "push", "-q", "origin", "HEAD")
+    with pytest.raises(release.ReleaseError, match="on a remote branch"):
+        release.undo(repository)
+
+
+@pytest.mark.parametrize(
+    ("package", "version", "message"),
+    [
+        ("d2-none", "0.2.0", "there is no package d2-none; there are d2-high, d2-low"),
+        ("d2-low", "0.1.0", r"0\.1\.0 is released"),
+        ("d2-low", "two", "'two' is no version"),
+        ("d2-low", "0.1.1", "has no .*unreleased"),
+    ],
+)
+def test_what_must_not_be_released_is_said(
+    repository: Path, package: str, version: str, message: str
+) -> None:
+    with pytest.raises(release.ReleaseError, match=message):
+        release.release(repository, package, version, TODAY)
+
+
+def test_changes_that_are_not_committed_stop_a_release(repository: Path) -> None:
+    reopen(repository)
+    with pytest.raises(release.ReleaseError, match="commit or stash"):
+        release.release(repository, "d2-low", "0.1.1", TODAY)

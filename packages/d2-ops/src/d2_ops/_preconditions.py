@@ -1,0 +1,91 @@
+"""What has to be there before libraries are loaded; what is not is said in one sentence."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import warnings
+from types import ModuleType
+
+OLDEST_TORCH = (2, 10)
+_NEEDED = f"torch {OLDEST_TORCH[0]}.{OLDEST_TORCH[1]} or later"
+_INSTALL = f"pip install 'torch>={OLDEST_TORCH[0]}.{OLDEST_TORCH[1]}'"
+
+
+def import_torch() -> ModuleType:
+    """Import torch.
+
+    Raises:
+        ImportError: if it is missing, broken or too old.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise no_torch(error) from error
+    require_torch_version(torch.__version__)
+    return torch
+
+
+def no_torch(error: ImportError) -> ImportError:
+    """The error where torch is missing or broken."""
+    return ImportError(
+        f"{__package__}'s operators need {_NEEDED}, and torch cannot be imported ({error}): "
+        f"{_INSTALL}; {__package__}.host works without",
+        name="torch",
+    )
+
+
+def require_torch_version(version: str) -> None:
+    """Raise ImportError for a torch older than the libraries' stable ABI."""
+    parts = tuple(int(part) for part in version.split("+")[0].split(".")[:2])
+    if parts < OLDEST_TORCH:
+        raise ImportError(
+            f"{__package__}'s operators need {_NEEDED}, found torch {version}: "
+            f"{_INSTALL.replace('install', 'install --upgrade')}",
+            name="torch",
+        )
+
+
+def no_library(library: str) -> ImportError:
+    """The error where the package holds no such compiled library for this Python."""
+    found = f"{platform.system()} on {platform.machine()}, {sys.implementation.name} "
+    found += platform.python_version()
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        found += " without its global lock"
+    return ImportError(
+        f"{__package__} has no compiled {library} for this machine ({found}); its wheels are for "
+        "CPython 3.11 and later on Linux (x86-64, ARM64) and macOS (ARM64): install one of those, "
+        "or build it where torch is: pip install --no-build-isolation --no-binary :all: d2-ops",
+        name=f"{__package__}.{library}",
+    )
+
+
+def require_free_namespace(namespace: str, probe: str) -> None:
+    """Raise ImportError if another copy of the library has registered its operators.
+
+    Args:
+        namespace: of torch's operators.
+        probe: an operator that every copy defines.
+    """
+    import torch
+
+    if torch._C._jit_get_schemas_for_operator(f"{namespace}::{probe}"):
+        raise ImportError(
+            f"torch.ops.{namespace} is registered already, by another copy of the library: two "
+            f"cannot share a namespace; build {__package__} under one of its own: "
+            "pip install . --no-build-isolation -C cmake.define.D2_OPS_NAMESPACE=another_name"
+        )
+
+
+def warn_of_missing_cuda(reason: str) -> None:
+    """Say once that a GPU is there whose tensors the operators will not take."""
+    import torch
+
+    if torch.cuda.is_available():
+        warnings.warn(
+            f"torch {torch.__version__} sees a CUDA {torch.version.cuda} device and {__package__} "
+            f"has no operators for it ({reason}); tensors on it will be refused. Build them where "
+            f"nvcc and torch are: pip install --no-build-isolation --no-binary d2-ops d2-ops",
+            RuntimeWarning,
+            stacklevel=2,
+        )

@@ -1,0 +1,93 @@
+"""What is missing or does not fit is one sentence: what was found, needed, and what to type."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import d2_ops
+from d2_ops import _preconditions
+
+FOLDER = Path(d2_ops.__file__).parent
+
+
+def last_line(code: str, *first: Path) -> str:
+    """The error that a new process ends with, ``first`` leading its search path."""
+    paths = "".join(f"sys.path.insert(0, {str(path)!r})\n" for path in first)
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{paths}{code}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    return done.stderr.strip().splitlines()[-1]
+
+
+def copy_without(tmp_path: Path, library: str) -> Path:
+    """A copy of the installed package that lacks a library, as a wheel of another machine does."""
+    ignored = shutil.ignore_patterns(f"{library}*.so", "__pycache__", "include")
+    shutil.copytree(FOLDER, tmp_path / "d2_ops", ignore=ignored)
+    return tmp_path
+
+
+def test_without_torch_the_error_says_what_to_install_and_what_works() -> None:
+    error = last_line("sys.modules['torch'] = None\nimport d2_ops\nd2_ops.nms")
+    assert error.startswith("ImportError: d2_ops's operators need torch 2.10 or later")
+    assert "pip install 'torch>=2.10'" in error
+    assert "d2_ops.host works without" in error
+
+
+@pytest.mark.parametrize("version", ["2.9.1+cu128", "1.13.0", "2.9.0a0+git1234"])
+def test_a_torch_older_than_the_stable_abi_is_named(version: str) -> None:
+    with pytest.raises(ImportError, match=f"found torch {version.replace('+', '.')}.*--upgrade"):
+        _preconditions.require_torch_version(version)
+
+
+@pytest.mark.parametrize("version", ["2.10.0", "2.13.0+cpu", "3.0.0a0+git1234", torch.__version__])
+def test_a_torch_from_the_floor_on_is_taken(version: str) -> None:
+    _preconditions.require_torch_version(version)
+
+
+def test_a_wheel_without_operators_for_this_machine_names_machine_and_remedy(
+    tmp_path: Path,
+) -> None:
+    error = last_line("import d2_ops\nd2_ops.load_library()", copy_without(tmp_path, "_cpu_ops"))
+    assert "no compiled _cpu_ops for this machine" in error
+    assert "--no-build-isolation" in error
+
+
+def test_a_wheel_without_host_kernels_for_this_python_names_python_and_remedy(
+    tmp_path: Path,
+) -> None:
+    folder = copy_without(tmp_path, "_host")
+    for module in ("host", "overlay"):
+        error = last_line(f"import d2_ops.{module}", folder)
+        assert "no compiled _host for this machine" in error
+        assert "CPython 3.11 and later" in error
+
+
+def test_a_second_copy_under_one_namespace_is_refused_with_what_to_type() -> None:
+    code = """
+import torch
+library = torch.library.Library("d2_ops", "DEF")
+library.define("nms(Tensor boxes) -> Tensor")
+import d2_ops
+d2_ops.load_library()
+"""
+    error = last_line(code)
+    assert error.startswith("ImportError: torch.ops.d2_ops is registered already")
+    assert "D2_OPS_NAMESPACE=" in error
+
+
+def test_a_device_without_operators_is_told_once_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.warns(RuntimeWarning, match=r"built without a CUDA compiler.*nvcc"):
+        _preconditions.warn_of_missing_cuda("this wheel was built without a CUDA compiler")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    _preconditions.warn_of_missing_cuda("nobody will notice")
