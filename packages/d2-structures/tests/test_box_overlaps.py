@@ -91,7 +91,7 @@ def test_bad_input_is_refused():
         pairwise_point_box_distance(torch.zeros(4, 3), some_boxes(1, 0))
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit")
 def test_scripting_gives_the_same():
     def overlaps(first: torch.Tensor, second: torch.Tensor):
         a, b = Boxes(first), Boxes(second)

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from d2_structures import Boxes
 
-NO_DEPRECATION = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+NO_DEPRECATION = pytest.mark.filterwarnings("ignore:.torch.jit")
 
 coordinate = st.integers(-400, 1200).map(lambda eighths: eighths / 8)
 

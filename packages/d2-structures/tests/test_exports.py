@@ -85,7 +85,7 @@ def numbers(count):
 
 # Checks of shapes are not recorded, of which tracing warns: what is recorded is proved here.
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit")
 @pytest.mark.parametrize("use", USES)
 def test_a_trace_holds_for_other_numbers(use):
     traced = torch.jit.trace(use, numbers(7))

@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from d2_structures import ImageList
 
-NO_DEPRECATION = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+NO_DEPRECATION = pytest.mark.filterwarnings("ignore:.torch.jit")
 
 sizes = st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20)), min_size=1, max_size=4)
 

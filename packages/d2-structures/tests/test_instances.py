@@ -208,7 +208,7 @@ def select_and_join(boxes: torch.Tensor, scores: torch.Tensor):
     return joined.pred_boxes.tensor, joined.scores
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit")
 def test_a_trace_holds_for_other_numbers_of_instances():
     traced = torch.jit.trace(select_and_join, (torch.rand(5, 4), torch.rand(5)))
     other = torch.rand(9, 4), torch.rand(9)

@@ -93,7 +93,7 @@ def test_shapes_that_do_not_fit_are_refused():
         heatmaps_to_keypoints(torch.zeros(2, 1, 4, 4), torch.zeros(3, 4))
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit")
 def test_a_trace_holds_for_other_regions():
     traced = torch.jit.trace(heatmaps_to_keypoints, random_case(4, 0))
     other = random_case(7, 1, largest=90.0)
