@@ -410,6 +410,26 @@ def dist(session: nox.Session) -> None:
     )
 
 
+@nox.session(python=False)
+def arm64(session: nox.Session) -> None:
+    """d2-ops' and d2-structures' tests on emulated ARM64, hours long: what is missing is said.
+
+    ``nox -s arm64 -- packages/d2-ops/tests/test_nms.py`` runs some; needs ``nox -s dist`` first.
+    """
+    wheels = sorted((DIST / "index").glob("d2_ops-*-cp311-*aarch64.whl"))
+    if not wheels:
+        session.error("there is no ARM64 wheel: nox -s dist -- --platform aarch64")
+    wheels += sorted((DIST / "index").glob("d2_structures-*.whl"))
+    session.run(
+        *(str(_base(session, "dist", [*BUILD_TOOLS, *DIST_TOOLS])), "-m", "arm64"),
+        *("--work", str(ROOT / ".nox" / "arm64")),
+        *(word for wheel in wheels for word in ("--wheel", str(wheel))),
+        *session.posargs,
+        env={"PYTHONPATH": str(ROOT / "integration")},
+        external=True,
+    )
+
+
 @nox.session
 def release(session: nox.Session) -> None:
     """Check, raise, date and tag one package: ``nox -s release -- d2-ops 0.2.0``, or ``undo``."""

@@ -8,6 +8,7 @@ import warnings
 from types import ModuleType
 
 OLDEST_TORCH = (2, 10)
+_DISTRIBUTION = (__package__ or "").replace("_", "-")
 _NEEDED = f"torch {OLDEST_TORCH[0]}.{OLDEST_TORCH[1]} or later"
 _INSTALL = f"pip install 'torch>={OLDEST_TORCH[0]}.{OLDEST_TORCH[1]}'"
 
@@ -55,7 +56,8 @@ def no_library(library: str) -> ImportError:
     return ImportError(
         f"{__package__} has no compiled {library} for this machine ({found}); its wheels are for "
         "CPython 3.11 and later on Linux (x86-64, ARM64) and macOS (ARM64): install one of those, "
-        "or build it where torch is: pip install --no-build-isolation --no-binary :all: d2-ops",
+        "or build it where torch is: pip install --no-build-isolation "
+        f"--no-binary {_DISTRIBUTION} {_DISTRIBUTION}",
         name=f"{__package__}.{library}",
     )
 
@@ -85,7 +87,8 @@ def warn_of_missing_cuda(reason: str) -> None:
         warnings.warn(
             f"torch {torch.__version__} sees a CUDA {torch.version.cuda} device and {__package__} "
             f"has no operators for it ({reason}); tensors on it will be refused. Build them where "
-            f"nvcc and torch are: pip install --no-build-isolation --no-binary d2-ops d2-ops",
+            "nvcc and torch are: pip install --no-build-isolation "
+            f"--no-binary {_DISTRIBUTION} {_DISTRIBUTION}",
             RuntimeWarning,
             stacklevel=2,
         )
