@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _host
+from .._host_kernels import kernels as _host
 from ._packed_rle import PackedRLEs
 
 
