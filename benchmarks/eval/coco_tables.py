@@ -1,0 +1,186 @@
+"""COCO's table from files, and from predictions in memory, beside four other implementations.
+
+5 000 images, 36 000 ground truths and 500 000 detections by default. Every measurement is a process
+of its own, ours and the peers' in alternation, so that its peak of memory is its own. From memory,
+annotations are loaded before the clock starts; ours takes tensors and encoded masks image by image,
+the peers the dicts of COCO's format, whose making is not counted. Precision, recall and scores have
+to be equal to pycocotools' in every bit. Peers that are not installed are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import _paired
+import numpy as np
+from coco_matching import PEERS, TASKS, for_peers, installed, scene
+
+ARRAYS = ("precision", "recall", "scores")
+
+
+def of_ours(task: Any, source: str, files: tuple[Path, Path]) -> Callable[[], Any]:
+    from d2_eval import COCOEvaluator, evaluate_coco_results
+    from d2_eval.coco import CocoGroundTruth
+
+    if source == "files":
+        return lambda: evaluate_coco_results(files[0], files[1], task)
+    evaluator = COCOEvaluator(files[0], tasks=task)
+    predictions = images_of(evaluator._ground_truth, files[1])
+
+    def call() -> Any:
+        evaluator.reset()
+        for image, instances in predictions:
+            evaluator.process([{"image_id": image}], [{"instances": instances}])
+        evaluator.evaluate()
+        return evaluator.curves[task]
+
+    assert isinstance(evaluator._ground_truth, CocoGroundTruth)
+    return call
+
+
+def images_of(truth: Any, results: Path) -> list[tuple[int, Any]]:
+    """Predictions of each image as a model gives them."""
+    import torch
+
+    from d2_ops import host
+    from d2_structures import Boxes, Instances, RLEMasks
+
+    columns = host.read_coco_results(results.read_bytes())
+    assert columns is not None
+    masks = None if columns.masks is None else host.unpack_rles(columns.masks)
+    contiguous = {category: number for number, category in enumerate(truth.category_ids)}
+    predictions = []
+    for image, entry in truth.coco.imgs.items():
+        rows = np.flatnonzero(columns.images == image)
+        size = entry["height"], entry["width"]
+        instances = Instances(size)
+        boxes = np.zeros((len(rows), 4)) if columns.boxes is None else columns.boxes[rows]
+        corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
+        instances.pred_boxes = Boxes(torch.from_numpy(corners).double())
+        instances.scores = torch.from_numpy(columns.scores[rows])
+        classes = [contiguous[category] for category in columns.categories[rows].tolist()]
+        instances.pred_classes = torch.tensor(classes, dtype=torch.int64)
+        if masks is not None:
+            instances.pred_masks = RLEMasks([masks[row] for row in rows], size)
+        predictions.append((image, instances))
+    return predictions
+
+
+def of_peer(name: str, task: str, source: str, files: tuple[Path, Path]) -> Callable[[], Any]:
+    coco = import_module(PEERS[name].coco)
+    evaluator = getattr(import_module(PEERS[name].module), PEERS[name].evaluator)
+    loaded = coco.COCO(str(files[0])) if source == "memory" else None
+    results: Any = json.loads(files[1].read_bytes()) if source == "memory" else str(files[1])
+
+    def call() -> Any:
+        truth = loaded or coco.COCO(str(files[0]))
+        run = evaluator(truth, truth.loadRes(results), task)
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+        return run.eval
+
+    return call
+
+
+def measure_here(name: str, task: str, source: str, folder: Path) -> None:
+    """Print seconds and MiB, and keep the arrays, of one call in this process."""
+    files = folder / f"truth_{task}.json", folder / f"results_{task}.json"
+    with contextlib.redirect_stdout(io.StringIO()):
+        make = of_ours if name == "d2" else None
+        call = make(task, source, files) if make else of_peer(name, task, source, files)
+        begin = time.perf_counter()
+        found = call()
+        seconds = time.perf_counter() - begin
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    read = (lambda key: getattr(found, key)) if name == "d2" else found.__getitem__
+    np.savez(folder / f"{name}_{task}_{source}.npz", **{key: read(key) for key in ARRAYS})
+    print(json.dumps([seconds, peak]))
+
+
+def measured(name: str, task: str, source: str, folder: Path) -> tuple[float, float]:
+    command = [sys.executable, __file__, "--one", name, task, source, str(folder)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    seconds, peak = json.loads(output.splitlines()[-1])
+    return seconds, peak
+
+
+def differing(name: str, task: str, source: str, folder: Path) -> list[str]:
+    """Which arrays of ours differ from a peer's in any bit."""
+    with (
+        np.load(folder / f"d2_{task}_{source}.npz") as ours,
+        np.load(folder / f"{name}_{task}_{source}.npz") as peer,
+    ):
+        return [
+            key
+            for key in ARRAYS
+            if not np.array_equal(ours[key], peer[key].reshape(ours[key].shape))
+        ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--slow-rounds", type=int, default=1, help="of peers slower than a minute")
+    parser.add_argument("--peers", nargs="*", default=list(PEERS))
+    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        name, task, source, folder = arguments.one
+        measure_here(name, task, source, Path(folder))
+        return
+    names = ["d2", *(name for name in arguments.peers if installed(name))]
+    rows: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        truth, found, scores = scene(arguments.images)
+        for task, shapes in TASKS.items():
+            for_peers(truth, found, scores, task, folder)
+        for task, shapes in TASKS.items():
+            for source in ("files", "memory"):
+                samples: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+                for done in range(arguments.rounds):
+                    for name in names if done % 2 == 0 else reversed(names):
+                        past = samples[name]
+                        if past and past[0][0] > 60 and len(past) >= arguments.slow_rounds:
+                            continue
+                        past.append(measured(name, task, source, folder))
+                for name, values in samples.items():
+                    seconds, peaks = zip(*values, strict=True)
+                    row = f"{shapes} from {source}: {name}"
+                    rows[row] = {
+                        "seconds": statistics.median(seconds),
+                        "peak_mib": max(peaks),
+                        "rounds": len(values),
+                        "differs_in": differing(name, task, source, folder),
+                    }
+                    print(f"{row:<44} {rows[row]}", flush=True)
+    record = {
+        "topic": "eval-coco-tables",
+        "unit": "seconds, median; MiB, most",
+        "images": arguments.images,
+        "environment": _paired.environment(("numpy", "torch", *PEERS)),
+        "rows": rows,
+    }
+    path = _paired.RESULTS / "eval-coco-tables.json"
+    path.write_text(json.dumps(record, indent=2) + "\n")
+    wrong = {row: value for row, value in rows.items() if value["differs_in"]}
+    assert not any("d2" in row or "pycocotools" in row for row in wrong), wrong
+
+
+if __name__ == "__main__":
+    main()
