@@ -43,3 +43,9 @@ def test_fine_tuning_on_balloons_lowers_the_loss(d2, shared, backbone, tmp_path,
     assert losses[-1] < 0.85 * losses[0]
     assert "bbox/AP50" in lines[-1]
     assert (tmp_path / "contact_sheet.png").is_file()
+    d2("eval", tmp_path, "--report", tmp_path / "report")
+    figures = json.loads((tmp_path / "report" / "figures.json").read_text())
+    assert figures["images"] == 13
+    assert figures["objects"] == 50
+    assert (tmp_path / "report" / "index.html").stat().st_size < 25_000_000
+    assert {one["task"] for one in figures["figures"]} == {"bbox", "segm"}

@@ -148,7 +148,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         truth, found, scores = scene(arguments.images)
-        for task, shapes in TASKS.items():
+        for task in TASKS():
             for_peers(truth, found, scores, task, folder)
         for task, shapes in TASKS.items():
             for source in ("files", "memory"):

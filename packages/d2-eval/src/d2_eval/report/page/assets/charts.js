@@ -90,7 +90,7 @@ function drawCurves() {
     data: { datasets: sets() },
     options: {
       interaction: { mode: "index", intersect: false },
-      plugins: { legend: { position: "right", align: "start", labels: { usePointStyle: false, boxHeight: 1, boxWidth: 24 } },
+      plugins: { legend: { position: window.innerWidth < 700 ? "bottom" : "right", align: "start", labels: { usePointStyle: false, boxHeight: 1, boxWidth: 24 } },
         tooltip: { callbacks: { title: (items) => `recall ${items[0].parsed.x.toFixed(2)}`, label: (item) => `${item.dataset.label}: ${item.parsed.y.toFixed(3)}` } } },
       scales: { x: axis("recall", { type: "linear", min: 0, max: 1, ticks: tenths }), y: axis("precision", { min: 0, max: 1, ticks: tenths }) },
     },
