@@ -69,6 +69,7 @@ WITH_TORCHVISION = [
     "packages/d2-data/tests/test_transforms_torchvision_v2.py",
     "packages/d2-modeling/tests/test_timm_backbone.py",
     "packages/d2-modeling/tests/test_torchvision_backbone.py",
+    "packages/d2-modeling/tests/test_torchvision_detectors.py",
 ]
 # Large, and imported by name only: mypy has no use for them.
 BY_NAME_ONLY = (

@@ -112,8 +112,8 @@ def test_a_backbone_finds_its_place_inside_a_detector_by_suffix() -> None:
     assert match.source_names["backbone.bottom_up.res2.0.conv1.weight"] == "res2.0.conv1.weight"
     assert match.unexpected == ["linear.weight", "linear.bias"]
     assert all("fpn" in name for name in match.missing)
-    assert "  linear.{bias, weight}" in match.report()
-    assert "  backbone.fpn_lateral4.{bias, weight}" in match.report()
+    assert "| linear.{bias, weight} " in match.report()
+    assert "| backbone.fpn_lateral4.{bias, weight} " in match.report()
 
 
 def test_the_longest_suffix_wins() -> None:
@@ -142,7 +142,7 @@ def test_shape_mismatches_are_reported_with_both_shapes() -> None:
     assert match.state_dict == {}
     assert match.mismatched == [("a", (2, 3), (3, 2))]
     assert not match.complete
-    assert "a: model (2, 3), checkpoint (3, 2)" in match.report()
+    assert "| a          | (2, 3) | (3, 2)     | shapes differ: not loaded" in match.report()
 
 
 def test_batch_counters_are_nobodys_loss() -> None:

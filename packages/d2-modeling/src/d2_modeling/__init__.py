@@ -45,6 +45,7 @@ from .roi_heads import (
     build_mask_head,
     build_roi_heads,
 )
+from .torchvision_detectors import detector_from_torchvision
 
 __all__ = [
     "ANCHOR_GENERATOR_REGISTRY",
@@ -84,6 +85,7 @@ __all__ = [
     "build_roi_heads",
     "build_rpn_head",
     "build_sem_seg_head",
+    "detector_from_torchvision",
     "detector_postprocess",
     "sem_seg_postprocess",
 ]

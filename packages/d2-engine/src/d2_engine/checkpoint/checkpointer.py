@@ -9,20 +9,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from d2_config.files import full_disk_error, remove_leftovers, replacing
 from d2_engine.checkpoint.averaged_weights import ema_weights
-from d2_engine.checkpoint.compatibility import check_same_architecture, is_derived, report_nonfinite
+from d2_engine.checkpoint.compatibility import check_same_architecture, report_nonfinite
 from d2_engine.checkpoint.files import CheckpointFiles
 from d2_engine.sharding import all_divided_like, is_sharded, whole
 from d2_engine.wrapped_models import unwrapped
 from d2_modeling.weights import (
     WeightMatch,
     add_checksum,
-    match_weights,
+    match_checkpoint,
     read_checkpoint,
-    tensors_of,
 )
 
 logger = logging.getLogger(__name__)
@@ -272,11 +271,7 @@ class Checkpointer:
             raise ValueError(
                 "the checkpoint holds Caffe2's blobs, whose names DetectionCheckpointer understands"
             )
-        return self._match_names(tensors_of(checkpoint.pop("model")))
-
-    def _match_names(self, tensors: dict[str, Tensor], *, by_suffix: bool = False) -> WeightMatch:
-        tensors = {name: value for name, value in tensors.items() if not is_derived(name)}
-        return match_weights(self.model.state_dict(), tensors, by_suffix=by_suffix)
+        return match_checkpoint(self.model.state_dict(), checkpoint.pop("model"))
 
     def _load_weights(self, path: str, checkpoint: dict[str, Any], *, strict: bool) -> None:
         try:

@@ -11,24 +11,15 @@ from d2_modeling.weights import ShapeMismatch, WeightMatch, names_of_nonfinite
 
 logger = logging.getLogger(__name__)
 
-MIN_SHARE_USED = 0.5
 _SHOWN = 12
-
-# Buffers that used to be stored; models derive them from their configuration.
-_DERIVED = ("anchor_generator.cell_anchors", "pixel_mean", "pixel_std")
-
-
-def is_derived(name: str) -> bool:
-    """Whether a name is that of a buffer which models compute themselves."""
-    return any(derived in name for derived in _DERIVED)
 
 
 def check_same_architecture(path: str, match: WeightMatch, *, strict: bool) -> None:
     """Refuse a checkpoint that belongs to another architecture; report lesser differences.
 
-    Loading part of a checkpoint is normal (a backbone, or a detector with other classes).
-    But when less than half of its tensors find a place, or in strict mode any is left over
-    or missing, the result would be a model with largely random weights.
+    Loading part of a checkpoint is normal: a backbone, a detector with other classes, some blocks
+    of a deeper network, an encoder without its decoder. It is said in a warning. But when no
+    tensor finds a place, or in strict mode any is left over or missing, the model is another.
 
     Raises:
         ValueError: naming the file and the worst mismatches.
@@ -40,8 +31,7 @@ def check_same_architecture(path: str, match: WeightMatch, *, strict: bool) -> N
             f"checkpoint {path!r} holds no weights: fetch it again, or save a state dict under "
             "'model'"
         )
-    mostly_unused = num_fitting < MIN_SHARE_USED * num_tensors
-    if mostly_unused or (strict and not match.complete):
+    if num_fitting == 0 or (strict and not match.complete):
         raise ValueError(
             f"checkpoint {path!r} does not fit the model: of its {num_tensors} tensors "
             f"{num_fitting} fit, {len(match.mismatched)} have another shape and "

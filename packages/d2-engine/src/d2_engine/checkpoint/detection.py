@@ -7,15 +7,7 @@ from torch import nn
 
 from d2_config.files import local_path
 from d2_engine.checkpoint.checkpointer import Checkpointer
-from d2_modeling.weights import (
-    WeightMatch,
-    convert_caffe2_backbone,
-    convert_torchvision_resnet,
-    is_caffe2_backbone,
-    is_torchvision_resnet,
-    read_checkpoint,
-    tensors_of,
-)
+from d2_modeling.weights import WeightMatch, match_checkpoint, read_checkpoint
 from d2_structures import comm
 
 _HEURISTICS = "?matching_heuristics=True"
@@ -26,7 +18,8 @@ class DetectionCheckpointer(Checkpointer):
 
     * Zoo ``.pkl`` files, including those with Caffe2's names, are read by an unpickler that
       admits arrays and plain containers only.
-    * Backbones with zoo, Caffe2 or torchvision names are put where the model has its backbone.
+    * Backbones with zoo, Caffe2, torchvision or timm names are put where the model has its
+      backbone; detectors of Detectron and torchvision get our names.
     * ``detectron2://`` paths and ``https://`` URLs are downloaded into a cache folder.
     * ``?matching_heuristics=True`` behind a path allows names that match the model's at their
       ends only, as those of a bare backbone do.
@@ -81,17 +74,8 @@ class DetectionCheckpointer(Checkpointer):
 
     def _match(self, checkpoint: dict[str, Any]) -> WeightMatch:
         by_suffix = bool(checkpoint.pop("matching_heuristics", False))
-        if "model" in checkpoint:
-            state_dict = checkpoint.pop("model")
-        else:
-            state_dict = checkpoint.pop("blobs")
-        if is_caffe2_backbone(state_dict):
-            arrays = {k: v for k, v in state_dict.items() if not isinstance(v, str)}
-            state_dict, by_suffix = convert_caffe2_backbone(arrays), True
-        tensors = tensors_of(state_dict)
-        if is_torchvision_resnet(tensors):
-            tensors, by_suffix = convert_torchvision_resnet(tensors), True
-        return self._match_names(tensors, by_suffix=by_suffix)
+        weights = checkpoint.pop("model" if "model" in checkpoint else "blobs")
+        return match_checkpoint(self.model.state_dict(), weights, by_suffix=by_suffix)
 
 
 def _read_or_error(path: str) -> dict[str, Any] | Exception:

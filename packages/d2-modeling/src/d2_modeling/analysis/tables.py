@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 from torch import nn
 
+from ..markdown_table import markdown_table
 from .flops import ActivationCountAnalysis, FlopCountAnalysis
 from .parameters import parameter_count
 
@@ -30,7 +31,7 @@ def parameter_count_table(model: nn.Module, max_depth: int = 3) -> str:
         if depth <= max_depth:
             value = str(shapes[name]) if name in shapes else _rounded(counts[name])
             rows.append((" " * depth + name, value))
-    return _markdown(rows)
+    return markdown_table(rows)
 
 
 def flop_count_table(
@@ -67,7 +68,7 @@ def flop_count_table(
         if shown and (parameters[name] or any(c[name] for c in counts)):
             rows.append([" " * depth + name, *cells(name)])
     titles = ["#flops", "#activations"][: len(analyses)]
-    return _markdown([["model", "#parameters or shape", *titles], *rows])
+    return markdown_table([["model", "#parameters or shape", *titles], *rows])
 
 
 def flop_count_str(
@@ -135,16 +136,6 @@ def _modules_and_parameters(model: nn.Module) -> Iterator[str]:
         yield from (
             f"{name}.{own}".lstrip(".") for own, _ in module.named_parameters(recurse=False)
         )
-
-
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "| " + " | ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)) + " |"
-        for row in rows
-    ]
-    lines.insert(1, "|" + "|".join(":" + "-" * (width + 1) for width in widths) + "|")
-    return "\n".join(lines)
 
 
 def _described(module: nn.Module, name: str, numbers: Callable[[str], str]) -> str:

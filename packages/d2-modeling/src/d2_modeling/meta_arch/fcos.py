@@ -19,7 +19,6 @@ from ..dense_predictions import best_of_level, detections_of_levels, per_anchor
 from ..focal_loss import dense_focal_loss
 from ..initialization import normal_fill
 from ..layers import cat
-from .build import META_ARCH_REGISTRY
 from .dense_detector import DenseDetector
 from .image_input import BatchedInputs
 from .retinanet_head import RetinaNetHead
@@ -67,7 +66,6 @@ class FCOSHead(RetinaNetHead):
         return logits, deltas, centreness
 
 
-@META_ARCH_REGISTRY.register()
 class FCOS(DenseDetector):
     """A detector that regresses, from each pixel inside a box, the distances to its sides.
 
@@ -75,6 +73,8 @@ class FCOS(DenseDetector):
         backbone: maps images to feature maps whose strides double.
         head: maps a list of feature maps to predictions, see `FCOSHead`.
         head_in_features: names of the feature maps for the head; None for all.
+        anchor_generator: maps those feature maps to one anchor per pixel, whose width is the
+            level's stride; None for anchors in the middle of their pixels.
         box2box_transform: encoding of boxes; None for a `Box2BoxTransformLinear` in units of
             strides.
         num_classes: number of classes K, background not counted.
@@ -98,6 +98,7 @@ class FCOS(DenseDetector):
         backbone: Backbone,
         head: nn.Module,
         head_in_features: Sequence[str] | None = None,
+        anchor_generator: nn.Module | None = None,
         box2box_transform: BoxTransform | None = None,
         num_classes: int,
         center_sampling_radius: float = 1.5,
@@ -121,7 +122,7 @@ class FCOS(DenseDetector):
         shapes = backbone.output_shape()
         strides = [shapes[name].stride or 0 for name in self.head_in_features]
         # Each pixel is a box of its stride's size around its centre.
-        self.anchor_generator = DefaultAnchorGenerator(
+        self.anchor_generator = anchor_generator or DefaultAnchorGenerator(
             sizes=[[stride] for stride in strides], aspect_ratios=[1.0], strides=strides, offset=0.5
         )
         self.box2box_transform = box2box_transform or Box2BoxTransformLinear(True)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from ..markdown_table import markdown_table
+
 # Counters that trained batch norms save; frozen ones have none and nobody misses them.
 _COUNTER = "num_batches_tracked"
 
@@ -46,21 +48,21 @@ class WeightMatch:
         return not (self.missing or self.unexpected or self.mismatched)
 
     def report(self) -> str:
-        """Say in a few lines what did not fit; empty if everything did."""
-        lines = []
-        if self.mismatched:
-            lines.append("shapes differ (kept as initialised):")
-            lines += [
-                f"  {m.name}: model {m.model_shape}, checkpoint {m.checkpoint_shape}"
-                for m in self.mismatched
-            ]
-        if self.missing:
-            lines.append("not in the checkpoint (kept as initialised):")
-            lines += _grouped(self.missing)
-        if self.unexpected:
-            lines.append("in the checkpoint, not in the model (not used):")
-            lines += _grouped(self.unexpected)
-        return "\n".join(lines)
+        """Say in a table what fits and what does not; empty if everything fits."""
+        if self.complete:
+            return ""
+        rows = [("weights", "model", "checkpoint", "what is done")]
+        count = len(self.state_dict)
+        rows.append((f"{count} that fit", "", "", "taken from the checkpoint"))
+        rows += [
+            (one.name, str(one.model_shape), str(one.checkpoint_shape), "shapes differ: not loaded")
+            for one in self.mismatched
+        ]
+        missing = "not in the checkpoint (kept as initialised)"
+        rows += [(name, "there", "", missing) for name in _grouped(self.missing)]
+        unexpected = "not in the model (not used)"
+        rows += [(name, "", "there", unexpected) for name in _grouped(self.unexpected)]
+        return markdown_table(rows)
 
 
 def match_weights(
@@ -101,7 +103,13 @@ def match_weights(
     return WeightMatch(
         state_dict=state_dict,
         source_names={name: partners[name] for name in state_dict},
-        missing=[n for n in model_state if n not in partners and not n.endswith(_COUNTER)],
+        missing=[
+            n
+            for n in model_state
+            if n not in partners
+            and not n.endswith(_COUNTER)
+            and not _is_in_scale_and_shift(n, model_state, partners)
+        ],
         unexpected=[n for n in checkpoint if n not in used and not n.endswith(_COUNTER)],
         mismatched=mismatched,
     )
@@ -114,6 +122,24 @@ def _partner(name: str, checkpoint: Mapping[str, Tensor], by_suffix: bool) -> st
         if not dot or not by_suffix:
             return None
     return name
+
+
+def _is_in_scale_and_shift(
+    name: str, model_state: Mapping[str, Tensor], partners: Mapping[str, str]
+) -> bool:
+    """Whether a frozen norm's statistics are absent because they are part of scale and shift.
+
+    So it is in old ImageNet files, which hold neither mean nor variance. A norm that is trained
+    has a counter, and misses them.
+    """
+    module, _, leaf = name.rpartition(".")
+    both = {f"{module}.running_mean", f"{module}.running_var"}
+    return (
+        leaf in ("running_mean", "running_var")
+        and not both & partners.keys()
+        and {f"{module}.weight", f"{module}.bias"} <= partners.keys()
+        and f"{module}.{_COUNTER}" not in model_state
+    )
 
 
 def _check_unambiguous(partners: Mapping[str, str]) -> None:
@@ -135,7 +161,7 @@ def _grouped(names: Iterable[str]) -> list[str]:
         module, _, leaf = name.rpartition(".")
         leaves[module].append(leaf)
     return [
-        f"  {module + '.' if module else ''}"
+        f"{module + '.' if module else ''}"
         + (f"{{{', '.join(sorted(group))}}}" if len(group) > 1 else group[0])
         for module, group in leaves.items()
     ]
