@@ -8,7 +8,18 @@ import pytest
 from d2_engine.cli import main
 from d2_engine.run.settings import LazySettings, YacsSettings
 
-COMMANDS = ["train", "eval", "predict", "benchmark", "check", "data", "zoo", "migrate", "env"]
+COMMANDS = [
+    "train",
+    "eval",
+    "predict",
+    "benchmark",
+    "analyze",
+    "check",
+    "data",
+    "zoo",
+    "migrate",
+    "env",
+]
 
 HEAVY = ("torch", "numpy", "omegaconf", "d2_config", "d2_data", "yaml", "libcst")
 

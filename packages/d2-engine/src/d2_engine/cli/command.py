@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from d2_engine.cli import (
+    analyze,
     benchmark,
     check,
     data,
@@ -26,6 +27,7 @@ _COMMANDS = {
     "eval": evaluate,
     "predict": predict,
     "benchmark": benchmark,
+    "analyze": analyze,
     "check": check,
     "data": data,
     "zoo": zoo,
