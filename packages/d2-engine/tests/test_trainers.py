@@ -116,6 +116,22 @@ def test_a_loss_that_is_not_finite_names_iteration_and_losses_and_spares_the_wei
     assert trainer.model.layer.weight.isfinite().all()
 
 
+def test_a_loss_that_is_not_finite_names_the_files_of_its_batch():
+    class Poisoned(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(1, 1)
+
+        def forward(self, batch):
+            return {"loss": self.layer(torch.full((len(batch), 1), float("nan"))).sum()}
+
+    model = Poisoned()
+    batches = itertools.repeat([{"file_name": "a.jpg"}, {"file_name": "b.png"}])
+    trainer = SimpleTrainer(model, batches, torch.optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(FloatingPointError, match=r"loss=nan.*The batch was a\.jpg, b\.png$"):
+        trainer.train(0, 5)
+
+
 def test_a_finite_loader_is_reported():
     model = TwoLosses()
     trainer = SimpleTrainer(model, [torch.rand(1, 2)], torch.optim.SGD(model.parameters(), lr=0.1))

@@ -184,6 +184,7 @@ ROI = [
     "select_proposals_with_visible_keypoints",
 ]
 META_ARCH = [
+    "DenseDetector",
     "FCOS",
     "FCOSHead",
     "GeneralizedRCNN",

@@ -1,10 +1,13 @@
 """Bringing the losses of an iteration to the host without stalling the device."""
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
+
+_SHOWN = 16
 
 
 class LossReadout:
@@ -49,6 +52,26 @@ def check_finite(losses: Mapping[str, float], iteration: int) -> None:
         "updated with it. A lower learning rate, a longer warm-up or gradient clipping usually "
         "helps; also look for broken annotations"
     )
+
+
+def file_names(batch: object) -> list[str]:
+    """The ``file_name`` of every input of a batch that has one."""
+    entries = batch if isinstance(batch, (list, tuple)) else []
+    named = (entry.get("file_name") for entry in entries if isinstance(entry, Mapping))
+    return [str(name) for name in named if name]
+
+
+@contextlib.contextmanager
+def naming_files(files: Sequence[str]) -> Iterator[None]:
+    """Add the files of a batch to what `check_finite` raises."""
+    try:
+        yield
+    except FloatingPointError as error:
+        if not files:
+            raise
+        more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+        shown = ", ".join(files[:_SHOWN])
+        raise FloatingPointError(f"{error}. The batch was {shown}{more}") from None
 
 
 def _scalar(name: str, loss: Tensor) -> Tensor:

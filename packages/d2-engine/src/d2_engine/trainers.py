@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from d2_engine.loss_readout import LossReadout, check_finite
+from d2_engine.loss_readout import LossReadout, check_finite, file_names, naming_files
 from d2_engine.sharding import without_exchange
 from d2_engine.solver.optimizer_state import load_optimizer_state, optimizer_state
 from d2_engine.train_loop import TrainerBase
@@ -114,6 +114,7 @@ class SimpleTrainer(TrainerBase):
         """Do one iteration."""
         self._check_training_mode()
         readouts = []
+        files: list[str] = []
         data_time = 0.0
         for index in range(self.accumulate):
             data, waited = self._next_batch()
@@ -122,13 +123,15 @@ class SimpleTrainer(TrainerBase):
             # Processes exchange gradients once, when they are complete.
             with contextlib.nullcontext() if last else self._without_exchange():
                 readouts.append(self._add_gradients(data, clear=index == 0))
+            files += file_names(data)
         self._complete_gradients()
         self.after_backward()
         losses = _averages([readout.values() for readout in readouts])
-        self._write_metrics(
-            {name: torch.tensor(value, dtype=torch.float64) for name, value in losses.items()},
-            data_time,
-        )
+        with naming_files(files):
+            self._write_metrics(
+                {name: torch.tensor(value, dtype=torch.float64) for name, value in losses.items()},
+                data_time,
+            )
         self._update()
 
     def state_dict(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from d2_ops import sigmoid_focal_loss
@@ -18,5 +17,8 @@ def dense_focal_loss(logits: Tensor, labels: Tensor, *, alpha: float, gamma: flo
         gamma: see `d2_ops.sigmoid_focal_loss`.
     """
     valid = labels >= 0
-    targets = F.one_hot(labels[valid], logits.shape[2] + 1)[:, :-1].to(logits.dtype)
+    known = labels[valid]
+    # In the logits' own type, and not as the int64 of F.one_hot, which are several times as large.
+    targets = logits.new_zeros(len(known), logits.shape[2] + 1)
+    targets = targets.scatter_(1, known[:, None], 1.0)[:, :-1]
     return sigmoid_focal_loss(logits[valid], targets, alpha=alpha, gamma=gamma, reduction="sum")

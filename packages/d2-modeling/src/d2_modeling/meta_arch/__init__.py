@@ -1,6 +1,7 @@
 """Complete models."""
 
 from .build import META_ARCH_REGISTRY, build_model
+from .dense_detector import DenseDetector
 from .fcos import FCOS, FCOSHead
 from .panoptic_fpn import PanopticFPN
 from .panoptic_merging import combine_semantic_and_instance_outputs
@@ -14,6 +15,7 @@ __all__ = [
     "FCOS",
     "META_ARCH_REGISTRY",
     "SEM_SEG_HEADS_REGISTRY",
+    "DenseDetector",
     "FCOSHead",
     "GeneralizedRCNN",
     "PanopticFPN",
