@@ -222,6 +222,7 @@ WEIGHTS = [
 ]
 EXPORT = [
     "ExportableModel",
+    "Exported",
     "ExportedModel",
     "INPUT_NAMES",
     "OUTPUT_NAMES",
@@ -232,6 +233,7 @@ EXPORT = [
     "TensorSpec",
     "TracingAdapter",
     "dump_torchscript_IR",
+    "export",
     "flatten_to_tuple",
     "freeze_training_mode",
     "load_exported",

@@ -135,7 +135,8 @@ def _cubic_weights(pixels: Tensor, side: int) -> Tensor:
     Returns:
         (N, L, side) weights of Keys' cubic convolution; the last line is repeated up to L.
     """
-    longest: Any = pixels.max()  # stays a tensor, so that a trace holds for other sizes
+    # It stays a tensor, and there is a longest of no line: a trace holds for other sizes.
+    longest: Any = torch.cat((pixels, pixels.new_ones(1))).max()
     number = torch.arange(longest, device=pixels.device)
     number = torch.minimum(number, pixels[:, None] - 1)
     # The pixel's centre lies at numerator / denominator, counted from the first value's centre.

@@ -1,6 +1,7 @@
 """Models that leave Python: graphs of tensors, and the files made of them."""
 
 from .dump_ir import dump_torchscript_IR
+from .exporting import Exported, export
 from .flatten import Schema, flatten_to_tuple
 from .graph import INPUT_NAMES, OUTPUT_NAMES, ExportableModel, output_kind
 from .loading import ExportedModel, load_exported
@@ -21,6 +22,7 @@ __all__ = [
     "INPUT_NAMES",
     "OUTPUT_NAMES",
     "ExportableModel",
+    "Exported",
     "ExportedModel",
     "PanopticMerging",
     "Preprocessing",
@@ -29,6 +31,7 @@ __all__ = [
     "TensorSpec",
     "TracingAdapter",
     "dump_torchscript_IR",
+    "export",
     "flatten_to_tuple",
     "freeze_training_mode",
     "load_exported",

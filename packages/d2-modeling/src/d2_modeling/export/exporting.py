@@ -1,0 +1,102 @@
+"""From a model to a checked file in one call."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from .formats import FORMATS
+from .graph import ExportableModel
+from .runtimes import runner_of
+from .sidecar import Preprocessing, write_sidecar
+from .supported import check_exportable
+from .verification import Differences, check_artefact, example_of, table_of
+
+__all__ = ["Exported", "export"]
+
+
+class Exported(NamedTuple):
+    """What `export` wrote, and how near it is to the model."""
+
+    path: Path
+    sidecar: Path
+    differences: Differences
+
+
+def export(
+    model: nn.Module,
+    format: str,
+    path: str | os.PathLike[str],
+    example_inputs: Sequence[Mapping[str, Any]],
+    *,
+    preprocessing: Preprocessing | None = None,
+    class_names: Sequence[str] = (),
+    stuff_class_names: Sequence[str] = (),
+    report: Callable[[str], None] | None = print,
+) -> Exported:
+    """Write a model as a file that runs without this library, and compare the two.
+
+    The file takes images of any size and any number of them. It and the model run on the
+    example, on two other sizes, on images in which nothing is found, and on another number of
+    images. Nothing is left behind where they differ, or where the model cannot be exported.
+
+    Args:
+        model: a dense detector, `GeneralizedRCNN`, `PanopticFPN` or `SemanticSegmentor`; it is
+            put into evaluation mode.
+        format: ``"torchscript-trace"``, ``"torchscript-script"``, ``"torch-export"`` (.pt2),
+            ``"aotinductor"``, ``"onnx"`` or ``"openvino"``.
+        path: the file to write; its sidecar is ``path.json``.
+        example_inputs: dicts with ``image`` as the model takes them, at least one. Photographs
+            in which something is found say more about differences than noise.
+        preprocessing: what the images went through; goes into the sidecar.
+        class_names: of instances, by class; likewise.
+        stuff_class_names: of semantic segmentation, by class; likewise.
+        report: is given the table of the largest differences; None for nobody.
+
+    Returns:
+        The paths of file and sidecar, and the largest difference of each output in each case.
+
+    Raises:
+        ValueError: if there is no such format, the example has no image, a part of the model
+            cannot be exported, or what was exported differs from the model.
+        TypeError: if the model is of no kind that can be exported.
+        ImportError: if the packages of the format are not installed.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"unknown format {format!r}; there are {sorted(FORMATS)}")
+    graph = ExportableModel(model)
+    check_exportable(model, format)
+    path = Path(path).absolute()
+    with torch.no_grad(), tempfile.TemporaryDirectory(dir=path.parent, prefix=".export") as folder:
+        example = example_of(model, example_inputs)
+        made = Path(folder) / path.name
+        FORMATS[format](graph, example, made)
+        run = runner_of(made, format, graph.output_names, example[0].device)
+        differences = check_artefact(graph, run, example, what=f"{path.name} as {format}")
+        write_sidecar(
+            made,
+            graph,
+            format=format,
+            inputs=example,
+            outputs=graph(*example),
+            preprocessing=preprocessing or Preprocessing(),
+            class_names=class_names,
+            stuff_class_names=stuff_class_names,
+            further_files=[part for part in Path(folder).iterdir() if part != made],
+        )
+        _move_all(Path(folder), path.parent)
+    if report is not None:
+        report(table_of(differences))
+    return Exported(path, path.with_name(f"{path.name}.json"), differences)
+
+
+def _move_all(folder: Path, target: Path) -> None:
+    # The sidecar goes last: without it the rest is not loaded.
+    for part in sorted(folder.iterdir(), key=lambda each: each.suffix == ".json"):
+        os.replace(part, target / part.name)

@@ -1,0 +1,178 @@
+"""What writes each format."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from .graph import ExportableModel
+from .onnx_operators import OPSET, translations
+from .torchscript_warnings import quiet_torchscript
+
+__all__ = ["FORMATS", "exported_program", "onnx_program"]
+
+Example: TypeAlias = Sequence[Tensor]
+Writer: TypeAlias = Callable[[ExportableModel, Example, Path], None]
+
+
+def exported_program(graph: ExportableModel, example: Example) -> Any:
+    """The graph of `torch.export`, for any height, width and number of images.
+
+    Args:
+        graph: the model.
+        example: one tensor for each input; two images or more, for 1 would be a constant.
+
+    Raises:
+        ValueError: naming what cannot be exported.
+    """
+    dynamic = torch.export.Dim.DYNAMIC
+    shapes = ({0: dynamic, 2: dynamic, 3: dynamic}, {0: dynamic})
+    with torch.no_grad(), _explained(graph, "torch.export"), _quiet():
+        return torch.export.export(
+            graph,
+            tuple(example),
+            dynamic_shapes=shapes[: len(example)],
+            # Sizes such as that of a padded image are no simple ranges of those of the input.
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
+
+
+def onnx_program(graph: ExportableModel, example: Example) -> Any:
+    """The graph in standard ONNX operators of opset `OPSET`.
+
+    Raises:
+        ImportError: if onnx or onnxscript is not installed.
+        ValueError: naming what cannot be exported.
+    """
+    for name in ("onnx", "onnxscript"):
+        _optional(name, "onnx")
+    program = exported_program(graph, example)
+    table = translations()
+    _check_operators(program, table)
+    with _explained(graph, "ONNX"), _quiet():
+        return torch.onnx.export(
+            program,
+            tuple(example),
+            dynamo=True,
+            optimize=False,  # runtimes do it themselves, in seconds instead of minutes
+            opset_version=OPSET,
+            custom_translation_table=table,
+            input_names=list(graph.input_names),
+            output_names=list(graph.output_names),
+            verbose=False,
+        )
+
+
+def _write_trace(graph: ExportableModel, example: Example, path: Path) -> None:
+    with torch.no_grad(), quiet_torchscript(), _explained(graph, "a trace"):
+        traced = torch.jit.trace(graph, tuple(example), check_trace=False)
+        torch.jit.save(traced, os.fspath(path))
+
+
+def _write_script(graph: ExportableModel, example: Example, path: Path) -> None:
+    with torch.no_grad(), quiet_torchscript(), _explained(graph, "a script"):
+        scripted = torch.jit.script(torch.jit.trace(graph, tuple(example), check_trace=False))
+        frozen = torch.jit.freeze(scripted.eval())
+        torch.jit.save(frozen, os.fspath(path))
+
+
+def _write_torch_export(graph: ExportableModel, example: Example, path: Path) -> None:
+    program = exported_program(graph, example)
+    with _quiet():
+        torch.export.save(program, path)
+
+
+def _write_aotinductor(graph: ExportableModel, example: Example, path: Path) -> None:
+    program = exported_program(graph, example)
+    inductor = import_module("torch._inductor")
+    package = path.with_suffix(".pt2")
+    with torch.no_grad(), _explained(graph, "AOTInductor"):
+        inductor.aoti_compile_and_package(program, package_path=os.fspath(package))
+    os.replace(package, path)
+
+
+def _write_onnx(graph: ExportableModel, example: Example, path: Path) -> None:
+    program = onnx_program(graph, example)
+    program.save(os.fspath(path), external_data=False)
+    import_module("onnx").checker.check_model(os.fspath(path), full_check=True)
+
+
+def _write_openvino(graph: ExportableModel, example: Example, path: Path) -> None:
+    openvino = _optional("openvino", "openvino")
+    source = path.with_suffix(".onnx")
+    _write_onnx(graph, example, source)
+    with _explained(graph, "OpenVINO"):
+        openvino.save_model(openvino.convert_model(source), path, compress_to_fp16=False)
+    source.unlink()
+
+
+FORMATS: dict[str, Writer] = {
+    "torchscript-trace": _write_trace,
+    "torchscript-script": _write_script,
+    "torch-export": _write_torch_export,
+    "aotinductor": _write_aotinductor,
+    "onnx": _write_onnx,
+    "openvino": _write_openvino,
+}
+"""For each format what writes it."""
+
+
+def _check_operators(program: Any, table: dict[Any, Any]) -> None:
+    """Refuse operators of d2-ops that ONNX has nothing for."""
+    for node in program.graph.nodes:
+        if getattr(node.target, "namespace", None) == "d2_ops" and node.target not in table:
+            stack = node.meta.get("nn_module_stack") or {"": ("the model itself", "")}
+            where, kind = list(stack.values())[-1]
+            kind = kind if isinstance(kind, str) else kind.__qualname__
+            raise ValueError(
+                f"{where} ({kind.rsplit('.', 1)[-1]}) calls {node.target}, for which there is no "
+                "standard ONNX operator; export the model as 'torch-export' or "
+                "'torchscript-trace' instead"
+            )
+
+
+@contextmanager
+def _explained(graph: ExportableModel, what: str) -> Iterator[None]:
+    """Say which model, and the first line of the reason, where an exporter fails."""
+    try:
+        yield
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:  # exporters raise what their parts raise
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(
+            f"{type(graph.model).__name__} cannot be exported by {what}: "
+            f"{type(error).__name__}: {reason[0]}"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporter tells about its own parts."""
+    log = logging.getLogger("onnxscript")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(before)
+
+
+def _optional(module: str, extra: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"this format needs the package {module}: pip install 'd2-modeling[{extra}]'"
+        ) from error

@@ -1,0 +1,78 @@
+"""Whether all parts of a model can be exported, before anything is tried."""
+
+from __future__ import annotations
+
+from torch import nn
+
+__all__ = ["check_exportable"]
+
+# A method that a graph calls, and those of the Instances interface that it stands for.
+_STANDS_FOR = {
+    "predict_tensors": (
+        "forward",
+        "inference",
+        "_forward_box",
+        "_forward_mask",
+        "_forward_keypoint",
+        "preprocess_image",
+    ),
+    "predict_detections": ("forward_inference", "inference"),
+    "propose": ("forward", "predict_proposals"),
+    "detect": ("inference", "predict_boxes", "predict_probs", "inference_single_image"),
+}
+
+
+def check_exportable(model: nn.Module, format: str) -> None:
+    """Refuse a model of which a part is none for graphs of tensors.
+
+    Args:
+        model: the model.
+        format: the wanted format, for the message.
+
+    Raises:
+        ValueError: naming the part and the reason.
+    """
+    for name, part in model.named_modules():
+        reason = _reason(part)
+        if reason:
+            raise ValueError(
+                f"{name or 'the model itself'} ({type(part).__name__}) cannot be exported as "
+                f"{format}: {reason}"
+            )
+    for name in ("mask_head", "keypoint_head"):
+        head = getattr(getattr(model, "roi_heads", None), name, None)
+        if head is not None and not hasattr(head, "predict_tensors"):
+            raise ValueError(
+                f"roi_heads.{name} ({type(head).__name__}) cannot be exported as {format}: it has "
+                "no predict_tensors(x, detections)"
+            )
+    if hasattr(model, "proposal_generator") and not hasattr(model.proposal_generator, "propose"):
+        kind = type(model.proposal_generator).__name__
+        raise ValueError(
+            f"proposal_generator ({kind}) cannot be exported as {format}: it has no "
+            "propose(features, image_sizes)"
+        )
+
+
+def _reason(part: nn.Module) -> str | None:
+    ancestors = type(part).__mro__
+    for method, others in _STANDS_FOR.items():
+        owner = _owner(ancestors, method)
+        if owner is None:
+            continue
+        if method == "predict_tensors" and hasattr(part, "predict_detections"):
+            others = ("forward", "preprocess_image")
+        for other in others:
+            overriding = _owner(ancestors, other)
+            if overriding is not None and overriding < owner:
+                return (
+                    f"its {ancestors[overriding].__name__}.{other}() differs from that of "
+                    f"{ancestors[owner].__name__}, whose {method}() is what is exported; define "
+                    f"{method}() beside it"
+                )
+    return None
+
+
+def _owner(ancestors: tuple[type, ...], method: str) -> int | None:
+    """Where in the order of classes a method is defined first."""
+    return next((i for i, kind in enumerate(ancestors) if method in vars(kind)), None)

@@ -1,0 +1,158 @@
+"""Comparing a file with the model that it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .graph import ExportableModel
+
+__all__ = ["Differences", "check_artefact", "example_of", "table_of"]
+
+Differences: TypeAlias = dict[str, dict[str, float]]
+"""For each case the largest difference of each output."""
+
+# Other programs add up in another order. Pixels for boxes and keypoints.
+_TOLERANCES = {
+    "boxes": 0.1,
+    "scores": 1e-3,
+    "classes": 0.0,
+    "batch_index": 0.0,
+    "mask_probabilities": 0.02,
+    "keypoints": 2.0,
+    "sem_seg": 0.02,
+}
+# Detections at a threshold may be there in one and not in the other.
+_UNMATCHED_SHARE = 0.05
+
+
+def example_of(model: Any, inputs: Sequence[Mapping[str, Any]]) -> tuple[Tensor, Tensor]:
+    """Images and sizes as an exported graph takes them, two at least.
+
+    Raises:
+        ValueError: without images, or if one is none that the model takes.
+    """
+    if not inputs:
+        raise ValueError("exporting needs at least one example image, got none")
+    model.normalized_images(inputs)  # its message about images that do not fit
+    images = [entry["image"].to(model.device).float() for entry in inputs]
+    return _padded(images * 2 if len(images) == 1 else images)
+
+
+def _padded(images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    sizes = torch.tensor([image.shape[-2:] for image in images], device=images[0].device)
+    height, width = sizes.amax(dim=0).tolist()
+    padded = [
+        F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images
+    ]
+    return torch.stack(padded), sizes
+
+
+def _cases(example: tuple[Tensor, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    images = [
+        image[:, :height, :width]
+        for image, (height, width) in zip(example[0], example[1].tolist(), strict=True)
+    ]
+    nothing = torch.zeros_like(example[1])
+    return {
+        "the example": example,
+        "higher images": _padded([_resized(image, 1.4, 0.8) for image in images]),
+        "wider images": _padded([_resized(image, 0.7, 1.3) for image in images]),
+        "no detection": (torch.zeros_like(example[0]), nothing),
+        "one image": _padded(images[:1]),
+        "more images": _padded([*images, _resized(images[0], 0.9, 0.6)]),
+    }
+
+
+def _resized(image: Tensor, by_height: float, by_width: float) -> Tensor:
+    size = [max(1, round(image.shape[1] * by_height)), max(1, round(image.shape[2] * by_width))]
+    return F.interpolate(image[None], size, mode="bilinear", align_corners=False)[0]
+
+
+def check_artefact(
+    graph: ExportableModel,
+    run: Callable[..., Sequence[Tensor]],
+    example: tuple[Tensor, Tensor],
+    *,
+    what: str,
+) -> Differences:
+    """Run the model and a file of it on several inputs.
+
+    Args:
+        graph: the model.
+        run: calls the file.
+        example: images and their sizes.
+        what: the file, for messages.
+
+    Returns:
+        The largest differences.
+
+    Raises:
+        ValueError: naming case and output, if one is too large or the file does not run.
+    """
+    differences: Differences = {}
+    for case, inputs in _cases(example).items():
+        wanted = dict(zip(graph.output_names, graph(*inputs), strict=True))
+        try:
+            outputs = run(*inputs)
+        except Exception as error:  # of classes that the runtimes do not publish
+            raise ValueError(f"{what} fails on {case}: {error}") from error
+        got = dict(zip(graph.output_names, (o.to(inputs[0].device) for o in outputs), strict=True))
+        differences[case] = found = _compared(wanted, got)
+        bad = {name: value for name, value in found.items() if not value <= _TOLERANCES[name]}
+        if bad:
+            raise ValueError(f"{what} differs from the model on {case}: {bad}")
+    return differences
+
+
+def _compared(wanted: dict[str, Tensor], got: dict[str, Tensor]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    if "boxes" in wanted:
+        rows, columns, unmatched = _matched(wanted, got)
+        for name in wanted.keys() - {"sem_seg"}:
+            found[name] = _largest(wanted[name][rows], got[name][columns])
+        if unmatched > max(1, _UNMATCHED_SHARE * len(wanted["scores"])):
+            found["boxes"] = torch.inf
+    if "sem_seg" in wanted:
+        found["sem_seg"] = _largest(wanted["sem_seg"], got["sem_seg"])
+    return {name: found[name] for name in wanted}
+
+
+def _matched(wanted: dict[str, Tensor], got: dict[str, Tensor]) -> tuple[Tensor, Tensor, int]:
+    """Rows of the same detections in both: near equals may come in another order.
+
+    Returns:
+        Rows of ``wanted``, for each the row of ``got``, and how many of either have no partner.
+    """
+    cost = torch.cdist(wanted["boxes"].double(), got["boxes"].double(), p=torch.inf)
+    cost = cost + (wanted["scores"].double()[:, None] - got["scores"].double()).abs()
+    for name in ("classes", "batch_index"):
+        cost = cost.masked_fill(wanted[name][:, None] != got[name], torch.inf)
+    if cost.numel() == 0:
+        none = torch.zeros(0, dtype=torch.int64, device=cost.device)
+        return none, none, sum(cost.shape)
+    best, columns = cost.min(dim=1)
+    rows = (best < 1.0).nonzero()[:, 0]
+    alone = int((best >= 1.0).sum()) + int((cost.amin(dim=0) >= 1.0).sum())
+    return rows, columns[rows], alone
+
+
+def _largest(wanted: Tensor, got: Tensor) -> float:
+    if wanted.shape != got.shape:
+        return torch.inf
+    if wanted.numel() == 0:
+        return 0.0
+    return float((wanted.double() - got.double()).abs().max())
+
+
+def table_of(differences: Differences) -> str:
+    """The largest differences as lines of text."""
+    names = list(next(iter(differences.values())))
+    lines = ["largest differences  " + "  ".join(f"{name:>18}" for name in names)]
+    for case, found in differences.items():
+        lines.append(f"{case:<19}  " + "  ".join(f"{found[name]:>18.2g}" for name in names))
+    return "\n".join(lines)

@@ -1,0 +1,148 @@
+"""Files made of models give what the models give, for any size and number of images."""
+
+import json
+import pathlib
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from d2_modeling.export import ExportableModel, export
+from d2_modeling.export.runtimes import runner_of
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from tiny_models import MODELS, build, images  # of this folder
+
+SIZES = [(64, 80), (50, 72)]
+CASES = {
+    "the example",
+    "higher images",
+    "wider images",
+    "no detection",
+    "one image",
+    "more images",
+}
+
+
+def as_graph_inputs(sizes: list[tuple[int, int]]) -> tuple[list[dict[str, Any]], Tensor, Tensor]:
+    inputs = images(sizes)
+    height, width = (max(side) for side in zip(*sizes, strict=True))
+    batch = torch.zeros(len(sizes), 3, height, width, dtype=torch.uint8)
+    for row, entry in zip(batch, inputs, strict=True):
+        row[:, : entry["image"].shape[1], : entry["image"].shape[2]] = entry["image"]
+    return inputs, batch, torch.tensor(sizes)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("sizes", [SIZES, [(33, 47)], [(16, 90), (64, 20), (70, 70)]])
+def test_the_graph_gives_what_the_model_gives(name: str, sizes: list[tuple[int, int]]) -> None:
+    model = build(name)
+    graph = ExportableModel(model)
+    inputs, batch, image_sizes = as_graph_inputs(sizes)
+    with torch.no_grad():
+        wanted = [result["instances"] for result in model(inputs)]
+        found = dict(zip(graph.output_names, graph(batch, image_sizes), strict=True))
+    for index, instances in enumerate(wanted):
+        rows = found["batch_index"] == index
+        boxes = found["boxes"][rows]
+        rows = rows.nonzero()[:, 0][(boxes[:, 2:] > boxes[:, :2]).all(dim=1)]
+        torch.testing.assert_close(found["boxes"][rows], instances.pred_boxes.tensor)
+        torch.testing.assert_close(found["scores"][rows], instances.scores)
+        assert torch.equal(found["classes"][rows], instances.pred_classes)
+        if instances.has("pred_keypoints"):
+            torch.testing.assert_close(found["keypoints"][rows], instances.pred_keypoints)
+
+
+@pytest.mark.parametrize("name", ["FCOS", "Mask R-CNN"])
+def test_a_trace_holds_for_other_sizes_and_numbers_of_images(
+    name: str, tmp_path: pathlib.Path
+) -> None:
+    said: list[str] = []
+    made = export(
+        build(name), "torchscript-trace", tmp_path / "model.ts", images(SIZES), report=said.append
+    )
+    assert set(made.differences) == CASES
+    assert max(max(found.values()) for found in made.differences.values()) < 1e-3
+    assert "higher images" in said[0]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["model.ts", "model.ts.json"]
+    assert json.loads(made.sidecar.read_text())["format"] == "torchscript-trace"
+
+
+def test_torch_export_holds_for_other_sizes_and_numbers_of_images(tmp_path: pathlib.Path) -> None:
+    model = build("FCOS")
+    made = export(model, "torch-export", tmp_path / "model.pt2", images(SIZES[:1]), report=None)
+    assert set(made.differences) == CASES
+    run = runner_of(made.path, "torch-export", ("boxes",), torch.device("cpu"))
+    _, batch, sizes = as_graph_inputs([(100, 30)])
+    with torch.no_grad():
+        torch.testing.assert_close(
+            run(batch.float(), sizes)[0], ExportableModel(model)(batch, sizes)[0]
+        )
+
+
+def test_images_of_nothing_give_no_detection() -> None:
+    graph = ExportableModel(build("Mask R-CNN"))
+    with torch.no_grad():
+        found = graph(torch.zeros(2, 3, 32, 48), torch.zeros(2, 2, dtype=torch.int64))
+    assert [len(part) for part in found] == [0] * 5
+
+
+@pytest.mark.parametrize("name", ["RetinaNet", "Mask R-CNN"])
+def test_waits_for_the_host_do_not_grow_with_the_number_of_images(name: str) -> None:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    waiting = {"nonzero", "_local_scalar_dense", "batched_nms"}
+
+    class Count(TorchDispatchMode):
+        waits = 0
+
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            self.waits += func.overloadpacket.__name__ in waiting
+            return func(*args, **(kwargs or {}))
+
+    graph = ExportableModel(build(name))
+    waits = []
+    for sizes in ([(64, 80)], [(64, 80), (50, 72), (64, 64), (30, 80)]):
+        _, batch, image_sizes = as_graph_inputs(sizes)
+        with torch.no_grad(), Count() as count:
+            graph(batch, image_sizes)
+        waits.append(count.waits)
+    assert waits[0] == waits[1] == {"RetinaNet": 2, "Mask R-CNN": 5}[name]
+
+
+def test_an_unknown_format_is_refused(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(ValueError, match="unknown format 'caffe2'"):
+        export(build("FCOS"), "caffe2", tmp_path / "model", images(SIZES))
+
+
+def test_a_part_of_another_behaviour_is_named_before_anything_is_written(
+    tmp_path: pathlib.Path,
+) -> None:
+    model = build("Mask R-CNN")
+
+    class Halved(type(model.roi_heads)):  # type: ignore[misc]  # a class found at run time
+        def _forward_box(self, features: Any, proposals: Any) -> Any:
+            return [found[::2] for found in super()._forward_box(features, proposals)]
+
+    model.roi_heads.__class__ = Halved
+    with pytest.raises(ValueError, match=r"roi_heads \(Halved\).*_forward_box"):
+        export(model, "torchscript-trace", tmp_path / "model.ts", images(SIZES))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_head_without_tensors_is_named(tmp_path: pathlib.Path) -> None:
+    model = build("Mask R-CNN")
+    model.roi_heads.mask_head = torch.nn.Identity()
+    with pytest.raises(ValueError, match=r"roi_heads.mask_head \(Identity\)"):
+        export(model, "onnx", tmp_path / "model.onnx", images(SIZES))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_example_of_other_channels_gets_the_message_of_the_model(tmp_path: pathlib.Path) -> None:
+    wrong = [{"image": torch.zeros(1, 8, 8)}]
+    with pytest.raises(ValueError, match=r"input 0 wants a tensor image of shape \(3, H, W\)"):
+        export(build("FCOS"), "torchscript-trace", tmp_path / "model.ts", wrong)

@@ -1,0 +1,164 @@
+"""Models of few layers that find much in noise, to be exported within seconds."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from d2_modeling import GeneralizedRCNN, RetinaNet, StandardROIHeads
+from d2_modeling.anchor_generator import DefaultAnchorGenerator
+from d2_modeling.backbone import Backbone
+from d2_modeling.box_regression import Box2BoxTransform
+from d2_modeling.layers import ShapeSpec
+from d2_modeling.matcher import Matcher
+from d2_modeling.meta_arch import FCOS, FCOSHead, RetinaNetHead
+from d2_modeling.poolers import ROIPooler
+from d2_modeling.proposal_generator import RPN, StandardRPNHead
+from d2_modeling.roi_heads import (
+    FastRCNNConvFCHead,
+    FastRCNNOutputLayers,
+    KRCNNConvDeconvUpsampleHead,
+    MaskRCNNConvUpsampleHead,
+)
+
+_WIDTH = 8
+_STRIDES = {"p3": 8, "p4": 16}
+_PIXELS: dict[str, Any] = {"pixel_mean": (120.0,) * 3, "pixel_std": (60.0,) * 3}
+
+
+class TwoLevels(Backbone):
+    """One convolution per feature map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine = nn.Conv2d(3, _WIDTH, 8, stride=8)
+        self.coarse = nn.Conv2d(_WIDTH, _WIDTH, 2, stride=2)
+        self._out_features = list(_STRIDES)
+        self._out_feature_channels = dict.fromkeys(_STRIDES, _WIDTH)
+        self._out_feature_strides = dict(_STRIDES)
+
+    @property
+    def size_divisibility(self) -> int:
+        return 16
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        fine = self.fine(x).relu()
+        return {"p3": fine, "p4": self.coarse(fine)}
+
+
+def _anchors() -> DefaultAnchorGenerator:
+    return DefaultAnchorGenerator(
+        sizes=[[24], [48]], aspect_ratios=[0.5, 2.0], strides=list(_STRIDES.values())
+    )
+
+
+def _shapes() -> list[ShapeSpec]:
+    return [ShapeSpec(channels=_WIDTH, stride=stride) for stride in _STRIDES.values()]
+
+
+def retinanet() -> nn.Module:
+    return RetinaNet(
+        backbone=TwoLevels(),
+        head=RetinaNetHead(input_shape=_shapes(), num_classes=3, num_anchors=2, conv_dims=[8]),
+        head_in_features=list(_STRIDES),
+        anchor_generator=_anchors(),
+        box2box_transform=Box2BoxTransform((1, 1, 1, 1)),
+        anchor_matcher=Matcher([0.4, 0.5], [0, -1, 1], allow_low_quality_matches=True),
+        num_classes=3,
+        **_PIXELS,
+    )
+
+
+def fcos() -> nn.Module:
+    return FCOS(
+        backbone=TwoLevels(),
+        head=FCOSHead(input_shape=_shapes(), num_classes=3, conv_dims=[8]),
+        head_in_features=list(_STRIDES),
+        num_classes=3,
+        **_PIXELS,
+    )
+
+
+def _pooler(size: int) -> ROIPooler:
+    return ROIPooler(size, [1 / stride for stride in _STRIDES.values()], 0, "ROIAlignV2")
+
+
+def rcnn(*, masks: bool = False, keypoints: bool = False) -> nn.Module:
+    names = list(_STRIDES)
+    pooled = ShapeSpec(channels=_WIDTH, height=4, width=4)
+    heads: dict[str, Any] = {}
+    if masks:
+        heads |= {
+            "mask_in_features": names,
+            "mask_pooler": _pooler(4),
+            "mask_head": MaskRCNNConvUpsampleHead(pooled, num_classes=3, conv_dims=(8, 8)),
+        }
+    if keypoints:
+        heads |= {
+            "keypoint_in_features": names,
+            "keypoint_pooler": _pooler(4),
+            "keypoint_head": KRCNNConvDeconvUpsampleHead(pooled, num_keypoints=5, conv_dims=(8,)),
+        }
+    return GeneralizedRCNN(
+        backbone=TwoLevels(),
+        proposal_generator=RPN(
+            in_features=names,
+            head=StandardRPNHead(in_channels=_WIDTH, num_anchors=2),
+            anchor_generator=_anchors(),
+            anchor_matcher=Matcher([0.3, 0.7], [0, -1, 1], allow_low_quality_matches=True),
+            box2box_transform=Box2BoxTransform((1.0, 1.0, 1.0, 1.0)),
+            batch_size_per_image=8,
+            positive_fraction=0.5,
+            pre_nms_topk=(30, 30),
+            post_nms_topk=(15, 15),
+        ),
+        roi_heads=StandardROIHeads(
+            num_classes=3,
+            batch_size_per_image=8,
+            positive_fraction=0.5,
+            proposal_matcher=Matcher([0.5], [0, 1]),
+            box_in_features=names,
+            box_pooler=_pooler(4),
+            box_head=FastRCNNConvFCHead(pooled, conv_dims=[], fc_dims=[16]),
+            box_predictor=FastRCNNOutputLayers(
+                ShapeSpec(channels=16),
+                box2box_transform=Box2BoxTransform((10.0, 10.0, 5.0, 5.0)),
+                num_classes=3,
+                test_score_thresh=0.3,
+                test_topk_per_image=10,
+            ),
+            **heads,
+        ),
+        **_PIXELS,
+    )
+
+
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "RetinaNet": retinanet,
+    "FCOS": fcos,
+    "Faster R-CNN": rcnn,
+    "Mask R-CNN": lambda: rcnn(masks=True),
+    "Keypoint R-CNN": lambda: rcnn(keypoints=True),
+}
+
+
+def build(name: str) -> Any:
+    """A model of `MODELS` in evaluation mode, its last layers scaled until it is sure of things."""
+    torch.manual_seed(0)
+    model = MODELS[name]().eval()
+    for part_name, part in model.named_modules():
+        if part_name.rsplit(".", 1)[-1] in ("cls_score", "objectness_logits"):
+            with torch.no_grad():
+                part.weight.normal_(std=0.5)  # type: ignore[union-attr,operator]  # linear layers
+                part.bias.zero_()  # type: ignore[union-attr,operator]  # the same
+    return model
+
+
+def images(sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+    """Noise of the given heights and widths."""
+    generator = torch.Generator().manual_seed(1)
+    return [
+        {"image": torch.randint(0, 255, (3, *size), generator=generator, dtype=torch.uint8)}
+        for size in sizes
+    ]
