@@ -221,10 +221,13 @@ WEIGHTS = [
     "verify_checksums",
 ]
 EXPORT = [
+    "Caffe2Model",
+    "Caffe2Tracer",
     "ExportableModel",
     "Exported",
     "ExportedModel",
     "INPUT_NAMES",
+    "OPSET",
     "OUTPUT_NAMES",
     "PanopticMerging",
     "Preprocessing",
@@ -232,6 +235,7 @@ EXPORT = [
     "Sidecar",
     "TensorSpec",
     "TracingAdapter",
+    "add_export_config",
     "dump_torchscript_IR",
     "export",
     "flatten_to_tuple",

@@ -83,8 +83,7 @@ def test_what_is_assigned_to_a_module_counts(monkeypatch: pytest.MonkeyPatch):
             "methods of FastRCNNOutputLayers",
         ),
         ("import detectron2.structures.boxes.more.still", "does not provide"),
-        ("from detectron2.export import TracingAdapter", "torch.export and torch.onnx"),
-        ("import detectron2.export.torchscript_patch", "torch.export and torch.onnx"),
+        ("import detectron2.export.caffe2_inference", "does not provide"),
         ("from fvcore.nn import nothing_like_it", "does not provide fvcore.nn.nothing_like_it"),
     ],
 )
@@ -100,14 +99,6 @@ def test_an_attribute_that_is_not_there_is_an_attribute_error():
     assert not hasattr(detectron2.layers, "nothing_like_it")
     with pytest.raises(AttributeError, match="did you mean Conv2d"):
         detectron2.layers.Conv2b  # noqa: B018  # looked up for its error
-
-
-@pytest.mark.usefixtures("detectron2")
-def test_caffe2_says_what_to_use_when_it_is_used():
-    from detectron2.export import Caffe2Tracer
-
-    with pytest.raises(RuntimeError, match=r"torch\.onnx"):
-        Caffe2Tracer(None, None, None)
 
 
 def test_installing_twice_and_removing_twice_do_no_harm():

@@ -1,10 +1,12 @@
 """Models that leave Python: graphs of tensors, and the files made of them."""
 
+from .caffe2 import Caffe2Model, Caffe2Tracer, add_export_config
 from .dump_ir import dump_torchscript_IR
 from .exporting import Exported, export
 from .flatten import Schema, flatten_to_tuple
 from .graph import INPUT_NAMES, OUTPUT_NAMES, ExportableModel, output_kind
 from .loading import ExportedModel, load_exported
+from .onnx_operators import OPSET
 from .scripted_instances import patch_instances, unscripted_instances
 from .scripting import freeze_training_mode, scripting_with_instances
 from .sidecar import (
@@ -20,7 +22,10 @@ from .tracing import TracingAdapter
 
 __all__ = [
     "INPUT_NAMES",
+    "OPSET",
     "OUTPUT_NAMES",
+    "Caffe2Model",
+    "Caffe2Tracer",
     "ExportableModel",
     "Exported",
     "ExportedModel",
@@ -30,6 +35,7 @@ __all__ = [
     "Sidecar",
     "TensorSpec",
     "TracingAdapter",
+    "add_export_config",
     "dump_torchscript_IR",
     "export",
     "flatten_to_tuple",

@@ -9,6 +9,9 @@ _COLORS = each(".shims.color_augmentation", "ColorAugSSDTransform")
 _SCHEDULES = each(".shims.polynomial_schedule", "WarmupPolyLR") | each(
     "d2_engine.solver", "build_lr_scheduler"
 )
+_EXPORT = "d2_modeling.export"
+_PATCHES = each(".shims.recorded_lengths", "patch_builtin_len")
+_OPSET = {"STABLE_ONNX_OPSET_VERSION": f"{_EXPORT}:OPSET"}
 
 MODULES = {
     "detectron2.projects": home(),
@@ -27,15 +30,9 @@ MODULES = {
     "detectron2.projects.point_rend.point_features": home(_POINT_REND),
     "detectron2.projects.point_rend.point_head": home(_POINT_REND),
     "detectron2.projects.point_rend.semantic_seg": home(_POINT_REND),
-    "detectron2.export": home(
-        names=each(".shims.caffe2_export", "Caffe2Model", "Caffe2Tracer", "add_export_config"),
-        absent=dict.fromkeys(
-            (
-                *("TracingAdapter", "dump_torchscript_IR", "scripting_with_instances"),
-                *("STABLE_ONNX_OPSET_VERSION", "flatten", "torchscript", "torchscript_patch"),
-            ),
-            "d2 exports no models yet; torch.export and torch.onnx take the parts of a model that "
-            "have plain tensors as inputs and outputs, such as its backbone",
-        ),
-    ),
+    "detectron2.export": home(_EXPORT, names=_OPSET),
+    "detectron2.export.api": home(_EXPORT),
+    "detectron2.export.flatten": home(_EXPORT),
+    "detectron2.export.torchscript": home(_EXPORT),
+    "detectron2.export.torchscript_patch": home(_EXPORT, names=_PATCHES),
 }

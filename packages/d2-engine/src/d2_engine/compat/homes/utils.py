@@ -33,7 +33,8 @@ MODULES = {
     "detectron2.utils.analysis": home(
         _ANALYSIS,
         names=each(".shims.unused_parameters", "find_unused_parameters")
-        | each(".shims.operator_counts", "FlopCountAnalysis"),
+        | each(".shims.operator_counts", "FlopCountAnalysis")
+        | each("d2_modeling.export", "TracingAdapter"),
     ),
     "detectron2.utils.collect_env": home(".shims.collect_env"),
     "detectron2.utils.colormap": home(names=_COLORS),
