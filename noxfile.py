@@ -383,8 +383,9 @@ def _builder_of(session: nox.Session, version: str) -> str | None:
 def dist(session: nox.Session) -> None:
     """Files fit for an index, in dist/index/, checked, and a table of them.
 
-    Six packages are pure. d2-ops is cross-built for Linux on x86-64 and ARM64 and for macOS, for
-    Python 3.11 and for 3.12 and later; ``nox -s dist -- --platform aarch64`` builds for one.
+    Six packages are pure. d2-ops is cross-built for Linux on x86-64 and ARM64, for
+    Python 3.11 and for 3.12 and later; ``nox -s dist -- --platform aarch64`` builds for one,
+    ``--platform macos`` tries what has not been proven.
     """
     index, work = DIST / "index", ROOT / ".nox" / "dist"
     shutil.rmtree(index, ignore_errors=True)

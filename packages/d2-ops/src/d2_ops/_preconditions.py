@@ -55,7 +55,7 @@ def no_library(library: str) -> ImportError:
         found += " without its global lock"
     return ImportError(
         f"{__package__} has no compiled {library} for this machine ({found}); its wheels are for "
-        "CPython 3.11 and later on Linux (x86-64, ARM64) and macOS (ARM64): install one of those, "
+        "CPython 3.11 and later on Linux (x86-64, ARM64): install one of those, "
         "or build it where torch is: pip install --no-build-isolation "
         f"--no-binary {_DISTRIBUTION} {_DISTRIBUTION}",
         name=f"{__package__}.{library}",
