@@ -122,8 +122,8 @@ def predictions_to_coco_results(instances: Instances, image_id: int | str) -> ho
     return host.CocoResults(
         images=np.full(count, image_id, None if isinstance(image_id, int) else object),
         categories=as_numpy(fields.classes).astype(np.int64),
-        scores=_as_float64(_finite(fields.scores, "scores")),
-        boxes=_as_float64(_coco_boxes(fields.boxes)),
+        scores=_finite_float64(fields.scores, "scores"),
+        boxes=_box_columns(fields.boxes),
         masks=None if fields.masks is None else _packed_masks(fields.masks, instances.image_size),
         keypoints=None if points is None else _coco_keypoints(points, True),
     )
@@ -353,8 +353,24 @@ def _areas(
     return [float(area) for area in host.rle_area(rles)]
 
 
-def _as_float64(tensor: Tensor) -> np.ndarray:
-    return as_numpy(tensor.detach().double())
+def _box_columns(boxes: Boxes) -> np.ndarray:
+    """As `_coco_boxes`, sooner: NumPy takes less for the few boxes of an image."""
+    numbers = boxes.tensor.detach().cpu()
+    if isinstance(boxes, RotatedBoxes) or numbers.dtype not in (torch.float32, torch.float64):
+        return _finite_float64(_coco_boxes(boxes), "boxes")
+    corners = numbers.numpy()
+    sides = corners[:, 2:] - corners[:, :2]
+    return _checked_finite(np.concatenate([corners[:, :2], sides], 1).astype(np.float64), "boxes")
+
+
+def _finite_float64(tensor: Tensor, name: str) -> np.ndarray:
+    return _checked_finite(as_numpy(tensor.detach().double()), name)
+
+
+def _checked_finite(numbers: np.ndarray, name: str) -> np.ndarray:
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"{name} hold NaN or infinity, which COCO's JSON cannot")
+    return numbers
 
 
 def _finite(tensor: Tensor | None, name: str) -> Tensor:
