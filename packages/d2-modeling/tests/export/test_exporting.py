@@ -119,6 +119,11 @@ def test_an_unknown_format_is_refused(tmp_path: pathlib.Path) -> None:
         export(build("FCOS"), "caffe2", tmp_path / "model", images(SIZES))
 
 
+def test_a_file_name_that_openvino_cannot_read_is_refused(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(ValueError, match=r"end in \.xml, got 'model\.onnx'"):
+        export(build("FCOS"), "openvino", tmp_path / "model.onnx", images(SIZES))
+
+
 def test_a_part_of_another_behaviour_is_named_before_anything_is_written(
     tmp_path: pathlib.Path,
 ) -> None:

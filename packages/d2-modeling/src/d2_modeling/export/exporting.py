@@ -73,6 +73,8 @@ def export(
     graph = ExportableModel(model)
     check_exportable(model, format)
     path = Path(path).absolute()
+    if format == "openvino" and path.suffix != ".xml":
+        raise ValueError(f"OpenVINO reads files that end in .xml, got {path.name!r}")
     with torch.no_grad(), tempfile.TemporaryDirectory(dir=path.parent, prefix=".export") as folder:
         example = example_of(model, example_inputs)
         made = Path(folder) / path.name
