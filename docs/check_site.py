@@ -89,7 +89,7 @@ def browser_findings(site: Path, screenshots: Path | None) -> list[str]:
             page = context.new_page()
             page.on("console", lambda m: findings.append(m.text) if m.type == "error" else None)
             page.on("pageerror", lambda error: findings.append(str(error)))
-            page.on("requestfailed", lambda request: findings.append(request.url))
+            page.on("requestfailed", lambda r: None if _is_left(r) else findings.append(r.url))
             device = "phone" if size is _PHONE else "desk"
             names = sorted(p.relative_to(site).with_suffix("").as_posix() for p in _pages(site))
             for name in names if device == "phone" else _SHOWN:
@@ -104,6 +104,11 @@ def browser_findings(site: Path, screenshots: Path | None) -> list[str]:
         findings += _search(browser, address)
         browser.close()
     return findings
+
+
+def _is_left(request: Any) -> bool:
+    """Whether a request was ended by going to the next page."""
+    return "ERR_ABORTED" in (request.failure or "")
 
 
 def _search(browser: Any, address: str) -> list[str]:
