@@ -12,6 +12,7 @@ COMMANDS = [
     "train",
     "eval",
     "predict",
+    "export",
     "benchmark",
     "analyze",
     "check",

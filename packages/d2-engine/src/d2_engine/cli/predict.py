@@ -92,6 +92,16 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         metavar="CONFIG",
         help="a config file, or the name of a packaged config (see d2 zoo)",
     )
+    source.add_argument(
+        "--exported",
+        metavar="FILE",
+        help="what d2 export wrote; a format of PyTorch is a program and needs --allow-unsafe",
+    )
+    parser.add_argument(
+        "--allow-unsafe",
+        action="store_true",
+        help="run the program that an exported file of PyTorch's formats is",
+    )
     parser.add_argument(
         "--weights",
         metavar="FILE",
@@ -146,6 +156,11 @@ def run(args: argparse.Namespace) -> int:
             if others
             else "which pictures? Give files, folders or patterns, --video or --webcam"
         )
+    if args.exported is not None:
+        if others or args.engine == "ray" or overrides or args.weights:
+            args.usage_error("--exported FILE looks at pictures, without changes of a config")
+        _predict_pictures(args, _exported_predictor(args), wanted)
+        return 0
     what = RunArguments(
         config=args.run_folder or args.config,
         overrides=(*overrides, *args.opts),
@@ -167,17 +182,42 @@ def run(args: argparse.Namespace) -> int:
     elif args.webcam is not None:
         _predict_camera(args, what)
     else:
-        _predict_pictures(args, what, wanted)
+        _predict_pictures(args, None, wanted, what)
     return 0
 
 
-def _predict_pictures(args: argparse.Namespace, what: RunArguments, words: list[str]) -> None:
+def _exported_predictor(args: argparse.Namespace) -> Any:
+    from d2_data import Metadata
+    from d2_data.transforms import AugmentationList, ResizeShortestEdge
+    from d2_engine.defaults import DefaultPredictor
+    from d2_engine.run import Preprocessing
+    from d2_modeling.export import load_exported
+
+    model = load_exported(args.exported, allow_unsafe=args.allow_unsafe)
+    known = model.sidecar.preprocessing
+    is_resized = not known.inside and known.min_size > 0
+    steps = [ResizeShortestEdge(known.min_size, known.max_size)] if is_resized else []
+    names = {
+        "thing_classes": [*model.sidecar.class_names],
+        "stuff_classes": [*model.sidecar.stuff_class_names],
+    }
+    return DefaultPredictor.of(
+        model,
+        Preprocessing(augmentations=lambda: AugmentationList(steps), image_format=known.channels),
+        Metadata(**{name: classes for name, classes in names.items() if classes}),
+    )
+
+
+def _predict_pictures(
+    args: argparse.Namespace, predictor: Any, words: list[str], what: RunArguments | None = None
+) -> None:
     from d2_engine.defaults import DefaultPredictor
     from d2_engine.run.pictures import find_pictures
     from d2_engine.run.prediction import predict_pictures
 
     pictures = find_pictures(words)
-    predictor = DefaultPredictor.of_plan(what.plan(to_use=True))
+    if what is not None:
+        predictor = DefaultPredictor.of_plan(what.plan(to_use=True))
     found = predict_pictures(
         predictor, pictures, args.output, confidence=args.confidence, scale=args.scale
     )
