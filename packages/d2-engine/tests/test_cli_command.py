@@ -108,7 +108,10 @@ def test_the_names_that_the_help_of_training_has_are_those_of_the_configs():
         (["train", "a.py", "--ouput=b"], "--ouput=b; did you mean --output?"),
         (["env", "x"], "unrecognized arguments: x"),
         (["env", "--no"], "unrecognized arguments: --no"),
-        (["predict", "a.jpg"], "one of the arguments --run --config/--config-file is required"),
+        (
+            ["predict", "a.jpg"],
+            "one of the arguments --run --config/--config-file --exported is required",
+        ),
         (["predict", "--run", "r"], "which pictures?"),
         (["predict", "--run", "r", "a.b=1"], "which pictures?"),
         (["predict", "a.jpg", "--run", "r", "--video", "v.mp4"], "one at a time"),
