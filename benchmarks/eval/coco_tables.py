@@ -2,9 +2,10 @@
 
 5 000 images, 36 000 ground truths and 500 000 detections by default. Every measurement is a process
 of its own, ours and the peers' in alternation, so that its peak of memory is its own. From memory,
-annotations are loaded before the clock starts; ours takes tensors and encoded masks image by image,
-the peers the dicts of COCO's format, whose making is not counted. Precision, recall and scores have
-to be equal to pycocotools' in every bit. Peers that are not installed are left out.
+annotations are loaded before the clock starts, and everybody begins with the tensors and encoded
+masks of a model: ours takes them image by image, for the peers they become the dicts of COCO's
+format, all that they read, and the seconds without that are given too. Precision, recall and scores
+have to be equal to pycocotools' in every bit. Peers that are not installed are left out.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -79,36 +80,60 @@ def images_of(truth: Any, results: Path) -> list[tuple[int, Any]]:
     return predictions
 
 
-def of_peer(name: str, task: str, source: str, files: tuple[Path, Path]) -> Callable[[], Any]:
+def of_peer(
+    name: str, task: str, source: str, files: tuple[Path, Path]
+) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
+    """What makes the peer's input, and what makes the table of it."""
+    from d2_eval.coco import CocoGroundTruth
+
     coco = import_module(PEERS[name].coco)
     evaluator = getattr(import_module(PEERS[name].module), PEERS[name].evaluator)
-    loaded = coco.COCO(str(files[0])) if source == "memory" else None
-    results: Any = json.loads(files[1].read_bytes()) if source == "memory" else str(files[1])
 
-    def call() -> Any:
-        truth = loaded or coco.COCO(str(files[0]))
+    def call(truth: Any, results: Any) -> Any:
         run = evaluator(truth, truth.loadRes(results), task)
         run.evaluate()
         run.accumulate()
         run.summarize()
         return run.eval
 
-    return call
+    if source == "files":
+        return lambda: None, lambda _: call(coco.COCO(str(files[0])), str(files[1]))
+    ours, loaded = CocoGroundTruth.load(files[0]), coco.COCO(str(files[0]))
+    predictions = images_of(ours, files[1])
+    return (
+        lambda: entries_of(predictions, ours.category_ids),
+        lambda entries: call(loaded, entries),
+    )
+
+
+def entries_of(predictions: list[tuple[int, Any]], categories: Sequence[int]) -> list[Any]:
+    """Predictions in COCO's result format."""
+    from d2_eval import instances_to_coco_json
+
+    entries = [one for image, found in predictions for one in instances_to_coco_json(found, image)]
+    for entry in entries:
+        entry["category_id"] = categories[entry["category_id"]]
+    return entries
 
 
 def measure_here(name: str, task: str, source: str, folder: Path) -> None:
-    """Print seconds and MiB, and keep the arrays, of one call in this process."""
+    """Print seconds, those without making entries, and MiB of a call here; keep its arrays."""
     files = folder / f"truth_{task}.json", folder / f"results_{task}.json"
     with contextlib.redirect_stdout(io.StringIO()):
-        make = of_ours if name == "d2" else None
-        call = make(task, source, files) if make else of_peer(name, task, source, files)
+        if name == "d2":
+            call = of_ours(task, source, files)
+            make, measure = (lambda: None), (lambda _: call())
+        else:
+            make, measure = of_peer(name, task, source, files)
         begin = time.perf_counter()
-        found = call()
-        seconds = time.perf_counter() - begin
+        made = make()
+        between = time.perf_counter()
+        found = measure(made)
+        end = time.perf_counter()
     peak = peak_mib()
     read = (lambda key: getattr(found, key)) if name == "d2" else found.__getitem__
     np.savez(folder / f"{name}_{task}_{source}.npz", **{key: read(key) for key in ARRAYS})
-    print(json.dumps([seconds, peak]))
+    print(json.dumps([end - begin, end - between, peak]))
 
 
 def peak_mib() -> float:
@@ -120,11 +145,11 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measured(name: str, task: str, source: str, folder: Path) -> tuple[float, float]:
+def measured(name: str, task: str, source: str, folder: Path) -> tuple[float, float, float]:
     command = [sys.executable, __file__, "--one", name, task, source, str(folder)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    seconds, peak = json.loads(output.splitlines()[-1])
-    return seconds, peak
+    seconds, of_entries, peak = json.loads(output.splitlines()[-1])
+    return seconds, of_entries, peak
 
 
 def differing(name: str, task: str, source: str, folder: Path) -> list[str]:
@@ -161,7 +186,7 @@ def main() -> None:
             for_peers(truth, found, scores, task, folder)
         for task, shapes in TASKS.items():
             for source in ("files", "memory"):
-                samples: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+                samples: dict[str, list[tuple[float, float, float]]] = {name: [] for name in names}
                 for done in range(arguments.rounds):
                     for name in names if done % 2 == 0 else reversed(names):
                         past = samples[name]
@@ -169,10 +194,11 @@ def main() -> None:
                             continue
                         past.append(measured(name, task, source, folder))
                 for name, values in samples.items():
-                    seconds, peaks = zip(*values, strict=True)
+                    seconds, of_entries, peaks = zip(*values, strict=True)
                     row = f"{shapes} from {source}: {name}"
                     rows[row] = {
                         "seconds": statistics.median(seconds),
+                        "of_them_without_making_entries": statistics.median(of_entries),
                         "peak_mib": max(peaks),
                         "rounds": len(values),
                         "differs_in": differing(name, task, source, folder),

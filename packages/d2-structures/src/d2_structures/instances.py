@@ -144,8 +144,10 @@ class Instances:
     def to(self, *args: Any, **kwargs: Any) -> "Instances":
         """Call ``to`` with these arguments on every field that has it; keep the others."""
         moved = self._empty_like()
-        for name, value in self._fields.items():
-            moved.set(name, value.to(*args, **kwargs) if hasattr(value, "to") else value)
+        moved._fields = {
+            name: value.to(*args, **kwargs) if hasattr(value, "to") else value
+            for name, value in self._fields.items()
+        }
         return moved
 
     def numpy(self) -> dict[str, Any]:
