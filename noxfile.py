@@ -106,7 +106,6 @@ nox.options.sessions = [
     "isolation",
     "matrix",
     "integration",
-    "docs",
     "batch",
     "gpu_dry",
 ]
