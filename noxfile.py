@@ -52,12 +52,17 @@ BUILD_TOOLS = [
 # Peers of benchmarks that are left out where they cannot be installed.
 OPTIONAL_PEERS = ["hotcoco", "ultrafast-pycocotools", "faster-coco-eval"]
 TEST_TOOLS = ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.6"]
-# What extras bring: tests of pictures, videos and augmentation pipelines skip without them.
+# What extras bring: tests of pictures, videos, augmentation pipelines and exported models skip
+# without them.
 EXTRAS = [
     "albumentations>=2.0",
     "libcst>=1.5",
     "matplotlib>=3.8",
+    "onnx>=1.17",
+    "onnxruntime>=1.20",
+    "onnxscript>=0.5",
     "opencv-python-headless>=4.8",
+    "openvino>=2025.0",
     "safetensors>=0.4",
     "simplejpeg>=1.7",
 ]
@@ -74,6 +79,10 @@ WITH_TORCHVISION = [
 # Large, and imported by name only: mypy has no use for them.
 BY_NAME_ONLY = (
     "albumentations",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "openvino",
     "pyarrow",
     "ray",
     "simplejpeg",

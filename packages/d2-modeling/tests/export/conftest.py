@@ -85,7 +85,7 @@ def _onnx(graph: nn.Module, path: pathlib.Path) -> None:
 def _openvino(graph: nn.Module, path: pathlib.Path) -> None:
     openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
     _onnx(graph, path.with_suffix(".onnx"))
-    converted = openvino.convert_model(path.with_suffix(".onnx"))
+    converted = openvino.Core().read_model(path.with_suffix(".onnx"))
     openvino.save_model(converted, path, compress_to_fp16=False)
 
 

@@ -6,16 +6,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from d2_modeling import GeneralizedRCNN, RetinaNet, StandardROIHeads
+from d2_modeling import (
+    GeneralizedRCNN,
+    PanopticFPN,
+    RetinaNet,
+    SemanticSegmentor,
+    StandardROIHeads,
+)
 from d2_modeling.anchor_generator import DefaultAnchorGenerator
 from d2_modeling.backbone import Backbone
 from d2_modeling.box_regression import Box2BoxTransform
 from d2_modeling.layers import ShapeSpec
 from d2_modeling.matcher import Matcher
-from d2_modeling.meta_arch import FCOS, FCOSHead, RetinaNetHead
+from d2_modeling.meta_arch import FCOS, FCOSHead, RetinaNetHead, SemSegFPNHead
 from d2_modeling.poolers import ROIPooler
 from d2_modeling.proposal_generator import RPN, StandardRPNHead
 from d2_modeling.roi_heads import (
+    CascadeROIHeads,
     FastRCNNConvFCHead,
     FastRCNNOutputLayers,
     KRCNNConvDeconvUpsampleHead,
@@ -24,6 +31,7 @@ from d2_modeling.roi_heads import (
 
 _WIDTH = 8
 _STRIDES = {"p3": 8, "p4": 16}
+_POOLED = ShapeSpec(channels=_WIDTH, height=4, width=4)
 _PIXELS: dict[str, Any] = {"pixel_mean": (120.0,) * 3, "pixel_std": (60.0,) * 3}
 
 
@@ -84,26 +92,70 @@ def _pooler(size: int) -> ROIPooler:
     return ROIPooler(size, [1 / stride for stride in _STRIDES.values()], 0, "ROIAlignV2")
 
 
-def rcnn(*, masks: bool = False, keypoints: bool = False) -> nn.Module:
+def _box_heads() -> dict[str, Any]:
+    return {
+        "box_head": FastRCNNConvFCHead(_POOLED, conv_dims=[], fc_dims=[16]),
+        "box_predictor": _predictor(class_agnostic=False),
+        "proposal_matcher": Matcher([0.5], [0, 1]),
+    }
+
+
+def _cascade_heads() -> dict[str, Any]:
+    return {
+        "box_heads": [FastRCNNConvFCHead(_POOLED, conv_dims=[], fc_dims=[16]) for _ in range(2)],
+        "box_predictors": [_predictor(class_agnostic=True) for _ in range(2)],
+        "proposal_matchers": [Matcher([threshold], [0, 1]) for threshold in (0.5, 0.6)],
+    }
+
+
+def _predictor(*, class_agnostic: bool) -> FastRCNNOutputLayers:
+    return FastRCNNOutputLayers(
+        ShapeSpec(channels=16),
+        box2box_transform=Box2BoxTransform((10.0, 10.0, 5.0, 5.0)),
+        num_classes=3,
+        test_score_thresh=0.3,
+        test_topk_per_image=10,
+        cls_agnostic_bbox_reg=class_agnostic,
+    )
+
+
+def _roi_heads(*, masks: bool, keypoints: bool, cascade: bool) -> nn.Module:
     names = list(_STRIDES)
-    pooled = ShapeSpec(channels=_WIDTH, height=4, width=4)
-    heads: dict[str, Any] = {}
+    heads = _cascade_heads() if cascade else _box_heads()
     if masks:
         heads |= {
             "mask_in_features": names,
             "mask_pooler": _pooler(4),
-            "mask_head": MaskRCNNConvUpsampleHead(pooled, num_classes=3, conv_dims=(8, 8)),
+            "mask_head": MaskRCNNConvUpsampleHead(_POOLED, num_classes=3, conv_dims=(8, 8)),
         }
     if keypoints:
         heads |= {
             "keypoint_in_features": names,
             "keypoint_pooler": _pooler(4),
-            "keypoint_head": KRCNNConvDeconvUpsampleHead(pooled, num_keypoints=5, conv_dims=(8,)),
+            "keypoint_head": KRCNNConvDeconvUpsampleHead(_POOLED, num_keypoints=5, conv_dims=(8,)),
         }
-    return GeneralizedRCNN(
+    return (CascadeROIHeads if cascade else StandardROIHeads)(
+        num_classes=3,
+        batch_size_per_image=8,
+        positive_fraction=0.5,
+        box_in_features=names,
+        box_pooler=_pooler(4),
+        **heads,
+    )
+
+
+def rcnn(
+    *,
+    masks: bool = False,
+    keypoints: bool = False,
+    cascade: bool = False,
+    kind: type[GeneralizedRCNN] = GeneralizedRCNN,
+    **more: Any,
+) -> nn.Module:
+    return kind(
         backbone=TwoLevels(),
         proposal_generator=RPN(
-            in_features=names,
+            in_features=list(_STRIDES),
             head=StandardRPNHead(in_channels=_WIDTH, num_anchors=2),
             anchor_generator=_anchors(),
             anchor_matcher=Matcher([0.3, 0.7], [0, -1, 1], allow_low_quality_matches=True),
@@ -113,25 +165,19 @@ def rcnn(*, masks: bool = False, keypoints: bool = False) -> nn.Module:
             pre_nms_topk=(30, 30),
             post_nms_topk=(15, 15),
         ),
-        roi_heads=StandardROIHeads(
-            num_classes=3,
-            batch_size_per_image=8,
-            positive_fraction=0.5,
-            proposal_matcher=Matcher([0.5], [0, 1]),
-            box_in_features=names,
-            box_pooler=_pooler(4),
-            box_head=FastRCNNConvFCHead(pooled, conv_dims=[], fc_dims=[16]),
-            box_predictor=FastRCNNOutputLayers(
-                ShapeSpec(channels=16),
-                box2box_transform=Box2BoxTransform((10.0, 10.0, 5.0, 5.0)),
-                num_classes=3,
-                test_score_thresh=0.3,
-                test_topk_per_image=10,
-            ),
-            **heads,
-        ),
+        roi_heads=_roi_heads(masks=masks, keypoints=keypoints, cascade=cascade),
         **_PIXELS,
+        **more,
     )
+
+
+def _sem_seg_head() -> nn.Module:
+    shapes = {name: ShapeSpec(channels=_WIDTH, stride=stride) for name, stride in _STRIDES.items()}
+    return SemSegFPNHead(shapes, num_classes=4, conv_dims=8, common_stride=8, norm="GN")
+
+
+def segmentor() -> nn.Module:
+    return SemanticSegmentor(backbone=TwoLevels(), sem_seg_head=_sem_seg_head(), **_PIXELS)
 
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
@@ -140,6 +186,9 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "Faster R-CNN": rcnn,
     "Mask R-CNN": lambda: rcnn(masks=True),
     "Keypoint R-CNN": lambda: rcnn(keypoints=True),
+    "Cascade Mask R-CNN": lambda: rcnn(masks=True, cascade=True),
+    "SemanticSegmentor": segmentor,
+    "PanopticFPN": lambda: rcnn(masks=True, kind=PanopticFPN, sem_seg_head=_sem_seg_head()),
 }
 
 

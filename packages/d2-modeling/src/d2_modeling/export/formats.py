@@ -111,7 +111,9 @@ def _write_openvino(graph: ExportableModel, example: Example, path: Path) -> Non
     source = path.with_suffix(".onnx")
     _write_onnx(graph, example, source)
     with _explained(graph, "OpenVINO"):
-        openvino.save_model(openvino.convert_model(source), path, compress_to_fp16=False)
+        # Not convert_model(): it reports its use over the network, from processes of its own.
+        converted = openvino.Core().read_model(os.fspath(source))
+        openvino.save_model(converted, os.fspath(path), compress_to_fp16=False)
     source.unlink()
 
 

@@ -6,19 +6,19 @@ from torch import nn
 
 __all__ = ["check_exportable"]
 
-# A method that a graph calls, and those of the Instances interface that it stands for.
+# Methods that a graph calls, and those of the Instances interface that each of them stands for.
 _STANDS_FOR = {
-    "predict_tensors": (
+    ("predict_tensors",): (
         "forward",
         "inference",
-        "_forward_box",
         "_forward_mask",
         "_forward_keypoint",
         "preprocess_image",
     ),
-    "predict_detections": ("forward_inference", "inference"),
-    "propose": ("forward", "predict_proposals"),
-    "detect": ("inference", "predict_boxes", "predict_probs", "inference_single_image"),
+    ("predict_tensors", "_detect"): ("_forward_box",),
+    ("predict_detections",): ("forward_inference", "inference"),
+    ("propose",): ("forward", "predict_proposals"),
+    ("detect",): ("inference", "predict_boxes", "predict_probs", "inference_single_image"),
 }
 
 
@@ -56,10 +56,12 @@ def check_exportable(model: nn.Module, format: str) -> None:
 
 def _reason(part: nn.Module) -> str | None:
     ancestors = type(part).__mro__
-    for method, others in _STANDS_FOR.items():
-        owner = _owner(ancestors, method)
+    for methods, others in _STANDS_FOR.items():
+        owners = {_owner(ancestors, method): method for method in methods}
+        owner = min((place for place in owners if place is not None), default=None)
         if owner is None:
             continue
+        method = owners[owner]
         if method == "predict_tensors" and hasattr(part, "predict_detections"):
             others = ("forward", "preprocess_image")
         for other in others:

@@ -28,6 +28,7 @@ _TOLERANCES = {
 }
 # Detections at a threshold may be there in one and not in the other.
 _UNMATCHED_SHARE = 0.05
+_EMPTY = "no detection"
 
 
 def example_of(model: Any, inputs: Sequence[Mapping[str, Any]]) -> tuple[Tensor, Tensor]:
@@ -62,7 +63,7 @@ def _cases(example: tuple[Tensor, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         "the example": example,
         "higher images": _padded([_resized(image, 1.4, 0.8) for image in images]),
         "wider images": _padded([_resized(image, 0.7, 1.3) for image in images]),
-        "no detection": (torch.zeros_like(example[0]), nothing),
+        _EMPTY: (torch.zeros_like(example[0]), nothing),
         "one image": _padded(images[:1]),
         "more images": _padded([*images, _resized(images[0], 0.9, 0.6)]),
     }
@@ -103,6 +104,8 @@ def check_artefact(
             raise ValueError(f"{what} fails on {case}: {error}") from error
         got = dict(zip(graph.output_names, (o.to(inputs[0].device) for o in outputs), strict=True))
         differences[case] = found = _compared(wanted, got)
+        if case == _EMPTY and len(got.get("scores", ())):
+            raise ValueError(f"{what} finds {len(got['scores'])} things in images without pixels")
         bad = {name: value for name, value in found.items() if not value <= _TOLERANCES[name]}
         if bad:
             raise ValueError(f"{what} differs from the model on {case}: {bad}")

@@ -127,12 +127,16 @@ class DenseDetector(ImageInput, metaclass=ABCMeta):
             image_sizes: (N, 2) int64, height and width of each without padding.
 
         Returns:
-            ``boxes``, ``scores``, ``classes`` and ``batch_index``.
+            ``boxes``, ``scores``, ``classes`` and ``batch_index``, without boxes of which nothing
+            is left within their image, as `detector_postprocess` leaves them out.
         """
         features = self.backbone(self.normalized_tensor(images, image_sizes, self.backbone))
         maps = [features[name] for name in self.head_in_features]
         found = self.predict_detections(maps, self.head(maps))
-        return clipped_outputs(found, image_sizes)
+        outputs = clipped_outputs(found, image_sizes)
+        boxes = outputs["boxes"]
+        kept = (boxes[:, 2:] > boxes[:, :2]).all(dim=1).nonzero()[:, 0]
+        return {name: values[kept] for name, values in outputs.items()}
 
     @abstractmethod
     def forward_inference(
