@@ -60,14 +60,58 @@ def test_the_check_sees_a_change_after_a_tag(tmp_path):
     assert stale_release(tmp_path, "d2-x") is None
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_siblings_are_declared_with_a_compatible_release_of_what_is_here(package):
-    for dependency in project(ROOT, package)["dependencies"]:
+def misfits(root: Path, package: str) -> list[str]:
+    """The siblings that a package declares with a range that their version here is not in.
+
+    A range has two ends, ``>=0.1,<0.3``, and leaves out the next version that may break.
+    """
+    siblings = {p.name for p in (root / "packages").iterdir()}
+    found = []
+    for dependency in project(root, package)["dependencies"]:
         name, bounds = re.match(r"([\w-]+)(.*)", dependency).groups()
-        if name not in PACKAGES:
+        if name not in siblings:
             continue
-        major, minor = project(ROOT, name)["version"].split(".")[:2]
-        assert bounds == f">={major}.{minor},<{major}.{int(minor) + 1}", dependency
+        ends = re.fullmatch(r">=(\d+(?:\.\d+)*),<(\d+(?:\.\d+)*)", bounds)
+        version = numbers(project(root, name)["version"])
+        major, minor, _ = version
+        breaking = (0, minor + 1, 0) if major == 0 else (major + 1, 0, 0)
+        if ends is None or not numbers(ends[1]) <= version < numbers(ends[2]) <= breaking:
+            found.append(dependency)
+    return found
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    parts = tuple(map(int, version.split(".")))
+    return parts + (0,) * (3 - len(parts))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_siblings_are_declared_with_ranges_that_hold_what_is_here(package):
+    assert misfits(ROOT, package) == []
+
+
+@pytest.mark.parametrize(
+    ("bounds", "version", "fits"),
+    [
+        (">=0.1,<0.2", "0.1.0", True),
+        (">=0.1,<0.3", "0.2.0", True),  # what a release that adds names makes of it
+        (">=0.2,<0.3", "0.2.1", True),
+        (">=1.1,<2", "1.4.0", True),
+        (">=0.1,<0.2", "0.2.0", False),
+        (">=0.2,<0.3", "0.1.9", False),
+        (">=0.1,<0.3", "0.1.0", False),  # 0.2.0 may break, and nobody has tried it
+        (">=0.1", "0.1.0", False),
+        ("", "0.1.0", False),
+    ],
+)
+def test_the_check_sees_a_range_that_leaves_the_sibling_out(tmp_path, bounds, version, fits):
+    for name, number, needs in (("low", version, ""), ("high", "0.1.0", f'"d2-low{bounds}"')):
+        folder = tmp_path / "packages" / f"d2-{name}"
+        folder.mkdir(parents=True)
+        (folder / "pyproject.toml").write_text(
+            f'[project]\nname = "d2-{name}"\nversion = "{number}"\ndependencies = [{needs}]\n'
+        )
+    assert misfits(tmp_path, "d2-high") == ([] if fits else [f"d2-low{bounds}"])
 
 
 @pytest.mark.parametrize("package", PACKAGES)
