@@ -447,6 +447,12 @@ def release(session: nox.Session) -> None:
     session.run("python", str(ROOT / "integration" / "release.py"), *session.posargs)
 
 
+@nox.session(python=False)
+def mixed(session: nox.Session) -> None:
+    """Names that each package imports, in every version of its neighbours that ranges allow."""
+    session.run(sys.executable, str(ROOT / "integration" / "mixed.py"), external=True)
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """Each package's tests against its built wheel (``nox -s tests -- d2-ops -k nms``)."""
