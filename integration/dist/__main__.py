@@ -1,4 +1,4 @@
-"""Files for an index, their checks, and a table of both: ``nox -s dist`` calls this."""
+"""Files for an index, their checks, a table of both, and README's: ``nox -s dist`` calls this."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dist import checks
+from dist import checks, record
 from dist.build import build_wheel
 from dist.platforms import PLATFORMS, Platform, torch_folder
 
@@ -63,7 +63,7 @@ def main() -> int:
     options = parser.parse_args()
 
     folders = {name: Path(folder) for name, folder in (t.split("=", 1) for t in options.torch)}
-    rows, wrong = [], []
+    rows, wrong, noted = [], [], record.read()
     made: list[tuple[Path, Platform | None, Path | None]] = [(p, None, None) for p in options.other]
     for name in (options.platform or PROVEN) if options.sdist else ():
         torch = folders.get(name) or torch_folder(name, options.work / "torch")
@@ -75,7 +75,10 @@ def main() -> int:
     for path, platform, torch in made:
         found = check(path, platform, torch, options.work)
         rows.append(row(path, found))
+        if platform is not None:
+            record.built(noted, path, found)
         wrong += [f"{path.name}: {name}: {text}" for name, text in found.items() if text]
+    record.write(noted)
     print("| file | tag | size | checks that hold |", "|---|---|---:|---|", sep="\n")
     print(*rows, *wrong, sep="\n")
     return 1 if wrong else 0

@@ -10,6 +10,10 @@ from pathlib import Path
 
 from dist.platforms import PLATFORMS, Platform
 
+# Python.h leaves stdio out of its limited API, nanobind needs it, and libc++ does not bring it.
+# Not for every source: what does not know Python is compiled once for all Pythons.
+LIMITED = 'case "$*" in *Py_LIMITED_API*) set -- -include cstdio "$@" ;; esac'
+
 
 def build_wheel(sdist: Path, name: str, torch: Path, python: str, work: Path) -> Path:
     """Build a wheel from an sdist for a platform.
@@ -72,7 +76,7 @@ def _compilers(platform: Platform, folder: Path) -> Path:
     for name, words in commands.items():
         program = folder / name
         words = (sys.executable, "-m", "ziglang", *words)
-        program.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+        program.write_text(f'#!/bin/sh\n{LIMITED}\nexec {shlex.join(words)} "$@"\n')
         program.chmod(0o755)
     return folder
 

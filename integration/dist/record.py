@@ -1,0 +1,145 @@
+"""What was built, checked and run for which platform: a JSON file, and README's table of it.
+
+``nox -s dist`` records what it built; ``python -m dist.record WHEEL REPORT.xml`` (from this
+folder's parent) what pytest said of a wheel, and where it was installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).parents[2]
+RECORD = Path(__file__).with_name("record.json")
+BEGIN = "<!-- platforms: written by nox -s dist -->\n"
+END = "<!-- end of platforms -->\n"
+# How the table calls what tags end with, and Python's tags.
+PLATFORMS = {
+    "x86_64": "Linux x86-64",
+    "aarch64": "Linux ARM64",
+    "arm64": "macOS ARM64",
+    "amd64": "Windows x86-64",
+}
+PYTHONS = {"cp311": "3.11", "abi3": "3.12 and later"}
+
+Record = dict[str, dict[str, Any]]
+
+
+def built(record: Record, wheel: Path, found: dict[str, str | None]) -> None:
+    """Note a wheel and its checks; what was run of another file is no longer said.
+
+    Args:
+        record: changed.
+        wheel: the file.
+        found: each check by name: None where it holds, else what is wrong.
+    """
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    old = record.get(_key(wheel), {})
+    record[_key(wheel)] = {
+        "file": wheel.name,
+        "sha256": digest,
+        "bytes": wheel.stat().st_size,
+        "held": sorted(name for name, wrong in found.items() if wrong is None),
+        "failed": sorted(name for name, wrong in found.items() if wrong is not None),
+        "run": old.get("run") if old.get("sha256") == digest else None,
+    }
+
+
+def ran(record: Record, wheel: Path, report: Path, where: str) -> None:
+    """Note what pytest said of a recorded wheel.
+
+    Args:
+        record: changed.
+        wheel: that was installed.
+        report: pytest's JUnit XML.
+        where: a few words on the interpreter and the torch.
+
+    Raises:
+        ValueError: if the record holds another file, or none: build it by ``nox -s dist``.
+    """
+    entry = record.get(_key(wheel), {})
+    if entry.get("sha256") != hashlib.sha256(wheel.read_bytes()).hexdigest():
+        raise ValueError(f"{wheel.name} is not the file that nox -s dist recorded: run it first")
+    counts = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
+    files: set[str] = set()
+    for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+        counts = {key: n + int(suite.get(key, 0)) for key, n in counts.items()}
+        files |= {str(case.get("classname")) for case in suite.iter("testcase")}
+    failed = counts["failures"] + counts["errors"]
+    entry["run"] = {
+        "where": where,
+        "files": len(files),
+        "passed": counts["tests"] - failed - counts["skipped"],
+        "failed": failed,
+        "skipped": counts["skipped"],
+    }
+
+
+def table(record: Record) -> str:
+    """README's table; a platform without a record says so."""
+    lines = ["| platform | Python | wheel | checks | its tests |", "|---|---|---|---|---|"]
+    for platform, title in PLATFORMS.items():
+        for python, versions in PYTHONS.items():
+            cells = _cells(record.get(f"{platform} {python}"))
+            lines.append(f"| {title} | {versions} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cells(entry: dict[str, Any] | None) -> tuple[str, str, str]:
+    if entry is None:
+        return "not built", "not run", "not run"
+    tag = entry["file"].removesuffix(".whl").split("-")[-1].split(".")[-1]
+    checks = f"{len(entry['held'])} hold" if entry["held"] else ""
+    if entry["failed"]:
+        checks = f"**{', '.join(entry['failed'])} failed**, {checks}".removesuffix(", ")
+    run = entry["run"]
+    if run is None:
+        return f"`{tag}`, {entry['bytes'] / 1024:.0f} KiB", checks, "not run"
+    told = f"{run['files']} files: {run['passed']} passed"
+    told += f", **{run['failed']} failed**" if run["failed"] else ""
+    told += f", {run['skipped']} skipped" if run["skipped"] else ""
+    return f"`{tag}`, {entry['bytes'] / 1024:.0f} KiB", checks, f"{told} ({run['where']})"
+
+
+def _key(wheel: Path) -> str:
+    """Of a file name: the processor or system that its tag ends with, and Python's tag."""
+    python, abi, tags = wheel.stem.split("-")[-3:]
+    platform = next((name for name in PLATFORMS if tags.endswith(f"_{name}")), tags)
+    return f"{platform} {'abi3' if abi == 'abi3' else python}"
+
+
+def block(readme: str) -> str:
+    """What stands between the marks in README's text."""
+    return readme.split(BEGIN, 1)[1].split(END, 1)[0]
+
+
+def read(file: Path = RECORD) -> Record:
+    """The record, empty where there is none."""
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def write(record: Record, file: Path = RECORD, readme: Path = ROOT / "README.md") -> None:
+    """Keep the record, and put its table into README."""
+    file.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+    text = readme.read_text()
+    readme.write_text(text.replace(BEGIN + block(text) + END, BEGIN + table(record) + END))
+
+
+def main() -> None:
+    """Record a run."""
+    parser = argparse.ArgumentParser(prog="dist.record")
+    parser.add_argument("wheel", type=Path, help="that was installed")
+    parser.add_argument("report", type=Path, help="pytest's --junitxml")
+    parser.add_argument("--where", required=True, help="such as 'CPython 3.11, torch 2.13'")
+    options = parser.parse_args()
+    record = read()
+    ran(record, options.wheel, options.report, options.where)
+    write(record)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""README's table of platforms says what the checks recorded, and nothing else."""
+
+from pathlib import Path
+
+import pytest
+from dist import record
+
+ROOT = Path(__file__).parents[1]
+WHEEL = "d2_ops-0.1.0-cp312-abi3-manylinux2014_x86_64.manylinux_2_17_x86_64.whl"
+
+
+def row(noted: record.Record) -> str:
+    rows = record.table(noted).splitlines()
+    return next(line for line in rows if line.startswith("| Linux x86-64 | 3.12"))
+
+
+def report(folder: Path, failures: int) -> Path:
+    file = folder / "report.xml"
+    file.write_text(
+        f'<testsuites><testsuite tests="6" failures="{failures}" errors="0" skipped="2">'
+        '<testcase classname="tests.test_a"/><testcase classname="tests.test_b"/>'
+        '<testcase classname="tests.test_a"/></testsuite></testsuites>'
+    )
+    return file
+
+
+@pytest.fixture
+def wheel(tmp_path: Path) -> Path:
+    file = tmp_path / WHEEL
+    file.write_bytes(bytes(2048))
+    return file
+
+
+def test_readme_shows_the_recorded_table() -> None:
+    assert record.block((ROOT / "README.md").read_text()) == record.table(record.read())
+
+
+def test_what_is_not_in_the_record_was_not_built() -> None:
+    rows = record.table({}).splitlines()[2:]
+    assert len(rows) == len(record.PLATFORMS) * len(record.PYTHONS)
+    assert all(line.endswith("| not built | not run | not run |") for line in rows)
+
+
+def test_a_wheel_is_shown_with_its_tag_size_and_checks(wheel: Path) -> None:
+    noted: record.Record = {}
+    record.built(noted, wheel, {"twine": None, "size": None})
+    assert row(noted).endswith("| `manylinux_2_17_x86_64`, 2 KiB | 2 hold | not run |")
+    record.built(noted, wheel, {"twine": "no description", "size": None})
+    assert row(noted).endswith("| **twine failed**, 1 hold | not run |")
+
+
+@pytest.mark.parametrize(
+    ("failures", "told"), [(0, "4 passed, 2"), (1, "3 passed, **1 failed**, 2")]
+)
+def test_a_run_is_counted_from_pytests_report(
+    wheel: Path, tmp_path: Path, failures: int, told: str
+) -> None:
+    noted: record.Record = {}
+    record.built(noted, wheel, {})
+    record.ran(noted, wheel, report(tmp_path, failures), "here")
+    assert row(noted).endswith(f"| 2 files: {told} skipped (here) |")
+
+
+def test_a_run_is_said_of_the_file_that_was_run(wheel: Path, tmp_path: Path) -> None:
+    noted: record.Record = {}
+    with pytest.raises(ValueError, match="is not the file that nox -s dist recorded"):
+        record.ran(noted, wheel, report(tmp_path, 0), "here")
+    record.built(noted, wheel, {})
+    record.ran(noted, wheel, report(tmp_path, 0), "here")
+    record.built(noted, wheel, {})  # the same bytes again
+    assert "4 passed" in row(noted)
+    wheel.write_bytes(bytes(1024))
+    record.built(noted, wheel, {})
+    assert row(noted).endswith("| not run |")
+
+
+def test_recording_replaces_only_the_block_of_readme(wheel: Path, tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{record.BEGIN}old\n{record.END}after\n")
+    noted: record.Record = {}
+    record.built(noted, wheel, {})
+    record.write(noted, tmp_path / "record.json", readme)
+    assert record.read(tmp_path / "record.json") == noted
+    text = readme.read_text()
+    assert record.block(text) == record.table(noted)
+    assert text.startswith("before\n<!--")
+    assert text.endswith("-->\nafter\n")
