@@ -16,7 +16,8 @@ _PACKAGES = {"onnx": ("onnxscript", "onnxruntime"), "openvino": ("onnxscript", "
 _ALL = os.environ.get("D2_EXPORT_ALL") == "1"
 # Tracing takes a second; the exporters of PyTorch take ten or more for each model.
 _QUICK = {(name, kind) for name in MODELS for kind in FORMATS if kind.startswith("torchscript")}
-_QUICK.add(("FCOS", "openvino"))  # by way of torch.export and ONNX
+# OpenVINO's files are made by way of torch.export and ONNX.
+_QUICK |= {("FCOS", "openvino"), ("SemanticSegmentor", "torch-export")}
 
 
 def test_the_table_of_the_readme_is_made_of_the_record() -> None:
