@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -41,9 +42,7 @@ def translations() -> dict[Any, Callable[..., Any]]:
 
 
 def _op() -> Any:
-    from onnxscript import opset18
-
-    return opset18
+    return import_module("onnxscript").opset18
 
 
 def _integers(*values: int) -> Any:
@@ -147,12 +146,9 @@ def _multilevel_roi_align(
 
 
 def _true() -> Any:
-    from onnx import helper
-
-    return helper.make_tensor("true", _BOOL, (), [True])
+    return import_module("onnx").helper.make_tensor("true", _BOOL, (), [True])
 
 
 def _zeros(*shape: int) -> Any:
-    from onnx import helper
-
-    return helper.make_tensor("zeros", _FLOAT, shape, [0.0] * torch.Size(shape).numel())
+    values = [0.0] * torch.Size(shape).numel()
+    return import_module("onnx").helper.make_tensor("zeros", _FLOAT, shape, values)
