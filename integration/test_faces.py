@@ -6,28 +6,12 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from module_faces import MODULE_FACES
 
 from d2_engine.compat import module_map
 
 ROOT = Path(__file__).parents[1]
 NAMES = [p.name.replace("-", "_") for p in sorted((ROOT / "packages").iterdir())]
-# Modules that are faces by themselves: the documentation names them.
-DOCUMENTED = {
-    "d2_config.logger",
-    "d2_config.registry",
-    "d2_data.detection_utils",
-    "d2_modeling.analysis",
-    "d2_modeling.anchor_generator",
-    "d2_modeling.box_regression",
-    "d2_modeling.events",
-    "d2_modeling.matcher",
-    "d2_modeling.poolers",
-    "d2_modeling.postprocessing",
-    "d2_modeling.sampling",
-    "d2_ops.memory",
-    "d2_ops.overlay",  # written into d2-ops' README
-    "d2_structures.comm",
-}
 
 
 def taken(source: str) -> Iterator[tuple[str, str]]:
@@ -41,10 +25,10 @@ def taken(source: str) -> Iterator[tuple[str, str]]:
 
 def is_listed(module: str, name: str) -> bool:
     """Whether a module is a face, and lists a name (or is imported as a whole)."""
-    if f"{module}.{name}" in DOCUMENTED:
+    if f"{module}.{name}" in MODULE_FACES:
         return True
     face = import_module(module)
-    if module in DOCUMENTED:
+    if module in MODULE_FACES:
         return not name.startswith("_") and (not name or hasattr(face, name))
     listed = getattr(face, "__all__", None)
     return hasattr(face, "__path__") and listed is not None and (not name or name in listed)

@@ -6,24 +6,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from module_faces import MODULE_FACES
+
 DOCS = Path(__file__).parents[1]
 ROOT = DOCS.parent
 PACKAGES = ("config", "ops", "structures", "data", "modeling", "eval", "engine")
-# Modules that are faces by themselves, beside the packages with a list of names.
-MODULES = (
-    "d2_config.logger",
-    "d2_config.registry",
-    "d2_data.detection_utils",
-    "d2_modeling.anchor_generator",
-    "d2_modeling.box_regression",
-    "d2_modeling.events",
-    "d2_modeling.matcher",
-    "d2_modeling.poolers",
-    "d2_modeling.postprocessing",
-    "d2_modeling.sampling",
-    "d2_ops.memory",
-    "d2_structures.comm",
-)
 LEFT_OUT = ("d2_engine.model_zoo.configs", "d2_engine.compat.")
 _TOPICS = {
     "ops": "Kernels",
@@ -76,8 +63,9 @@ def faces() -> list[str]:
             name = ".".join(file.parent.relative_to(source).parts)
             if "__all__" in file.read_text() and not name.startswith(LEFT_OUT):
                 found.append(name)
-        found += [name for name in MODULES if name.startswith(f"d2_{package}.")]
-    return sorted(found, key=lambda name: (PACKAGES.index(name.split(".")[0][3:]), name))
+    return sorted(
+        {*found, *MODULE_FACES}, key=lambda name: (PACKAGES.index(name.split(".")[0][3:]), name)
+    )
 
 
 def _reference() -> Iterator[tuple[str, str]]:

@@ -367,11 +367,19 @@ def test_mixed_precision_can_be_switched_on_and_off_on_resuming(before):
     trained.train(0, 2)
     for options in ({}, {"precision": torch.float16}):
         after = make_trainer(AMPTrainer, start=2, **options)
-        after.load_state_dict(copy.deepcopy(trained.state_dict()))
-        after.train(after.start_iter, 4)
-    plain = make_trainer(start=2)
-    plain.load_state_dict(trained.state_dict())
-    plain.train(plain.start_iter, 4)
+        assert_goes_on(after, copy.deepcopy(trained.state_dict()))
+    assert_goes_on(make_trainer(start=2), trained.state_dict())
+
+
+def assert_goes_on(trainer, state):
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.load_state_dict(state)
+    assert trainer.start_iter == 2
+    trainer.train(trainer.start_iter, 4)
+    assert trainer.iter == 4
+    weights = trainer.model.state_dict()
+    assert all(value.isfinite().all() for value in weights.values())
+    assert any(not torch.equal(value, before[name]) for name, value in weights.items())
 
 
 def test_a_state_without_the_optimizer_says_that_it_begins_anew(caplog):

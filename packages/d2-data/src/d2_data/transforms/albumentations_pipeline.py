@@ -11,9 +11,9 @@ import numpy as np
 
 from d2_data.transforms.augmentation import Augmentation
 from d2_data.transforms.flip import HFlipTransform, VFlipTransform
-from d2_data.transforms.other_libraries import BoxesOnlyTransform, drawn_seed
+from d2_data.transforms.other_libraries import BoxesOnlyTransform, drawn_seed, way_back
 from d2_data.transforms.polygon_clipping import moved_and_clipped
-from d2_data.transforms.transform import NoOpTransform, Transform, TransformList
+from d2_data.transforms.transform import Transform, TransformList
 
 _logger = logging.getLogger(__name__)
 
@@ -248,12 +248,7 @@ class AlbumentationsTransform(Transform):
         Raises:
             NotImplementedError: otherwise, as albumentations knows no way back.
         """
-        if not self._moves:
-            return NoOpTransform()
-        raise NotImplementedError(
-            f"{type(self._leaf).__name__} of albumentations has no inverse; where predictions are "
-            "to be brought back, use the transforms of d2_data.transforms"
-        )
+        return way_back(f"{type(self._leaf).__name__} of albumentations", moves=self._moves)
 
     def __repr__(self) -> str:
         return f"AlbumentationsTransform({self._leaf!r})"

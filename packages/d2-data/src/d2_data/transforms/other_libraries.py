@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from d2_data.transforms.augmentation import Augmentation
-from d2_data.transforms.transform import NoOpTransform
+from d2_data.transforms.transform import NoOpTransform, Transform
 
 
 def augmentation_of(transform: Any) -> Augmentation | None:
@@ -66,6 +66,24 @@ def draws_of(seed: int) -> Iterator[None]:
 def drawn_seed() -> int:
     """A seed, drawn from NumPy's global generator as all random choices are."""
     return int(np.random.randint(2**31))
+
+
+def way_back(name: str, *, moves: bool) -> Transform:
+    """The inverse of a transform of another library: nothing for a change of pixel values.
+
+    Args:
+        name: of the transform and its library, for the error.
+        moves: whether anything but pixel values may change.
+
+    Raises:
+        NotImplementedError: if it does, as these libraries know no way back.
+    """
+    if not moves:
+        return NoOpTransform()
+    raise NotImplementedError(
+        f"{name} has no inverse; where predictions are to be brought back, use the transforms of "
+        "d2_data.transforms"
+    )
 
 
 class BoxesOnlyTransform(NoOpTransform):

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from d2_data.transforms.other_libraries import draws_of
+from d2_data.transforms.other_libraries import draws_of, way_back
 from d2_data.transforms.polygon_clipping import moved_and_clipped
-from d2_data.transforms.transform import NoOpTransform, Transform
+from d2_data.transforms.transform import Transform
 
 
 class TorchvisionTransform(Transform):
@@ -86,12 +86,7 @@ class TorchvisionTransform(Transform):
         Raises:
             NotImplementedError: otherwise, as torchvision knows no way back.
         """
-        if not self.moves:
-            return NoOpTransform()
-        raise NotImplementedError(
-            f"{self.name} of torchvision has no inverse; where predictions are to be brought back, "
-            "use the transforms of d2_data.transforms"
-        )
+        return way_back(f"{self.name} of torchvision", moves=self.moves)
 
     def __repr__(self) -> str:
         return f"TorchvisionTransform({self.name})"
