@@ -422,7 +422,7 @@ def dist(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def arm64(session: nox.Session) -> None:
-    """d2-ops' and d2-structures' tests on emulated ARM64, hours long: what is missing is said.
+    """d2-ops' and d2-structures' tests on emulated ARM64: what is missing is said.
 
     ``nox -s arm64 -- packages/d2-ops/tests/test_nms.py`` runs some; needs ``nox -s dist`` first.
     """
@@ -567,10 +567,11 @@ def integration(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """The documentation site in output/docs; warnings and dead links are errors.
 
-    A browser looks at the pages, too, where Playwright and Chromium are installed. The blocks of
-    code are run by ``integration``.
+    A browser looks at the pages, too, where Chromium is installed. The blocks of code are run by
+    ``integration``.
     """
-    _install(session, PACKAGES, *DOCS_TOOLS, *_third_party())
+    browser = ["playwright"] if shutil.which("chromium") else []
+    _install(session, PACKAGES, *DOCS_TOOLS, *browser, *_third_party())
     site = str(ROOT / "output" / "docs")
     session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", site)
     session.run("python", "docs/check_site.py", site, *session.posargs)

@@ -5,10 +5,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import mixed
 import pytest
+import release
 
-mixed = pytest.importorskip("mixed")
-release = pytest.importorskip("release")
 ROOT = Path(__file__).parents[1]
 if shutil.which("git") is None or not (ROOT / ".git").exists():
     pytest.skip("this is not a git checkout", allow_module_level=True)

@@ -6,9 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import release
 
 pytest.importorskip("griffe", reason="griffe, which compares public names, is not installed")
-release = pytest.importorskip("release")
 if shutil.which("git") is None:
     pytest.skip("git is not installed", allow_module_level=True)
 

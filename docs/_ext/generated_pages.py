@@ -19,7 +19,6 @@ _TOPICS = {
     "modeling": "Models",
     "eval": "Evaluation",
     "engine": "Training",
-    "export": "Export",
 }
 
 

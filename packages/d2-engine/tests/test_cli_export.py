@@ -49,3 +49,10 @@ def test_a_program_is_not_run_unless_asked(
     picture = sorted((shapes / "images").iterdir())[0]
     assert main(["predict", str(picture), "--exported", str(exported)]) == 1
     assert "--allow-unsafe" in capsys.readouterr().err
+
+
+def test_the_command_knows_the_formats():
+    from d2_engine.cli.export import _FORMATS
+    from d2_modeling.export.formats import FORMATS
+
+    assert tuple(FORMATS) == _FORMATS

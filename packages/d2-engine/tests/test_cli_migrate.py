@@ -61,7 +61,8 @@ def test_a_path_that_is_not_there_and_another_kind_of_file_are_named(project, ca
     assert "neither Python, YAML" in capsys.readouterr().err
 
 
-def test_without_libcst_the_extra_is_named(project, capsys, monkeypatch):
+@pytest.fixture
+def without_libcst(monkeypatch):
     import sys
 
     for name in [n for n in sys.modules if n.startswith("d2_engine.migrate.py")]:
@@ -71,8 +72,20 @@ def test_without_libcst_the_extra_is_named(project, capsys, monkeypatch):
     for name in [n for n in sys.modules if n.partition(".")[0] == "libcst"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [_Without("libcst"), *sys.meta_path])
+
+
+@pytest.mark.usefixtures("without_libcst")
+def test_without_libcst_the_extra_is_named(project, capsys):
     assert main(["migrate", "."]) == 1
     assert "pip install 'd2-engine[migrate]'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("without_libcst")
+def test_yaml_is_rewritten_without_libcst(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("model: {_target_: detectron2.modeling.FPN}\n")
+    assert main(["migrate", "--write", str(config)]) == 0
+    assert config.read_text() == "model: {_target_: d2_modeling.FPN}\n"
 
 
 class _Without:

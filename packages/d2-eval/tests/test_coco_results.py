@@ -318,10 +318,11 @@ def test_classes_are_in_the_models_order(tmp_path, coco_content):
     assert curves.per_class() == pytest.approx({"dog": 100.0, "cat": 0.0})
 
 
-def test_only_the_images_asked_for_count(json_file):
+@pytest.mark.parametrize("ids", [[1], np.array([1])])
+def test_only_the_images_asked_for_count(json_file, ids):
     results = PERFECT[:2]
     assert evaluate_coco_results(json_file, results, "bbox").metrics()["AP"] < 99
-    chosen = evaluate_coco_results(json_file, results, "bbox", image_ids=[1])
+    chosen = evaluate_coco_results(json_file, results, "bbox", image_ids=ids)
     assert chosen.metrics()["AP"] == pytest.approx(100)
 
 

@@ -1,8 +1,9 @@
 """Choosing boxes of a whole batch: the boxes of all images stand below each other.
 
-Everything here is tensors in, tensors out, with nothing that depends on how many boxes there are:
-it can be traced, exported and compiled, and waits for the host a fixed number of times, however
-many images there are.
+All is tensors in, tensors out, with nothing that depends on how many boxes there are, so that it
+can be traced, exported and compiled, and waits for the host a fixed number of times, however many
+images there are; but for `batch_index_of`, `counts_per_image` and `detections_of_images`, which
+lead from images apart to a batch and back.
 """
 
 from __future__ import annotations

@@ -9,10 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from d2_modeling.export import ExportableModel, export
+from d2_config import get_cfg
+from d2_modeling.export import (
+    Caffe2Tracer,
+    ExportableModel,
+    Preprocessing,
+    export,
+    scripting_with_instances,
+)
 from d2_modeling.export.graph import OUTPUT_NAMES
 from d2_modeling.export.verification import check_artefact
 from d2_modeling.postprocessing import sem_seg_postprocess
+from d2_structures import Boxes
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from tiny_models import MODELS, build, images  # of this folder
@@ -150,6 +158,21 @@ def test_a_part_of_another_behaviour_is_named_before_anything_is_written(
     model.roi_heads.__class__ = Halved
     with pytest.raises(ValueError, match=r"roi_heads \(Halved\).*_forward_box"):
         export(model, "torchscript-trace", tmp_path / "model.ts", images(SIZES))
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match=r"roi_heads \(Halved\).*_forward_box"):
+        Caffe2Tracer(get_cfg(), model, images(SIZES))
+    fields = {"pred_boxes": Boxes, "scores": Tensor, "pred_classes": Tensor, "pred_masks": Tensor}
+    with pytest.raises(ValueError, match=r"roi_heads \(Halved\).*_forward_box"):
+        scripting_with_instances(model, fields)
+
+
+def test_preprocessing_inside_the_file_is_refused(tmp_path: pathlib.Path) -> None:
+    told = Preprocessing(inside=True)
+    with pytest.raises(ValueError, match="inside must be False"):
+        export(
+            *(build("FCOS"), "torchscript-trace", tmp_path / "model.ts", images(SIZES)),
+            preprocessing=told,
+        )
     assert list(tmp_path.iterdir()) == []
 
 

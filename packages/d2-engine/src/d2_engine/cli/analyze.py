@@ -1,6 +1,7 @@
 """``d2 analyze``."""
 
 import argparse
+import os
 from typing import Any
 
 from d2_engine.cli.run_arguments import add_config, run_arguments
@@ -59,26 +60,27 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Analyze; returns the exit code."""
-    import os
-
-    if min(args.images or 1, args.depth, *args.size) < 1:
+    if min(1 if args.images is None else args.images, args.depth, *args.size) < 1:
         args.usage_error("--images, --size and --depth are at least 1")
     from d2_engine.checkpoint import DetectionCheckpointer
     from d2_engine.run.analysis import analyze, drawn_image, images_of
     from d2_engine.run.model import build_model
 
     what = run_arguments(args)
-    plan = what.plan(to_use=bool(args.weights) or os.path.isdir(what.config))
+    is_trained = bool(args.weights) or os.path.isdir(what.config)
+    plan = what.plan(to_use=is_trained)
     model = build_model(plan)
-    if args.weights or os.path.isdir(what.config):
+    if is_trained:
         DetectionCheckpointer(model).load(plan.weights)
     tasks = list(dict.fromkeys(args.tasks or ["parameter"]))
     images = []
     if {"flop", "activation"} & set(tasks):
         channels = len(getattr(model, "pixel_mean", (0, 0, 0)))
-        height, width = args.size
-        noise = drawn_image(height, width, channels)
-        images = images_of(plan, args.images) if args.images else [noise]
+        if args.images is None:
+            height, width = args.size
+            images = [drawn_image(height, width, channels)]
+        else:
+            images = images_of(plan, args.images)
     for text in analyze(model, tasks, images, depth=args.depth):
         print(f"\n{text}")
     return 0

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -157,9 +158,9 @@ def run(args: argparse.Namespace) -> int:
             else "which pictures? Give files, folders or patterns, --video or --webcam"
         )
     if args.exported is not None:
-        if others or args.engine == "ray" or overrides or args.weights:
+        if others or args.engine == "ray" or overrides or args.opts or args.weights:
             args.usage_error("--exported FILE looks at pictures, without changes of a config")
-        _predict_pictures(args, _exported_predictor(args), wanted)
+        _predict_pictures(args, lambda: _exported_predictor(args), wanted)
         return 0
     what = RunArguments(
         config=args.run_folder or args.config,
@@ -182,7 +183,7 @@ def run(args: argparse.Namespace) -> int:
     elif args.webcam is not None:
         _predict_camera(args, what)
     else:
-        _predict_pictures(args, None, wanted, what)
+        _predict_pictures(args, lambda: _planned_predictor(what), wanted)
     return 0
 
 
@@ -208,18 +209,21 @@ def _exported_predictor(args: argparse.Namespace) -> Any:
     )
 
 
-def _predict_pictures(
-    args: argparse.Namespace, predictor: Any, words: list[str], what: RunArguments | None = None
-) -> None:
+def _planned_predictor(what: RunArguments) -> Any:
     from d2_engine.defaults import DefaultPredictor
+
+    return DefaultPredictor.of_plan(what.plan(to_use=True))
+
+
+def _predict_pictures(
+    args: argparse.Namespace, predictor: Callable[[], Any], words: list[str]
+) -> None:
     from d2_engine.run.pictures import find_pictures
     from d2_engine.run.prediction import predict_pictures
 
     pictures = find_pictures(words)
-    if what is not None:
-        predictor = DefaultPredictor.of_plan(what.plan(to_use=True))
     found = predict_pictures(
-        predictor, pictures, args.output, confidence=args.confidence, scale=args.scale
+        predictor(), pictures, args.output, confidence=args.confidence, scale=args.scale
     )
     print(f"\nEverything is in {args.output}")
     if not found.instances and found.best_score is not None:

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from d2_engine.compat import module_map
+from d2_engine.migrate.findings import Finding
 
 ROOTS = ("detectron2", "fvcore", "iopath", "MultiScaleDeformableAttention")
 """The packages whose names are rewritten."""
@@ -118,6 +119,18 @@ def lacking(name: str) -> str:
     if not module:
         return f"d2 has no counterpart of {name}"
     return module_map.lacking(module, attribute).replace("d2_engine.compat does", "d2 does")
+
+
+def note_target_bridge(
+    findings: dict[Finding, None], line: int, name: str, found: Destination
+) -> None:
+    """Note a name in a config or a string that only a bridge of the compatibility import has."""
+    if found.is_bridge:
+        why = (
+            f"now {found.dotted}, a bridge: {found.bridged} Configs read from files may name it "
+            f"after d2_config.trust_targets({found.module!r})"
+        )
+        findings[Finding(line, name, why)] = None
 
 
 def _faces(module: str) -> list[str]:

@@ -53,8 +53,6 @@ class PythonPlan:
         for string in survey.strings:
             self._plan_string(string)
 
-    # ------------------------------------------------------------------ imports
-
     def _module_aliases(self) -> Iterable[tuple[str, str]]:
         """Local names that stand for modules of the tables, with these."""
         for node, _ in self._survey.imports:
@@ -202,8 +200,6 @@ class PythonPlan:
             local = f"d2_{local}"
         return local, new_imports.of_name(found, local)
 
-    # --------------------------------------------------------- uses and strings
-
     def _resolve(self, use: ModuleUse) -> _Resolved | None:
         """What a use leads to; None, and a finding, if d2 has nothing for it."""
         module, parts = use.module, [*use.parts[1:]]
@@ -235,7 +231,7 @@ class PythonPlan:
         if found is None:
             self._note(string.line, string.name, destinations.lacking(string.name))
             return
-        note_target_bridge(self.findings, string.line, string.name, found)
+        destinations.note_target_bridge(self.findings, string.line, string.name, found)
         text = string.node.value.replace(string.name, found.dotted)
         self.expressions[string.node] = string.node.with_changes(value=text)
 
@@ -256,18 +252,6 @@ class PythonPlan:
     def _note_bridge(self, line: int, name: str, found: Destination) -> None:
         if found.is_bridge:
             self._note(line, name, f"now {found.dotted}, a bridge: {found.bridged}")
-
-
-def note_target_bridge(
-    findings: dict[Finding, None], line: int, name: str, found: Destination
-) -> None:
-    """Note a name in a config or a string that only a bridge of the compatibility import has."""
-    if found.is_bridge:
-        why = (
-            f"now {found.dotted}, a bridge: {found.bridged} Configs read from files may name it "
-            f"after d2_config.trust_targets({found.module!r})"
-        )
-        findings[Finding(line, name, why)] = None
 
 
 def _attributes(result: _Resolved) -> list[str]:

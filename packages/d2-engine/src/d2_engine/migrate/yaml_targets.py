@@ -4,7 +4,6 @@ import re
 
 from d2_engine.migrate import destinations
 from d2_engine.migrate.findings import Finding
-from d2_engine.migrate.python_plan import note_target_bridge
 
 _ROOTS = "|".join(destinations.ROOTS)
 _TARGET = re.compile(rf"""(_target_["']?\s*:\s*["']?)((?:{_ROOTS})(?:\.\w+)+)(?=["'\s,}}]|$)""")
@@ -44,5 +43,5 @@ def _target(match: re.Match[str], line: int, findings: dict[Finding, None]) -> s
     if found is None:
         findings[Finding(line, name, destinations.lacking(name))] = None
         return match[0]
-    note_target_bridge(findings, line, name, found)
+    destinations.note_target_bridge(findings, line, name, found)
     return match[1] + found.dotted

@@ -9,7 +9,7 @@ import numpy as np
 
 from d2_eval.coco.ground_truth import CocoGroundTruth
 from d2_eval.coco.overlaps import Overlaps, by_outline, by_rotated_box
-from d2_eval.coco.result_arrays import chosen_results, places_of
+from d2_eval.coco.result_arrays import chosen_results, known_numbers, places_of
 from d2_eval.coco.result_checks import rotated_boxes
 from d2_eval.coco.settings import FIELDS, CocoSettings, Task
 from d2_eval.coco.targets import completed
@@ -47,8 +47,8 @@ def fast_precision_recall(
         settings: thresholds, sizes and limits.
         image_ids: the images that count.
     """
-    images = {image: index for index, image in enumerate(sorted_ids(image_ids))}
-    categories = {category: index for index, category in enumerate(truth.category_ids)}
+    images = known_numbers(sorted_ids(image_ids))
+    categories = known_numbers(truth.category_ids)
     annotations = (
         truth.coco.anns[annotation["id"]]  # pycocotools knows an annotation by its id, too
         for image in images

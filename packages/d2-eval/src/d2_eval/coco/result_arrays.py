@@ -50,7 +50,7 @@ def places_of(ids: np.ndarray, known: Mapping[Any, int]) -> np.ndarray:
     """
     if ids.dtype == object:
         return np.array([_place(one, known) for one in ids], np.int64)
-    numbers = {one: place for one, place in known.items() if isinstance(one, int)}
+    numbers = {one: place for one, place in known.items() if isinstance(one, int | np.integer)}
     if not numbers:
         return np.full(len(ids), -1, np.int64)
     keys, places = np.array([*numbers], np.int64), np.array([*numbers.values()], np.int64)

@@ -83,7 +83,7 @@ def evaluate_lvis_results(
     results = as_columns(results, task, boxes_too=not mask_areas)
     check_results(truth, results, task)
     by_box = task == "bbox" or (not mask_areas and results.boxes is not None)
-    if by_box:
+    if by_box and task != "bbox":
         check_results(truth, results, "bbox")
     images = sorted_ids(truth.coco.imgs if image_ids is None else image_ids)
     chosen = chosen_results(results, places_of(results.images, known_numbers(images)) >= 0)
@@ -218,8 +218,7 @@ def _computed(
     images: Sequence[Any],
 ) -> CocoPrecisionRecall:
     """Precision and recall; outside all ranges of areas a detection without object is no error."""
-    categories = {number: index for index, number in enumerate(truth.category_ids)}
-    places = {number: index for index, number in enumerate(images)}
+    categories, places = known_numbers(truth.category_ids), known_numbers(images)
     wanted = completed(truth, (a for a in annotations if a["category_id"] in categories), settings)
     numbers = places_of(results.categories, categories)
     rows = numbers >= 0

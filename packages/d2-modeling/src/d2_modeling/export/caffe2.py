@@ -17,6 +17,7 @@ from .graph import OUTPUT_NAMES, ExportableModel
 from .loading import ExportedModel, load_exported
 from .runtimes import onnx_runner
 from .sidecar import PanopticMerging, Preprocessing, Sidecar, TensorSpec
+from .supported import check_exportable
 from .torchscript_warnings import quiet_torchscript
 from .verification import example_of
 
@@ -52,12 +53,13 @@ class Caffe2Tracer:
 
     Raises:
         TypeError: if the model is of no kind that can be exported.
-        ValueError: if the inputs are none that it takes.
+        ValueError: if the inputs are none that it takes, or a part of it cannot be exported.
     """
 
     def __init__(self, cfg: CfgNode, model: nn.Module, inputs: Sequence[Mapping[str, Any]]) -> None:
         self.cfg = cfg
         self._graph = ExportableModel(model)
+        check_exportable(model, "ONNX or TorchScript")
         self._example = example_of(model, inputs)
 
     def export_onnx(self) -> Any:

@@ -14,7 +14,7 @@ from torch import nn
 from .formats import FORMATS
 from .graph import ExportableModel
 from .runtimes import runner_of
-from .sidecar import Preprocessing, write_sidecar
+from .sidecar import Preprocessing, sidecar_path, write_sidecar
 from .supported import check_exportable
 from .verification import Differences, check_artefact, example_of, table_of
 
@@ -49,12 +49,13 @@ def export(
     Args:
         model: a dense detector, `GeneralizedRCNN`, `PanopticFPN` or `SemanticSegmentor`; it is
             put into evaluation mode.
-        format: ``"torchscript-trace"``, ``"torchscript-script"``, ``"torch-export"`` (.pt2),
-            ``"aotinductor"``, ``"onnx"`` or ``"openvino"``.
+        format: ``"torchscript-trace"``, ``"torchscript-script"`` (the trace, frozen),
+            ``"torch-export"`` (.pt2), ``"aotinductor"``, ``"onnx"`` or ``"openvino"``.
         path: the file to write; its sidecar is ``path.json``.
         example_inputs: dicts with ``image`` as the model takes them, at least one. Photographs
             in which something is found say more about differences than noise.
-        preprocessing: what the images went through; goes into the sidecar.
+        preprocessing: what the images went through; goes into the sidecar. None says the
+            documented defaults, with the channel order that the model knows.
         class_names: of instances, by class; likewise.
         stuff_class_names: of semantic segmentation, by class; likewise.
         report: is given the table of the largest differences; None for nobody.
@@ -63,13 +64,16 @@ def export(
         The paths of file and sidecar, and the largest difference of each output in each case.
 
     Raises:
-        ValueError: if there is no such format, the example has no image, a part of the model
-            cannot be exported, or what was exported differs from the model.
+        ValueError: if there is no such format, the example has no image, preprocessing is to be
+            inside the file, a part of the model cannot be exported, or what was exported differs
+            from the model.
         TypeError: if the model is of no kind that can be exported.
         ImportError: if the packages of the format are not installed.
     """
     if format not in FORMATS:
         raise ValueError(f"unknown format {format!r}; there are {sorted(FORMATS)}")
+    if preprocessing is not None and preprocessing.inside:
+        raise ValueError("no format holds the preprocessing: preprocessing.inside must be False")
     graph = ExportableModel(model)
     check_exportable(model, format)
     path = Path(path).absolute()
@@ -87,7 +91,7 @@ def export(
             format=format,
             inputs=example,
             outputs=graph(*example),
-            preprocessing=preprocessing or Preprocessing(),
+            preprocessing=preprocessing or Preprocessing(channels=_channels_of(model)),
             class_names=class_names,
             stuff_class_names=stuff_class_names,
             further_files=[part for part in Path(folder).iterdir() if part != made],
@@ -95,7 +99,11 @@ def export(
         _move_all(Path(folder), path.parent)
     if report is not None:
         report(table_of(differences))
-    return Exported(path, path.with_name(f"{path.name}.json"), differences)
+    return Exported(path, sidecar_path(path), differences)
+
+
+def _channels_of(model: nn.Module) -> str:
+    return getattr(model, "input_format", None) or Preprocessing.channels
 
 
 def _move_all(folder: Path, target: Path) -> None:

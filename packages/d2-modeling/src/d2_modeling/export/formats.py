@@ -80,8 +80,8 @@ def _write_trace(graph: ExportableModel, example: Example, path: Path) -> None:
 
 def _write_script(graph: ExportableModel, example: Example, path: Path) -> None:
     with torch.no_grad(), quiet_torchscript(), _explained(graph, "a script"):
-        scripted = torch.jit.script(torch.jit.trace(graph, tuple(example), check_trace=False))
-        frozen = torch.jit.freeze(scripted.eval())
+        traced = torch.jit.trace(graph, tuple(example), check_trace=False)
+        frozen = torch.jit.freeze(traced.eval())
         torch.jit.save(frozen, os.fspath(path))
 
 

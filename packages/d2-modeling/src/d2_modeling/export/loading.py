@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from d2_structures import Boxes, Instances, RotatedBoxes
 
 from ..image_checks import image_of
+from ..meta_arch.image_input import output_size
 from ..meta_arch.panoptic_merging import combine_semantic_and_instance_outputs
 from ..postprocessing import detector_postprocess, sem_seg_postprocess
 from .runtimes import CODE_FORMATS, Runner, runner_of
@@ -99,7 +100,7 @@ class ExportedModel(nn.Module):
         is_inside = self.sidecar.preprocessing.inside
         found = self._of_own_size(images) if is_inside else self._of_batch(images)
         return [
-            self._postprocessed(found[i], sizes[i], _output_size(entry, sizes[i]))
+            self._postprocessed(found[i], sizes[i], output_size(entry, sizes[i]))
             for i, entry in enumerate(batched_inputs)
         ]
 
@@ -169,7 +170,3 @@ def _merged(results: Mapping[str, Any], merging: PanopticMerging) -> tuple[Tenso
         merging.stuff_area_limit,
         merging.instances_score_threshold,
     )
-
-
-def _output_size(entry: Mapping[str, Any], size: tuple[int, int]) -> tuple[int, int]:
-    return int(entry.get("height", size[0])), int(entry.get("width", size[1]))

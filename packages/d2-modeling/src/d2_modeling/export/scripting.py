@@ -14,6 +14,7 @@ from d2_structures import RotatedBoxes
 from .graph import ExportableModel
 from .scripted_detector import ScriptedDetector
 from .scripted_instances import patch_instances
+from .supported import check_exportable
 from .torchscript_warnings import quiet_torchscript
 
 __all__ = ["freeze_training_mode", "scripting_with_instances"]
@@ -55,7 +56,8 @@ def scripting_with_instances(model: nn.Module, fields: Mapping[str, Any]) -> tor
         The scripted model.
 
     Raises:
-        ValueError: if the model is in training mode, or gives a field that is not in ``fields``.
+        ValueError: if the model is in training mode, gives a field that is not in ``fields``, or
+            has a part that cannot be exported.
     """
     if model.training:
         raise ValueError("only models in evaluation mode are scripted; call model.eval() first")
@@ -63,6 +65,7 @@ def scripting_with_instances(model: nn.Module, fields: Mapping[str, Any]) -> tor
         with freeze_training_mode(model), patch_instances(fields), quiet_torchscript():
             return torch.jit.script(model)
     graph = ExportableModel(model)
+    check_exportable(model, "TorchScript")
     given = [name for name in graph.output_names if name in _FIELDS]
     missing = [_FIELDS[name] for name in given if _FIELDS[name] not in fields]
     if missing or not given:

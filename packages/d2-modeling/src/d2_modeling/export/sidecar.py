@@ -24,7 +24,7 @@ import json
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -181,15 +181,13 @@ def write_sidecar(
     """
     artefact = Path(artefact)
     model = graph.model
-    filled = asdict(preprocessing)
-    for name in ("pixel_mean", "pixel_std"):
-        filled[name] = tuple(getattr(model, name).flatten().tolist())
+    mean, std = (tuple(one.flatten().tolist()) for one in (model.pixel_mean, model.pixel_std))
     sidecar = Sidecar(
         format=format,
         kind=graph.kind,
         inputs=_specs(graph.input_names, inputs),
         outputs=_specs(graph.output_names, outputs),
-        preprocessing=Preprocessing(**filled),
+        preprocessing=replace(preprocessing, pixel_mean=mean, pixel_std=std),
         panoptic_merging=_merging_of(model) if graph.kind == "panoptic" else None,
         class_names=tuple(class_names),
         stuff_class_names=tuple(stuff_class_names),

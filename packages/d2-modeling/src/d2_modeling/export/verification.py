@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from d2_structures import ImageList
+
+from ..image_checks import image_of
 from .graph import ExportableModel
 
 __all__ = ["Differences", "check_artefact", "example_of", "table_of"]
@@ -39,18 +42,16 @@ def example_of(model: Any, inputs: Sequence[Mapping[str, Any]]) -> tuple[Tensor,
     """
     if not inputs:
         raise ValueError("exporting needs at least one example image, got none")
-    model.normalized_images(inputs)  # its message about images that do not fit
-    images = [entry["image"].to(model.device).float() for entry in inputs]
+    channels = len(model.pixel_mean)
+    images = [
+        image_of(entry, i, channels).to(model.device).float() for i, entry in enumerate(inputs)
+    ]
     return _padded(images * 2 if len(images) == 1 else images)
 
 
 def _padded(images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    sizes = torch.tensor([image.shape[-2:] for image in images], device=images[0].device)
-    height, width = sizes.amax(dim=0).tolist()
-    padded = [
-        F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images
-    ]
-    return torch.stack(padded), sizes
+    batch = ImageList.from_tensors(list(images))
+    return batch.tensor, torch.tensor(batch.image_sizes, device=batch.device)
 
 
 def _cases(example: tuple[Tensor, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
