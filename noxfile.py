@@ -527,7 +527,7 @@ def isolation(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def matrix(session: nox.Session) -> None:
-    """The same d2-ops wheel, unchanged, under the oldest, the CPU-only and the newest torch.
+    """The d2-ops wheel that ``tests`` runs under the CPU-only torch, under oldest and newest.
 
     Under the newest, which comes with torchvision, also d2-structures' conversions, the
     transforms of torchvision among those of d2-data, and torchvision's and timm's models as
@@ -535,7 +535,7 @@ def matrix(session: nox.Session) -> None:
     """
     (wheel,) = _wheels(session, ["ops"])
     digest = hashlib.sha256(Path(wheel).read_bytes()).hexdigest()[:16]
-    for name in TORCH:
+    for name in ("oldest", "newest"):
         environment = ROOT / ".nox" / f"matrix-{name}"
         shutil.rmtree(environment, ignore_errors=True)
         session.run(sys.executable, "-m", "venv", str(environment), silent=True)
@@ -553,7 +553,8 @@ def matrix(session: nox.Session) -> None:
             needed = {*_closure("data"), *_closure("modeling")}
             built = _wheels(session, [p for p in PACKAGES if p in needed])
             session.run(*pip, *built, *CONVERSION_PEERS, "safetensors>=0.4")
-            _pytest(session, "matrix-conversions", *WITH_TORCHVISION, python=python)
+            files = WITH_TORCHVISION
+            _pytest(session, "matrix-conversions", *files, python=python, on_all_cores=True)
 
 
 @nox.session
