@@ -17,6 +17,7 @@ PUBLIC = [
     "allow_picture_format",
     "check_picture_file",
     "heatmaps_to_keypoints",
+    "import_optional",
     "load_array_pickle",
     "matched_boxlist_iou",
     "matched_pairwise_iou",

@@ -16,6 +16,7 @@ from .image_list import ImageList
 from .instances import Instances
 from .keypoint_heatmaps import heatmaps_to_keypoints
 from .keypoints import Keypoints
+from .optional_imports import import_optional
 from .picture_files import (
     NotAPictureError,
     allow_picture_format,
@@ -43,6 +44,7 @@ __all__ = [
     "allow_picture_format",
     "check_picture_file",
     "heatmaps_to_keypoints",
+    "import_optional",
     "load_array_pickle",
     "matched_boxlist_iou",
     "matched_pairwise_iou",

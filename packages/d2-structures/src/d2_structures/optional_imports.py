@@ -6,12 +6,13 @@ from typing import Any
 __all__ = ["import_optional"]
 
 
-def import_optional(module: str, extra: str) -> Any:
+def import_optional(module: str, extra: str, *, package: str = "d2-structures") -> Any:
     """Import a module of an optional dependency.
 
     Args:
         module: dotted name.
-        extra: the extra of d2-structures that installs it.
+        extra: the extra that installs it.
+        package: whose extra that is.
 
     Raises:
         ImportError: if it is not installed; says how to install it.
@@ -23,5 +24,5 @@ def import_optional(module: str, extra: str) -> Any:
         if missing.split(".")[0] != module.split(".")[0]:
             raise  # installed, but itself lacks something
         raise ImportError(
-            f"this needs {module}, which is not installed: pip install 'd2-structures[{extra}]'"
+            f"this needs {module}, which is not installed: pip install '{package}[{extra}]'"
         ) from error

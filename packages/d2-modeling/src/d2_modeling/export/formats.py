@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from d2_structures import import_optional
+
 from .graph import ExportableModel
 from .onnx_operators import OPSET, translations
 from .torchscript_warnings import quiet_torchscript
@@ -54,7 +56,7 @@ def onnx_program(graph: ExportableModel, example: Example) -> Any:
         ValueError: naming what cannot be exported.
     """
     for name in ("onnx", "onnxscript"):
-        _optional(name, "onnx")
+        import_optional(name, "onnx", package="d2-modeling")
     program = exported_program(graph, example)
     table = translations()
     _check_operators(program, table)
@@ -107,7 +109,7 @@ def _write_onnx(graph: ExportableModel, example: Example, path: Path) -> None:
 
 
 def _write_openvino(graph: ExportableModel, example: Example, path: Path) -> None:
-    openvino = _optional("openvino", "openvino")
+    openvino = import_optional("openvino", "openvino", package="d2-modeling")
     source = path.with_suffix(".onnx")
     _write_onnx(graph, example, source)
     with _explained(graph, "OpenVINO"):
@@ -169,12 +171,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         log.setLevel(before)
-
-
-def _optional(module: str, extra: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"this format needs the package {module}: pip install 'd2-modeling[{extra}]'"
-        ) from error

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from d2_structures import Boxes, Instances, RotatedBoxes
+from d2_structures import ImageList
 
+from ..detection_fields import instances_of
 from ..image_checks import image_of
 from ..meta_arch.image_input import output_size
 from ..meta_arch.panoptic_merging import combine_semantic_and_instance_outputs
@@ -21,8 +21,6 @@ from .runtimes import CODE_FORMATS, Runner, runner_of
 from .sidecar import PanopticMerging, Sidecar, read_sidecar
 
 __all__ = ["ExportedModel", "load_exported"]
-
-_FIELDS = {"mask_probabilities": "pred_masks", "keypoints": "pred_keypoints"}
 
 
 def load_exported(
@@ -108,14 +106,9 @@ class ExportedModel(nn.Module):
         """The outputs of each image of a padded batch."""
         if not images:
             return []
-        sizes = torch.tensor([tuple(image.shape[1:]) for image in images])
-        height, width = sizes.amax(dim=0).tolist()
-        padded = [
-            F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1]))
-            for image in images
-        ]
         dtype = getattr(torch, self.sidecar.inputs[0].dtype)
-        return self._by_image(torch.stack(padded).to(dtype), sizes)
+        batch = ImageList.from_tensors([image.to(dtype) for image in images])
+        return self._by_image(batch.tensor, torch.tensor(batch.image_sizes))
 
     def _of_own_size(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         """The outputs of images that the artefact resizes itself, one after the other."""
@@ -143,23 +136,11 @@ class ExportedModel(nn.Module):
         if "sem_seg" in outputs:
             results["sem_seg"] = sem_seg_postprocess(outputs["sem_seg"], size, *wanted)
         if "boxes" in outputs:
-            results["instances"] = detector_postprocess(_instances(outputs, size), *wanted)
+            results["instances"] = detector_postprocess(instances_of(outputs, size), *wanted)
         merging = self.sidecar.panoptic_merging
         if merging is not None:
             results["panoptic_seg"] = _merged(results, merging)
         return results
-
-
-def _instances(outputs: Mapping[str, Tensor], size: tuple[int, int]) -> Instances:
-    boxes = outputs["boxes"]
-    more = {field: outputs[name] for name, field in _FIELDS.items() if name in outputs}
-    return Instances(
-        size,
-        pred_boxes=RotatedBoxes(boxes) if boxes.shape[1] == 5 else Boxes(boxes),
-        scores=outputs["scores"],
-        pred_classes=outputs["classes"],
-        **more,
-    )
 
 
 def _merged(results: Mapping[str, Any], merging: PanopticMerging) -> tuple[Tensor, Any]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import d2_ops  # noqa: F401  # graphs of PyTorch call its operators
+from d2_structures import import_optional
 
 from .torchscript_warnings import quiet_torchscript
 
@@ -72,7 +73,7 @@ def onnx_runner(model: Path | bytes, output_names: Sequence[str]) -> Runner:
         ImportError: if ONNX Runtime is not installed.
         ValueError: if it does not take the graph.
     """
-    runtime = _optional("onnxruntime", "onnx")
+    runtime = import_optional("onnxruntime", "onnx", package="d2-modeling")
     source = os.fspath(model) if isinstance(model, Path) else model
     try:
         session = runtime.InferenceSession(source, providers=runtime.get_available_providers())
@@ -103,7 +104,7 @@ def _aotinductor(path: Path, device: torch.device) -> Any:
 
 
 def _openvino(path: Path, num_outputs: int) -> Runner:
-    core = _optional("openvino", "openvino").Core()
+    core = import_optional("openvino", "openvino", package="d2-modeling").Core()
     # Processors that compute in bfloat16 do so unless told: scores were off by 0.005.
     exact = {"INFERENCE_PRECISION_HINT": "f32"}
     try:
@@ -116,12 +117,3 @@ def _openvino(path: Path, num_outputs: int) -> Runner:
         return [torch.from_numpy(np.array(found[index])) for index in range(num_outputs)]
 
     return run
-
-
-def _optional(module: str, extra: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"this needs the package {module}: pip install 'd2-modeling[{extra}]'"
-        ) from error

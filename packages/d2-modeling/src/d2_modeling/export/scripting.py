@@ -11,6 +11,7 @@ from torch import nn
 
 from d2_structures import RotatedBoxes
 
+from ..detection_fields import INSTANCE_FIELDS
 from .graph import ExportableModel
 from .scripted_detector import ScriptedDetector
 from .scripted_instances import patch_instances
@@ -20,13 +21,6 @@ from .torchscript_warnings import quiet_torchscript
 __all__ = ["freeze_training_mode", "scripting_with_instances"]
 
 _EXAMPLE_SIZES = ((64, 96), (80, 64))
-_FIELDS = {
-    "boxes": "pred_boxes",
-    "scores": "scores",
-    "classes": "pred_classes",
-    "mask_probabilities": "pred_masks",
-    "keypoints": "pred_keypoints",
-}
 
 
 def scripting_with_instances(model: nn.Module, fields: Mapping[str, Any]) -> torch.jit.ScriptModule:
@@ -66,12 +60,12 @@ def scripting_with_instances(model: nn.Module, fields: Mapping[str, Any]) -> tor
             return torch.jit.script(model)
     graph = ExportableModel(model)
     check_exportable(model, "TorchScript")
-    given = [name for name in graph.output_names if name in _FIELDS]
-    missing = [_FIELDS[name] for name in given if _FIELDS[name] not in fields]
+    given = [name for name in graph.output_names if name in INSTANCE_FIELDS]
+    missing = [INSTANCE_FIELDS[name] for name in given if INSTANCE_FIELDS[name] not in fields]
     if missing or not given:
         what = f"fields lacks {missing}" if missing else "no instances are predicted"
         raise ValueError(
-            f"{type(model).__name__} gives {[_FIELDS[name] for name in given]}: {what}"
+            f"{type(model).__name__} gives {[INSTANCE_FIELDS[name] for name in given]}: {what}"
         )
     num_channels = model.get_buffer("pixel_mean").shape[0]
     is_rotated = issubclass(fields["pred_boxes"], RotatedBoxes)

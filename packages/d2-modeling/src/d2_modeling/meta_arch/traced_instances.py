@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 
-from d2_structures import Boxes, ImageList, Instances, RotatedBoxes
+from d2_structures import ImageList, Instances
 
+from ..detection_fields import INSTANCE_FIELDS, instances_of
 from ..image_checks import image_of
 from .image_input import BatchedInputs
-
-_FIELDS = {"mask_probabilities": "pred_masks", "keypoints": "pred_keypoints"}
 
 
 def traced_instances(model: Any, batched_inputs: BatchedInputs) -> list[Instances]:
@@ -32,17 +31,10 @@ def traced_instances(model: Any, batched_inputs: BatchedInputs) -> list[Instance
     )
     sizes: Any = images.image_sizes
     outputs = model.predict_tensors(images.tensor.to(torch.float32), torch.stack(sizes))
+    batch_index = outputs.pop("batch_index")
     results = []
     for index, size in enumerate(sizes):
-        rows = (outputs["batch_index"] == index).nonzero().flatten()
-        boxes = outputs["boxes"][rows]
-        more = {field: outputs[name][rows] for name, field in _FIELDS.items() if name in outputs}
-        found = Instances(
-            size.unbind(0),
-            pred_boxes=RotatedBoxes(boxes) if boxes.shape[1] == 5 else Boxes(boxes),
-            scores=outputs["scores"][rows],
-            pred_classes=outputs["classes"][rows],
-            **more,
-        )
-        results.append(found)
+        rows = (batch_index == index).nonzero().flatten()
+        of_image = {name: outputs[name][rows] for name in INSTANCE_FIELDS if name in outputs}
+        results.append(instances_of(of_image, size.unbind(0)))
     return results
