@@ -1,7 +1,16 @@
 """The public names: adding or removing one is a decision, written down here."""
 
 import d2_modeling
-from d2_modeling import backbone, export, layers, meta_arch, proposal_generator, roi_heads, weights
+from d2_modeling import (
+    backbone,
+    dense,
+    export,
+    layers,
+    meta_arch,
+    proposal_generator,
+    roi_heads,
+    weights,
+)
 
 PACKAGE = [
     "ANCHOR_GENERATOR_REGISTRY",
@@ -183,6 +192,18 @@ ROI = [
     "select_foreground_proposals",
     "select_proposals_with_visible_keypoints",
 ]
+DENSE = [
+    "Candidates",
+    "DenseDetector",
+    "FCOSHead",
+    "RetinaNetHead",
+    "best_of_level",
+    "dense_focal_loss",
+    "detections_of_levels",
+    "labels_by_overlap",
+    "labels_by_place",
+    "per_anchor",
+]
 META_ARCH = [
     "DenseDetector",
     "FCOS",
@@ -259,6 +280,7 @@ def test_public_names_are_the_listed_ones() -> None:
     assert sorted(proposal_generator.__all__) == PROPOSALS
     assert sorted(roi_heads.__all__) == ROI
     assert sorted(weights.__all__) == WEIGHTS
+    assert sorted(dense.__all__) == DENSE
     assert sorted(meta_arch.__all__) == META_ARCH
 
 

@@ -10,8 +10,8 @@ from torch import nn
 from d2_modeling import FPN, ShapeSpec
 from d2_modeling.backbone import BasicBlock, BottleneckBlock, DeformBottleneckBlock, ResNet
 from d2_modeling.backbone.resnet import BasicStem
+from d2_modeling.dense import RetinaNetHead
 from d2_modeling.initialization import msra_fill, normal_fill, xavier_fill
-from d2_modeling.meta_arch.retinanet_head import RetinaNetHead
 from d2_modeling.roi_heads import (
     FastRCNNConvFCHead,
     KRCNNConvDeconvUpsampleHead,

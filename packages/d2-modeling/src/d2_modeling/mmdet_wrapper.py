@@ -15,8 +15,8 @@ from d2_structures import BitMasks, Boxes, ImageList, Instances
 
 from .backbone import Backbone
 from .events import active_event_storage
+from .image_input import BatchedInputs, ImageInput, ModelOutput
 from .layers import ShapeSpec
-from .meta_arch.image_input import BatchedInputs, ImageInput
 
 
 class MMDetBackbone(Backbone):
@@ -107,7 +107,7 @@ class MMDetDetector(ImageInput):
         self.detector: Any = _module(detector, "build_detector")
         self.size_divisibility = size_divisibility
 
-    def forward(self, batched_inputs: BatchedInputs) -> Any:
+    def forward(self, batched_inputs: BatchedInputs) -> ModelOutput:
         """Losses in training, detections otherwise.
 
         Args:

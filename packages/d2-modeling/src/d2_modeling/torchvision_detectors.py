@@ -30,10 +30,9 @@ def detector_from_torchvision(
     """Make our model of a detector of torchvision, with its weights and its conventions.
 
     Its kind, depth and number of classes are read off the names and shapes, so that torchvision
-    need not be installed. Outputs are equal: poolers are not aligned and take 2×2 samples, and
-    anchors are rounded, as there. Pictures are RGB; our class k is torchvision's label k + 1.
-    Dense models differ in one step: torchvision clips boxes before it suppresses those that
-    overlap, and we afterwards.
+    need not be installed. Outputs are equal: poolers are not aligned and take 2×2 samples, anchors
+    are rounded, and dense models clip boxes before they suppress those that overlap, as there.
+    Boxes without area are left out. Pictures are RGB; our class k is torchvision's label k + 1.
 
     Args:
         state_dict: of ``fasterrcnn_resnet50_fpn``, ``maskrcnn_resnet50_fpn``,
@@ -120,6 +119,7 @@ def _retinanet(weights: Mapping[str, Tensor]) -> nn.Module:
     built: Any = build_model(cfg)
     built.backbone.top_block = LastLevelP6P7(256, 256, "p5")  # not of the ResNet's last map
     _round_anchors(built.anchor_generator)
+    built.clip_before_nms = True
     return built
 
 
@@ -139,6 +139,7 @@ def _fcos(weights: Mapping[str, Tensor]) -> FCOS:
             sizes=[[stride] for stride in strides], aspect_ratios=[1.0], strides=strides, offset=0.0
         ),
         num_classes=num_classes,
+        clip_before_nms=True,
         pixel_mean=_MEAN,
         pixel_std=_STD,
     )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from d2_modeling.export import ExportableModel, Preprocessing, write_sidecar
-from d2_modeling.meta_arch.image_input import ImageInput
+from d2_modeling.image_input import ImageInput
 from d2_modeling.postprocessing import detector_postprocess
 from d2_structures import Boxes, Instances
 

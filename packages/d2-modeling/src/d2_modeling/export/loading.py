@@ -14,7 +14,7 @@ from d2_structures import ImageList
 
 from ..detection_fields import instances_of
 from ..image_checks import image_of
-from ..meta_arch.image_input import output_size
+from ..image_input import output_size
 from ..meta_arch.panoptic_merging import combine_semantic_and_instance_outputs
 from ..postprocessing import detector_postprocess, sem_seg_postprocess
 from .runtimes import CODE_FORMATS, Runner, runner_of

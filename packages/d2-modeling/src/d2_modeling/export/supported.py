@@ -16,7 +16,8 @@ _STANDS_FOR = {
         "preprocess_image",
     ),
     ("predict_tensors", "_detect"): ("_forward_box",),
-    ("predict_detections",): ("forward_inference", "inference"),
+    ("predict_detections",): ("forward_inference",),
+    ("level_candidates",): ("inference",),
     ("propose",): ("forward", "predict_proposals"),
     ("detect",): ("inference", "predict_boxes", "predict_probs", "inference_single_image"),
 }

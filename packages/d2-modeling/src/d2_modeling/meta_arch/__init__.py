@@ -1,13 +1,12 @@
 """Complete models."""
 
+from ..dense import DenseDetector, FCOSHead, RetinaNetHead
 from .build import META_ARCH_REGISTRY, build_model
-from .dense_detector import DenseDetector
-from .fcos import FCOS, FCOSHead
+from .fcos import FCOS
 from .panoptic_fpn import PanopticFPN
 from .panoptic_merging import combine_semantic_and_instance_outputs
 from .rcnn import GeneralizedRCNN, ProposalNetwork
 from .retinanet import RetinaNet
-from .retinanet_head import RetinaNetHead
 from .sem_seg_head import SEM_SEG_HEADS_REGISTRY, SemSegFPNHead, build_sem_seg_head
 from .semantic_segmentor import SemanticSegmentor
 

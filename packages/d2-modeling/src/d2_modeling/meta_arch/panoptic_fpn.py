@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from d2_config import CfgNode, configurable
 from d2_structures import Instances
 
+from ..image_input import BatchedInputs, ModelOutput, output_size
 from ..postprocessing import detector_postprocess, sem_seg_postprocess
 from .build import META_ARCH_REGISTRY
-from .image_input import BatchedInputs, output_size
 from .panoptic_merging import combine_semantic_and_instance_outputs
 from .rcnn import GeneralizedRCNN
 from .sem_seg_head import build_sem_seg_head
@@ -49,7 +49,7 @@ class PanopticFPN(GeneralizedRCNN):
         self.combine_stuff_area_thresh = combine_stuff_area_thresh
         self.combine_instances_score_thresh = combine_instances_score_thresh
 
-    def forward(self, batched_inputs: BatchedInputs) -> Any:
+    def forward(self, batched_inputs: BatchedInputs) -> ModelOutput:
         """Losses in training, all three segmentations otherwise.
 
         Args:
@@ -86,9 +86,19 @@ class PanopticFPN(GeneralizedRCNN):
         self._visualize_periodically(batched_inputs, proposals)
         return {**sem_seg_losses, **proposal_losses, **detector_losses}
 
-    def inference(  # type: ignore[override]  # detected_instances makes no sense here, as documented
+    @overload  # type: ignore[override]  # detected_instances makes no sense here, as documented
+    def inference(
+        self, batched_inputs: BatchedInputs, do_postprocess: Literal[True] = True
+    ) -> list[dict[str, Any]]: ...
+
+    @overload
+    def inference(
+        self, batched_inputs: BatchedInputs, do_postprocess: Literal[False]
+    ) -> tuple[list[Instances], Tensor]: ...
+
+    def inference(
         self, batched_inputs: BatchedInputs, do_postprocess: bool = True
-    ) -> Any:
+    ) -> list[dict[str, Any]] | tuple[list[Instances], Tensor]:
         """Segment.
 
         Args:

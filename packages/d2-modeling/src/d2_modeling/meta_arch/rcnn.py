@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,18 @@ from d2_structures import ImageList, Instances
 
 from ..backbone import Backbone, build_backbone
 from ..events import active_event_storage
-from ..postprocessing import detector_postprocess
+from ..image_input import (
+    BatchedInputs,
+    ImageInput,
+    ModelOutput,
+    clipped_outputs,
+    postprocessed,
+)
 from ..proposal_generator import build_proposal_generator
 from ..roi_heads import build_roi_heads
+from ..traced_instances import traced_instances
 from .box_pictures import put_box_picture
 from .build import META_ARCH_REGISTRY
-from .image_input import BatchedInputs, ImageInput, clipped_outputs, output_size
-from .traced_instances import traced_instances
 
 _PICTURE_NAME = "Left: GT bounding boxes;  Right: Predicted proposals"
 
@@ -63,7 +68,7 @@ class GeneralizedRCNN(ImageInput):
         self.input_format = input_format
         self.vis_period = vis_period
 
-    def forward(self, batched_inputs: BatchedInputs) -> Any:
+    def forward(self, batched_inputs: BatchedInputs) -> ModelOutput:
         """Losses in training, detections otherwise.
 
         Args:
@@ -95,12 +100,29 @@ class GeneralizedRCNN(ImageInput):
         self._visualize_periodically(batched_inputs, proposals)
         return {**detector_losses, **losses}
 
+    @overload
+    def inference(
+        self,
+        batched_inputs: BatchedInputs,
+        detected_instances: Sequence[Instances] | None = None,
+        do_postprocess: Literal[True] = True,
+    ) -> list[dict[str, Any]]: ...
+
+    @overload
+    def inference(
+        self,
+        batched_inputs: BatchedInputs,
+        detected_instances: Sequence[Instances] | None = None,
+        *,
+        do_postprocess: Literal[False],
+    ) -> list[Instances]: ...
+
     def inference(
         self,
         batched_inputs: BatchedInputs,
         detected_instances: Sequence[Instances] | None = None,
         do_postprocess: bool = True,
-    ) -> Any:
+    ) -> list[dict[str, Any]] | list[Instances]:
         """Detect.
 
         Args:
@@ -196,12 +218,7 @@ class GeneralizedRCNN(ImageInput):
         image_sizes: Sequence[tuple[int, int]],
     ) -> list[dict[str, Any]]:
         """Bring instances to the wanted output sizes."""
-        return [
-            {"instances": detector_postprocess(result, *output_size(entry, image_size))}
-            for result, entry, image_size in zip(
-                instances, batched_inputs, image_sizes, strict=True
-            )
-        ]
+        return postprocessed(instances, batched_inputs, image_sizes)
 
     def _proposals(
         self,
@@ -266,7 +283,7 @@ class ProposalNetwork(ImageInput):
         self.backbone = backbone
         self.proposal_generator = proposal_generator
 
-    def forward(self, batched_inputs: BatchedInputs) -> Any:
+    def forward(self, batched_inputs: BatchedInputs) -> ModelOutput:
         """Losses in training, proposals otherwise.
 
         Args:
@@ -279,15 +296,11 @@ class ProposalNetwork(ImageInput):
         images = self.batch_images(batched_inputs, self.backbone)
         features = self.backbone(images.tensor)
         gt_instances = self.instances_of(batched_inputs, "instances")
+        losses: dict[str, Tensor]
         proposals, losses = self.proposal_generator(images, features, gt_instances)
         if self.training:
             return losses
-        return [
-            {"proposals": detector_postprocess(result, *output_size(entry, image_size))}
-            for result, entry, image_size in zip(
-                proposals, batched_inputs, images.image_sizes, strict=True
-            )
-        ]
+        return postprocessed(proposals, batched_inputs, images.image_sizes, "proposals")
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from d2_config import CfgNode, configurable
 
 from ..backbone import Backbone, build_backbone
+from ..image_input import BatchedInputs, ImageInput, ModelOutput, output_size
 from ..postprocessing import sem_seg_postprocess
 from .build import META_ARCH_REGISTRY
-from .image_input import BatchedInputs, ImageInput, output_size
 from .sem_seg_head import build_sem_seg_head
 
 
@@ -42,7 +42,7 @@ class SemanticSegmentor(ImageInput):
         self.backbone = backbone
         self.sem_seg_head: Any = sem_seg_head
 
-    def forward(self, batched_inputs: BatchedInputs) -> Any:
+    def forward(self, batched_inputs: BatchedInputs) -> ModelOutput:
         """Losses in training, logits otherwise.
 
         Args:
@@ -65,6 +65,7 @@ class SemanticSegmentor(ImageInput):
         if self.training:
             ignore_value = self.sem_seg_head.ignore_value
             targets = self.batch_sem_seg(batched_inputs, images, self.backbone, ignore_value)
+        losses: dict[str, Tensor]
         logits, losses = self.sem_seg_head(self.backbone(images.tensor), targets)
         if self.training:
             return losses

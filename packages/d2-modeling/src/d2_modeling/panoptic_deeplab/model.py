@@ -12,8 +12,8 @@ from d2_config import CfgNode, configurable
 from d2_structures import BitMasks, ImageList, Instances
 
 from ..backbone import Backbone, build_backbone
+from ..image_input import BatchedInputs, ImageInput, ModelOutput, output_size
 from ..meta_arch import META_ARCH_REGISTRY, build_sem_seg_head
-from ..meta_arch.image_input import BatchedInputs, ImageInput, output_size
 from ..postprocessing import sem_seg_postprocess
 from .heads import build_ins_embed_branch
 from .post_processing import get_panoptic_segmentation
@@ -76,7 +76,7 @@ class PanopticDeepLab(ImageInput):
         self.size_divisibility = size_divisibility
         self.benchmark_network_speed = benchmark_network_speed
 
-    def forward(self, batched_inputs: BatchedInputs) -> Any:
+    def forward(self, batched_inputs: BatchedInputs) -> ModelOutput:
         """Losses in training, segmentations otherwise.
 
         Args:

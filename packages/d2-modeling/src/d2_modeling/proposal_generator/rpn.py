@@ -15,7 +15,7 @@ from d2_structures import Boxes, ImageList, Instances
 from ..anchor_generator import build_anchor_generator
 from ..batched_selection import Regions, sizes_as_tensor
 from ..box_regression import Box2BoxTransform, BoxTransform, dense_box_regression_loss
-from ..dense_predictions import per_anchor
+from ..dense.selection import per_anchor
 from ..events import active_event_storage
 from ..initialization import normal_fill
 from ..layers import Conv2d, ShapeSpec, cat

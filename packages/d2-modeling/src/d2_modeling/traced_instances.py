@@ -8,8 +8,8 @@ import torch
 
 from d2_structures import ImageList, Instances
 
-from ..detection_fields import INSTANCE_FIELDS, instances_of
-from ..image_checks import image_of
+from .detection_fields import INSTANCE_FIELDS, instances_of
+from .image_checks import image_of
 from .image_input import BatchedInputs
 
 

@@ -1,10 +1,15 @@
-"""The focal loss of dense classifiers."""
+"""The losses of dense detectors."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from d2_ops import sigmoid_focal_loss
+from ..losses import sigmoid_focal_loss
+
+
+def foreground_of(labels: Tensor, num_classes: int) -> Tensor:
+    """Bool, of the labels' shape: neither background (``num_classes``) nor ignored (-1)."""
+    return (labels >= 0) & (labels != num_classes)
 
 
 def dense_focal_loss(logits: Tensor, labels: Tensor, *, alpha: float, gamma: float) -> Tensor:
@@ -15,6 +20,11 @@ def dense_focal_loss(logits: Tensor, labels: Tensor, *, alpha: float, gamma: flo
         labels: (N, R) classes: K for background, -1 for ignored.
         alpha: see `d2_ops.sigmoid_focal_loss`.
         gamma: see `d2_ops.sigmoid_focal_loss`.
+
+    Returns:
+        Scalar; 0 that can be backpropagated if all anchors are ignored.
+
+    Source: Lin et al., "Focal Loss for Dense Object Detection", 2017.
     """
     valid = labels >= 0
     known = labels[valid]

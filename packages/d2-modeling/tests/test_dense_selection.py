@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from d2_modeling.box_regression import Box2BoxTransform
-from d2_modeling.dense_predictions import (
+from d2_modeling.dense.selection import (
     Candidates,
     best_of_level,
     detections_of_levels,

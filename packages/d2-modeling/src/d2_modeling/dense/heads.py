@@ -109,6 +109,45 @@ class RetinaNetHead(nn.Module):
         }
 
 
+class FCOSHead(RetinaNetHead):
+    """`RetinaNetHead` of one anchor per pixel that also predicts how central the pixel is.
+
+    Args:
+        **kwargs: arguments of `RetinaNetHead`, except for ``num_anchors``.
+
+    Source: Tian et al., "FCOS", 2019, section 3.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, num_anchors=1, **kwargs)
+        self.ctrness = nn.Conv2d(self.bbox_pred.in_channels, 1, 3, padding=1)
+        normal_fill(self.ctrness, std=0.01)
+
+    def forward(  # type: ignore[override]  # one more output
+        self, features: Sequence[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Score and regress the pixels of each feature map.
+
+        Args:
+            features: (N, C, H, W) for each level.
+
+        Returns:
+            For each level logits (N, K, H, W), deltas (N, 4, H, W) and centreness logits
+            (N, 1, H, W).
+
+        Raises:
+            ValueError: if the number of levels is another than that of ``input_shape``.
+        """
+        self.check_levels(features)
+        logits, deltas, centreness = [], [], []
+        for level, feature in enumerate(features):
+            classes, boxes = self.towers(feature, level)
+            logits.append(self.cls_score(classes))
+            deltas.append(self.bbox_pred(boxes))
+            centreness.append(self.ctrness(boxes))
+        return logits, deltas, centreness
+
+
 class _LevelNorms(nn.ModuleList):
     """A batch norm for each level; scale and shift are shared."""
 

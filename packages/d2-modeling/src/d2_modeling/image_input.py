@@ -11,12 +11,16 @@ from torch import Tensor, nn
 
 from d2_structures import ImageList, Instances
 
-from ..backbone import Backbone
-from ..batched_selection import Detections, at_least, clipped_to_images
-from ..gt_classes import check_gt_classes
-from ..image_checks import image_of
+from .backbone import Backbone
+from .batched_selection import Detections, at_least, clipped_to_images
+from .gt_classes import check_gt_classes
+from .image_checks import image_of
+from .postprocessing import detector_postprocess
 
 BatchedInputs = Sequence[Mapping[str, Any]]
+
+ModelOutput = dict[str, Tensor] | list[dict[str, Any]]
+"""What a whole model gives: losses by name in training, otherwise a dict for each image."""
 
 
 class ImageInput(nn.Module):
@@ -179,6 +183,26 @@ def output_size(entry: Mapping[str, Any], image_size: tuple[int, int]) -> tuple[
     """
     height, width = entry.get("height", image_size[0]), entry.get("width", image_size[1])
     return (height, width) if torch.jit.is_tracing() else (int(height), int(width))
+
+
+def postprocessed(
+    instances: Sequence[Instances],
+    batched_inputs: BatchedInputs,
+    image_sizes: Sequence[tuple[int, int]],
+    name: str = "instances",
+) -> list[dict[str, Any]]:
+    """For each image its instances under ``name``, brought to the size that its input asks for.
+
+    Args:
+        instances: for each image, in the resolution of the network's input.
+        batched_inputs: dicts that may have ``height`` and ``width``.
+        image_sizes: (height, width) of each image.
+        name: the key of the instances.
+    """
+    return [
+        {name: detector_postprocess(found, *output_size(entry, size))}
+        for found, entry, size in zip(instances, batched_inputs, image_sizes, strict=True)
+    ]
 
 
 def _missing(height: Any, width: Any, backbone: Backbone) -> tuple[Any, Any]:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from d2_modeling.focal_loss import dense_focal_loss
+from d2_modeling.dense import dense_focal_loss
 
 
 def formula(inputs: Tensor, targets: Tensor, alpha: float, gamma: float) -> Tensor:

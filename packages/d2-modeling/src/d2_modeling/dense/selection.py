@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .batched_selection import Detections, at_most, suppressed
-from .box_regression import BoxTransform
+from ..batched_selection import Detections, at_most, clipped_to_images, suppressed
+from ..box_regression import BoxTransform
 
 
 class Candidates(NamedTuple):
@@ -65,6 +65,7 @@ def detections_of_levels(
     score_thresh: float,
     nms_thresh: float,
     max_detections: int,
+    clip_to: Tensor | None = None,
 ) -> Detections:
     """Join the boxes of all feature maps and suppress repetitions within each class.
 
@@ -74,15 +75,19 @@ def detections_of_levels(
         score_thresh: only higher scores are detections.
         nms_thresh: IoU above which the lower-scoring box of a class is dropped.
         max_detections: number of boxes kept per image.
+        clip_to: (N, 2), height and width of each image; boxes are clipped to them first. None
+            compares and returns whole boxes.
 
     Returns:
-        Detections of all images; boxes are not clipped. ``source`` counts the candidates of
+        Detections of all images. ``source`` counts the candidates of
         all images, levels joined.
     """
     boxes, scores, classes = (torch.cat(parts, dim=1) for parts in zip(*levels, strict=True))
     num_images = scores.shape[0]
     images = torch.arange(num_images, device=scores.device)[:, None].expand_as(scores).flatten()
     flat_boxes, flat_scores, flat_classes = boxes.flatten(0, 1), scores.flatten(), classes.flatten()
+    if clip_to is not None:
+        flat_boxes = clipped_to_images(flat_boxes, clip_to[images])
     rows = suppressed(
         flat_boxes,
         flat_scores,
