@@ -33,7 +33,9 @@ def iterations(folder: Path) -> list[int]:
     return [line["iteration"] for line in lines if "total_loss" in line]
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("tiny", "signum"), [("yacs", signal.SIGINT), ("lazy", signal.SIGTERM)], indirect=["tiny"]
+)
 def test_a_signal_leaves_a_checkpoint_from_which_training_goes_on(signum, tiny, tmp_path):
     command = [*_D2, "train", str(tiny.config), "--output", str(tmp_path)]
     process = subprocess.Popen(
@@ -68,8 +70,9 @@ def test_a_signal_in_the_final_evaluation_is_not_swallowed(tiny, tmp_path):
     assert (tmp_path / "run" / "model_final.pth").is_file()
 
 
-def test_two_processes_train_one_model_and_evaluate_all_images(tiny, tmp_path):
-    arguments = [tiny.config, "--output", tmp_path, "--num-gpus", 2, *tiny.set(max_iter=2)]
+def test_two_processes_train_one_model_and_evaluate_all_images(tiny_yacs, tmp_path):
+    options = tiny_yacs.set(max_iter=2)
+    arguments = [tiny_yacs.config, "--output", tmp_path, "--num-gpus", 2, *options]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*_D2, "train", *map(str, arguments)],

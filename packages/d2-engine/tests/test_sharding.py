@@ -1,6 +1,8 @@
 """Divided models: what is divided, made whole, and divided again."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -156,3 +158,9 @@ def test_one_process_divides_nothing():
 @pytest.mark.parametrize("value", [3, None, "text"])
 def test_what_is_no_tensor_stays(value):
     assert whole(value) == divided_like(value, torch.ones(1)) == value
+
+
+def test_what_divides_models_is_not_imported_before_one_is_divided():
+    script = "import sys, d2_engine.run; print('torch.distributed.fsdp' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert answer.stdout.strip() == b"False"

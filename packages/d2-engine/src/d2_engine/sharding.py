@@ -5,19 +5,24 @@ whole parameters only of the block that is at work. In checkpoints everything is
 show how a run was divided.
 """
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from d2_engine.activation_checkpointing import repeated_blocks
 from d2_engine.bottom_up import find_bottom_up
 from d2_structures import comm
+
+if TYPE_CHECKING:
+    from torch.distributed.fsdp import FSDPModule
+    from torch.distributed.tensor import DTensor
+
+# FSDP is imported where a model is divided: it takes half as long as torch itself, in every
+# process. Where nobody has imported it, nothing is divided.
 
 
 def shard(model: nn.Module) -> nn.Module:
@@ -35,6 +40,9 @@ def shard(model: nn.Module) -> nn.Module:
     """
     if comm.get_world_size() == 1:
         return model
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
     # Every process has drawn initial weights of its own.
     with torch.no_grad():
         for parameter in model.parameters():
@@ -49,9 +57,16 @@ def shard(model: nn.Module) -> nn.Module:
     return model
 
 
-def is_sharded(model: nn.Module) -> bool:
+def is_sharded(model: nn.Module) -> "TypeGuard[FSDPModule]":
     """Return whether a model's parameters are divided."""
-    return isinstance(model, FSDPModule)
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    return fsdp is not None and isinstance(model, fsdp.FSDPModule)
+
+
+def _is_divided(value: object) -> "TypeGuard[DTensor]":
+    """Return whether a value is a tensor of which this process has a share."""
+    tensors = sys.modules.get("torch.distributed.tensor")
+    return tensors is not None and isinstance(value, tensors.DTensor)
 
 
 @contextmanager
@@ -62,7 +77,7 @@ def whole_weights(model: nn.Module) -> Iterator[None]:
     shares of the images differ. All processes must come here; nothing happens to models that are
     not divided.
     """
-    units = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    units: list[Any] = [module for module in model.modules() if is_sharded(module)]
     for unit in units:
         unit.set_reshard_after_forward(False, recurse=False)
         unit.unshard()
@@ -77,7 +92,7 @@ def whole_weights(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def without_exchange(model: nn.Module) -> Iterator[None]:
     """Keep processes from adding up their gradients in the block, however they are divided."""
-    if isinstance(model, FSDPModule):
+    if is_sharded(model):
         model.set_requires_gradient_sync(False)
         try:
             yield
@@ -97,7 +112,7 @@ def whole(state: Any) -> Any:
     Args:
         state: tensors in dicts, lists and tuples; what else there is stays as it is.
     """
-    if isinstance(state, DTensor):
+    if _is_divided(state):
         full: Tensor = state.full_tensor()
         return full
     if isinstance(state, dict):
@@ -114,10 +129,12 @@ def divided_like(value: Any, own: Any) -> Any:
         value: the same in every process.
         own: a tensor of this process, divided or not.
     """
-    if not isinstance(own, DTensor) or not isinstance(value, Tensor) or isinstance(value, DTensor):
+    if not _is_divided(own) or not isinstance(value, Tensor) or _is_divided(value):
         return value
     if value.shape != own.shape:
         return value
+    from torch.distributed.tensor import distribute_tensor
+
     with torch.no_grad():
         # Every process has read the same file: each takes its share and nothing is sent.
         value = value.to(own.device)
