@@ -1,6 +1,7 @@
 """Code that names detectron2 is rewritten to d2's names, and nothing else of it changes."""
 
 import ast
+import json
 import shutil
 import subprocess
 import sys
@@ -276,17 +277,122 @@ def test_targets_in_yaml_are_rewritten_and_the_rest_stays(migrate):
     assert [finding.line for finding in done.findings] == [5, 7]
 
 
-def test_dependencies_and_notebooks_are_left_to_a_human(tmp_path):
+def test_dependencies_are_left_to_a_human(tmp_path):
     (tmp_path / "requirements.txt").write_text(
         "torch\ngit+https://github.com/facebookresearch/detectron2.git\n"
     )
-    (tmp_path / "demo.ipynb").write_text('{"source": "from detectron2.config import get_cfg"}')
     (tmp_path / ".hidden").mkdir()
     (tmp_path / ".hidden" / "a.py").write_text("import detectron2\n")
     done = {file.path.name: file for file in migrate_tree(tmp_path)}
-    assert set(done) == {"requirements.txt", "demo.ipynb"}
+    assert set(done) == {"requirements.txt"}
     assert done["requirements.txt"].findings[0].line == 2
     assert not any(file.is_changed for file in done.values())
+
+
+# -------------------------------------------------------------------- notebooks
+
+
+def notebook(*cells: str, **form: Any) -> bytes:
+    content = {
+        "cells": [
+            {
+                "cell_type": "code",
+                "execution_count": 1,
+                "metadata": {},
+                "outputs": [{"name": "stdout", "text": ["from detectron2.config import get_cfg"]}],
+                "source": cell.splitlines(keepends=True),
+            }
+            for cell in cells
+        ],
+        "metadata": {"language_info": {"name": "python"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    return (json.dumps(content, **({"indent": 1, "ensure_ascii": False} | form)) + "\n").encode()
+
+
+def cells(content: bytes) -> list[str]:
+    return ["".join(cell["source"]) for cell in json.loads(content)["cells"]]
+
+
+def migrate_cells(folder: Path, *texts: str, **form: Any) -> Migrated:
+    file = folder / "demo.ipynb"
+    file.write_bytes(notebook(*texts, **form))
+    return migrate_file(file)
+
+
+@pytest.mark.parametrize("form", [{}, {"indent": None}, {"indent": 2, "ensure_ascii": True}])
+def test_a_notebook_is_rewritten_as_one_program_and_stays_as_it_was_written(form, tmp_path):
+    before = (
+        "%matplotlib inline\n!pip install torch \\\n  timm\nimport detectron2.config  # Größe",
+        "",
+        "%%time\nx = detectron2.config.get_cfg()\nif x:\n    !ls {x}\n\ndisplay(x);",
+        "%%bash\nfrom detectron2 import nothing",
+        "files = !ls\nx?",
+    )
+    done = migrate_cells(tmp_path, *before, **form)
+    after = list(before)
+    after[0] = before[0].replace("detectron2.config", "d2_config")
+    after[2] = before[2].replace("detectron2.config", "d2_config")
+    assert cells(done.after) == after
+    assert done.after == notebook(*after, **form)
+    assert not done.findings
+
+
+def test_what_a_notebook_leaves_to_a_human_is_named_with_cell_and_line_of_the_file(tmp_path):
+    texts = (
+        "a = 1\nb = 2",
+        "print 'old'\nimport detectron2",
+        "a = 1\n!pip install detectron2\nfrom detectron2.nothing import no_such_name",
+    )
+    done = migrate_cells(tmp_path, *texts)
+    lines = done.before.decode().splitlines()
+    found = {finding.what: finding for finding in done.findings}
+    assert "print 'old'" in lines[found["cell 2, left as it is"].line - 1]
+    assert "!pip install" in lines[found["detectron2"].line - 1]
+    (rest,) = (finding for what, finding in found.items() if what.startswith("cell 3: "))
+    assert "no_such_name" in lines[rest.line - 1]
+
+
+def test_cells_of_another_language_and_what_is_no_notebook_are_left_alone(tmp_path):
+    file = tmp_path / "r.ipynb"
+    file.write_bytes(notebook("import detectron2").replace(b'"python"', b'"R"'))
+    assert not migrate_file(file).is_changed
+    for text in ("{", "[]", '{"worksheets": []}'):
+        file.write_text(text)
+        (finding,) = migrate_file(file).findings
+        assert "no notebook" in finding.why
+
+
+_LINES = st.sampled_from(
+    [
+        "x = 1",
+        "%time x",
+        "!ls \\",
+        "  more",
+        "if x:",
+        "    !ls",
+        "    y = 'é'",
+        "",
+        "# %magic",
+        "x?",
+    ]
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(_LINES, max_size=5).map("\n".join), max_size=4))
+def test_a_notebook_without_names_of_detectron2_stays_to_the_byte(tmp_path_factory, texts):
+    done = migrate_cells(tmp_path_factory.getbasetemp(), *texts)
+    assert not done.is_changed
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(_LINES, max_size=5).map("\n".join), max_size=4))
+def test_other_cells_stay_as_they_are_beside_one_that_is_rewritten(tmp_path_factory, texts):
+    own = "from detectron2.config import get_cfg"
+    done = migrate_cells(tmp_path_factory.getbasetemp(), *texts, own)
+    assert cells(done.after) == [*texts, "from d2_config import get_cfg"]
 
 
 # --------------------------------------------------------------------- projects

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from d2_engine.migrate import Migrated
 
 _NOTES = """
-Imports of detectron2, fvcore and iopath, what they bind, and names in _target_ and in strings
-become those of d2; comments and formatting stay. The changes are shown as a diff. What a human has
-to look at is listed behind it, with file and line.
+Imports of detectron2, fvcore and iopath in Python files and notebooks, what they bind, and names in
+_target_ and in strings become those of d2; comments, formatting and outputs stay. The changes are
+shown as a diff. What a human has to look at is listed behind it, with file and line.
 
 The exit code is 0 if nothing is left, neither a change that --write would make nor anything for a
 human, and else 1.

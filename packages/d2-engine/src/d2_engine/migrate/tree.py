@@ -6,22 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from d2_engine.migrate.findings import Finding, Migrated
+from d2_engine.migrate.requirements import dependencies
 
 _PYTHON = (".py", ".pyi")
 _YAML = (".yaml", ".yml")
+_NOTEBOOK = ".ipynb"
 _REQUIREMENTS = re.compile(
     r"requirements.*\.(?:txt|in)|setup\.(?:py|cfg)|pyproject\.toml|environment.*\.ya?ml|Dockerfile.*"
 )
-_DEPENDENCY = re.compile(
-    r"(?<![\w./-])(?:detectron2|fvcore|iopath)(?![\w.])|/detectron2(?:\.git)?\b"
-)
 _SKIPPED = ("__pycache__", "node_modules", "build", "dist", "site-packages")
-
-_DEPEND = "depend on d2-engine instead (d2-engine[detectron2] where bridges are used)"
 
 
 def migrate_tree(path: str | os.PathLike[str]) -> list[Migrated]:
-    """Migrate a file, or every Python, YAML and requirements file of a folder; writes nothing.
+    """Migrate a file, or a folder's Python, notebooks, YAML and requirements; writes nothing.
 
     Hidden folders, virtual environments and what was built are left out, and so are symbolic links.
 
@@ -55,11 +52,11 @@ def migrate_file(path: str | os.PathLike[str]) -> Migrated:
     findings: list[Finding] = []
     after = content
     is_requirements = _REQUIREMENTS.fullmatch(file.name) is not None
-    if file.suffix not in (*_PYTHON, *_YAML, ".ipynb") and not is_requirements:
+    if file.suffix not in (*_PYTHON, *_YAML, _NOTEBOOK) and not is_requirements:
         raise ValueError(f"{file} is neither Python, YAML, a notebook nor a list of requirements")
     try:
-        if file.suffix in _PYTHON:
-            after, findings = _python(content)
+        if file.suffix in (*_PYTHON, _NOTEBOOK):
+            after, findings = _python(content, is_notebook=file.suffix == _NOTEBOOK)
         elif file.suffix in _YAML:
             from d2_engine.migrate.yaml_targets import migrate_yaml
 
@@ -67,17 +64,13 @@ def migrate_file(path: str | os.PathLike[str]) -> Migrated:
     except ValueError as error:
         findings = [Finding(1, "the whole file", str(error))]
     if is_requirements:
-        findings += _dependencies(content)
-    if file.suffix == ".ipynb" and re.search(rb"(?:import|from) (?:detectron2|fvcore)", content):
-        why = "notebooks are not rewritten: save it as a .py file, or begin it with " + (
-            "import d2_engine.compat.detectron2"
-        )
-        findings.append(Finding(1, "the whole notebook", why))
+        findings += dependencies(content.decode("utf-8", "replace"))
     return Migrated(file, content, after, tuple(sorted(findings)))
 
 
-def _python(content: bytes) -> tuple[bytes, list[Finding]]:
+def _python(content: bytes, is_notebook: bool) -> tuple[bytes, list[Finding]]:
     try:
+        from d2_engine.migrate.notebook import migrate_notebook
         from d2_engine.migrate.python_source import migrate_python
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "libcst":
@@ -85,16 +78,7 @@ def _python(content: bytes) -> tuple[bytes, list[Finding]]:
         raise ImportError(
             "migrating needs libcst, which is not installed: pip install 'd2-engine[migrate]'"
         ) from error
-    return migrate_python(content)
-
-
-def _dependencies(content: bytes) -> list[Finding]:
-    lines = content.decode("utf-8", "replace").splitlines()
-    return [
-        Finding(place, match[0], _DEPEND)
-        for place, text in enumerate(lines, 1)
-        if (match := _DEPENDENCY.search(text.partition(" #")[0])) and "import" not in text
-    ]
+    return migrate_notebook(content) if is_notebook else migrate_python(content)
 
 
 def _files(root: Path) -> Iterator[Path]:
@@ -102,7 +86,7 @@ def _files(root: Path) -> Iterator[Path]:
         folders[:] = [name for name in folders if _is_source(Path(folder, name))]
         for name in names:
             file = Path(folder, name)
-            wanted = file.suffix in (*_PYTHON, *_YAML, ".ipynb") or _REQUIREMENTS.fullmatch(name)
+            wanted = file.suffix in (*_PYTHON, *_YAML, _NOTEBOOK) or _REQUIREMENTS.fullmatch(name)
             if wanted and not file.is_symlink():
                 yield file
 
