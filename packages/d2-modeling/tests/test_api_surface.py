@@ -52,6 +52,7 @@ PACKAGE = [
     "build_sem_seg_head",
     "detector_from_torchvision",
     "detector_postprocess",
+    "optimize_for_inference",
     "sem_seg_postprocess",
 ]
 LAYERS = [

@@ -10,6 +10,7 @@ from .backbone import (
     build_backbone,
     build_resnet_backbone,
 )
+from .inference_speed import optimize_for_inference
 from .layers import ShapeSpec
 from .meta_arch import (
     META_ARCH_REGISTRY,
@@ -87,5 +88,6 @@ __all__ = [
     "build_sem_seg_head",
     "detector_from_torchvision",
     "detector_postprocess",
+    "optimize_for_inference",
     "sem_seg_postprocess",
 ]

@@ -15,6 +15,7 @@ from d2_data.detection_utils import image_to_tensor
 from d2_data.transforms import AugInput
 from d2_engine.checkpoint import DetectionCheckpointer
 from d2_eval import inference_context
+from d2_modeling import optimize_for_inference
 
 if TYPE_CHECKING:  # d2_engine.run draws its report with this class
     from d2_engine.run import Preprocessing, RunPlan
@@ -37,7 +38,8 @@ class DefaultPredictor:
     Attributes:
         metadata (Metadata): of the data that a run has learned from, else of the first test set,
             else of the training data; empty where the config names none.
-        model: the model, in evaluation mode.
+        model: the model, in evaluation mode and made fast by
+            :func:`d2_modeling.optimize_for_inference`.
         aug: makes the model's input from an image.
         input_format: the order of the model's channels, ``"BGR"`` or ``"RGB"``.
         cfg: a copy of the config; None where there was none.
@@ -104,6 +106,7 @@ class DefaultPredictor:
             )
         model = build_model(plan).eval()
         DetectionCheckpointer(model).load(plan.weights, strict=True, prefer_ema=True)
+        model = optimize_for_inference(model, inplace=True)
         self._set_up(model, plan.preprocessing, _metadata_of(plan))
 
     def _set_up(

@@ -16,6 +16,7 @@ from d2_engine.run.model import build_model
 from d2_engine.run.plan import Evaluators, RunPlan, TestSet
 from d2_engine.run.report import write_pages, write_report
 from d2_eval import DatasetEvaluator, DatasetEvaluators, inference_on_dataset
+from d2_modeling import optimize_for_inference
 from d2_structures import comm
 
 _logger = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ def evaluate(
     plan = with_counts(plan)
     model = build_model(plan)
     DetectionCheckpointer(model).load(plan.weights, strict=True, prefer_ema=True)
+    model = optimize_for_inference(model, inplace=True)
     evaluated = evaluate_model(plan, model, loaders, augmented=plan.augmented is not None)
     if report and comm.is_main_process():
         write_report(plan, model, evaluated.evaluators)
