@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from d2_ops import host
@@ -45,6 +45,7 @@ def read(entries, **options):
 
 
 @given(results(), st.sampled_from([None, 2]))
+@example([{"image_id": 1, "category_id": 2, "score": 5e-324, "bbox": [2.2e-310, 0, 1, 1]}], None)
 def test_columns_hold_the_numbers_that_json_holds(entries, indent):
     found = read(json.dumps(entries, indent=indent))
     assert found is not None

@@ -6,11 +6,23 @@
 #include <charconv>
 #include <cstdint>
 #include <cstring>
-#include <locale>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <system_error>
+
+// libc++ reads floating-point numbers from 20 on, without a macro that says so, and the one that
+// macOS brings came later than the oldest macOS we run on.
+#if defined(__cpp_lib_to_chars) || (_LIBCPP_VERSION >= 200000 && !defined(__APPLE__))
+#define D2_OPS_HAVE_FLOAT_FROM_CHARS
+#else
+#include <locale.h>
+#include <stdlib.h>
+#if defined(__APPLE__)
+#include <xlocale.h>
+#endif
+
+#include <cmath>
+#endif
 
 namespace d2_ops {
 
@@ -131,13 +143,13 @@ class JsonCursor {
   }
 
   static bool number_of(std::string_view digits, double* value) {
-#if defined(__cpp_lib_to_chars)
+#if defined(D2_OPS_HAVE_FLOAT_FROM_CHARS)
     const auto read = std::from_chars(digits.data(), digits.data() + digits.size(), *value);
     return read.ec == std::errc{};
-#else  // libraries that read whole numbers only
-    std::istringstream stream{std::string(digits)};
-    stream.imbue(std::locale::classic());
-    return static_cast<bool>(stream >> *value);
+#else  // the program's own locale may write its decimals with a comma
+    static const locale_t plain = newlocale(LC_ALL_MASK, "C", static_cast<locale_t>(nullptr));
+    *value = strtod_l(std::string(digits).c_str(), nullptr, plain);
+    return std::isfinite(*value);
 #endif
   }
 
