@@ -134,6 +134,10 @@ def _site_packages(python: Path | str) -> Path:
     return Path(subprocess.check_output(command, text=True).strip())
 
 
+def _pip(python: Path | str) -> list[str]:
+    return [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-q"]
+
+
 def _base(session: nox.Session, name: str, requirements: list[str]) -> Path:
     """The Python of a shared installation, made on first use and whenever its list changes."""
     folder = BASES / name
@@ -142,9 +146,7 @@ def _base(session: nox.Session, name: str, requirements: list[str]) -> Path:
     if not stamp.exists() or stamp.read_text() != wanted:
         shutil.rmtree(folder, ignore_errors=True)
         session.run(sys.executable, "-m", "venv", str(folder), external=True, silent=True)
-        python = str(_python(folder))
-        pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "-q"]
-        session.run(*pip, *requirements, external=True)
+        session.run(*_pip(_python(folder)), *requirements, external=True)
         stamp.write_text(wanted)
     return _python(folder)
 
@@ -261,8 +263,8 @@ def _install(
 def _install_if_possible(session: nox.Session, tools: list[str]) -> None:
     """Install what can be had; the rest is named and left out."""
     for tool in tools:
-        pip = [_session_python(session), "-m", "pip", "install", "-q", "--no-deps", tool]
-        if subprocess.run(pip, check=False).returncode != 0:
+        command = [*_pip(_session_python(session)), "--no-deps", tool]
+        if subprocess.run(command, check=False).returncode != 0:
             session.log(f"{tool} cannot be installed here: benchmarks leave it out")
 
 
@@ -358,35 +360,6 @@ def wheels(session: nox.Session) -> None:
         session.log(os.path.relpath(path, ROOT))
 
 
-def _interpreter(version: str) -> str | None:
-    """The path of a Python of this version, on PATH or where pyenv and uv put theirs."""
-    candidates = [shutil.which(f"python{version}")]
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    uv = Path.home() / ".local" / "share" / "uv" / "python"
-    candidates += sorted(map(str, pyenv.glob(f"{version}.*/bin/python")), reverse=True)
-    candidates += sorted(map(str, uv.glob(f"cpython-{version}.*/bin/python3")), reverse=True)
-    for candidate in filter(None, candidates):
-        command = [candidate, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.stdout.strip() == version:  # a shim of pyenv may stand for no version
-            return candidate
-    return None
-
-
-def _builder_of(session: nox.Session, version: str) -> str | None:
-    """A Python with the tools that build d2-ops, or None, said, where there is none."""
-    interpreter = _interpreter(version)
-    if interpreter is None:
-        session.warn(f"no Python {version} was found: its wheels are left out; install it first")
-        return None
-    folder = ROOT / ".nox" / "dist" / f"python{version}"
-    if not _python(folder).exists():
-        session.run(interpreter, "-m", "venv", str(folder), external=True, silent=True)
-    pip = [str(_python(folder)), "-m", "pip", "--disable-pip-version-check", "install", "-q"]
-    session.run(*pip, *BUILD_TOOLS, external=True)
-    return str(_python(folder))
-
-
 @nox.session(python=False)
 def dist(session: nox.Session) -> None:
     """Files fit for an index, in dist/index/, checked, and a table of them.
@@ -395,25 +368,38 @@ def dist(session: nox.Session) -> None:
     Python 3.11 and for 3.12 and later; ``nox -s dist -- --platform aarch64`` builds for one,
     ``--platform macos`` tries what has not been proven.
     """
-    index, work = DIST / "index", ROOT / ".nox" / "dist"
+    index = DIST / "index"
     shutil.rmtree(index, ignore_errors=True)
     index.mkdir(parents=True)
     pure = [p for p in PACKAGES if p != "ops"]
-    _wheels(session)
+    _wheels(session, pure)
     files = [p for package in pure for p in DIST.glob(f"d2_{package}-*")]
-    (sdist,) = DIST.glob("d2_ops-*.tar.gz")
-    copies = [shutil.copy(file, index) for file in (*files, sdist)]
-    shutil.rmtree(work / "source", ignore_errors=True)
-    shutil.unpack_archive(sdist, work / "source", filter="data")
-    (source,) = (work / "source").iterdir()
-    tools = _base(session, "dist", [*BUILD_TOOLS, *DIST_TOOLS])
-    pythons = [python for v in ("3.11", "3.12") if (python := _builder_of(session, v))]
     torch = _site_packages(_torch(session, "cpu")) / "torch"
+    _run_dist(
+        session,
+        *("dist", "--work", ROOT / ".nox" / "dist", "--out", index, "--sdist", _ops_sdist(session)),
+        *("--torch", f"x86_64={torch}"),
+        *(word for tool in BUILD_TOOLS for word in ("--tool", tool)),
+        *(word for file in files for word in ("--other", file)),
+    )
+
+
+def _ops_sdist(session: nox.Session) -> Path:
+    """The source archive of d2-ops, without building a wheel for this machine."""
+    folder = ROOT / ".nox" / "dist" / "sdist"
+    shutil.rmtree(folder, ignore_errors=True)
+    builder = str(_base(session, "builder", BUILD_TOOLS))
+    build = ("-m", "build", "--no-isolation", "--sdist", "--outdir", str(folder))
+    session.run(builder, *build, str(ROOT / "packages" / "d2-ops"), external=True, silent=True)
+    (sdist,) = folder.glob("*.tar.gz")
+    return sdist
+
+
+def _run_dist(session: nox.Session, module: str, *words: str | Path) -> None:
+    """Run a module of ``integration`` where the tools are that build and check wheels."""
     session.run(
-        *(str(tools), "-m", "dist", "--work", str(work), "--out", str(index)),
-        *("--sdist", str(source), "--torch", f"x86_64={torch}"),
-        *(word for python in pythons for word in ("--python", python)),
-        *(word for copy in copies for word in ("--other", str(copy))),
+        *(str(_base(session, "dist", [*BUILD_TOOLS, *DIST_TOOLS])), "-m", module),
+        *(str(word) for word in words),
         *session.posargs,
         env={"PYTHONPATH": str(ROOT / "integration")},
         external=True,
@@ -430,13 +416,23 @@ def arm64(session: nox.Session) -> None:
     if not wheels:
         session.error("there is no ARM64 wheel: nox -s dist -- --platform aarch64")
     wheels += sorted((DIST / "index").glob("d2_structures-*.whl"))
-    session.run(
-        *(str(_base(session, "dist", [*BUILD_TOOLS, *DIST_TOOLS])), "-m", "arm64"),
-        *("--work", str(ROOT / ".nox" / "arm64")),
-        *(word for wheel in wheels for word in ("--wheel", str(wheel))),
-        *session.posargs,
-        env={"PYTHONPATH": str(ROOT / "integration")},
-        external=True,
+    work = ("--work", ROOT / ".nox" / "arm64")
+    _run_dist(session, "arm64", *work, *(word for wheel in wheels for word in ("--wheel", wheel)))
+
+
+@nox.session(python=False)
+def pythons(session: nox.Session) -> None:
+    """Every suite on every current Python that is found, beside the oldest and newest torch.
+
+    ``nox -s pythons -- --python 3.13 --only newest d2-ops`` runs some; needs ``nox -s dist``
+    first. Takes an hour and, for a while, 6 GB for each pair.
+    """
+    tools = [*TEST_TOOLS, "matplotlib>=3.8", "safetensors>=0.4"]
+    _run_dist(
+        session,
+        *("pythons", "--work", ROOT / ".nox" / "pythons", "--index", DIST / "index"),
+        *(word for name in ("oldest", "newest") for word in ("--torch", f"{name}={TORCH[name]}")),
+        *(word for tool in tools for word in ("--tool", tool)),
     )
 
 
@@ -509,7 +505,7 @@ def isolation(session: nox.Session) -> None:
         python = _python(environment)
         if _needs_torch(package):
             _share(_torch(session, "cpu"), python)
-        pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-q"]
+        pip = _pip(python)
         session.run(*pip, *_wheels(session, closure))
         absent = [f"d2_{p}" for p in PACKAGES if p not in closure]
         absent += [] if _needs_torch(package) else ["torch", "numpy"]
@@ -541,7 +537,7 @@ def matrix(session: nox.Session) -> None:
         session.run(sys.executable, "-m", "venv", str(environment), silent=True)
         python = str(_python(environment))
         _share(_torch(session, name), python)
-        pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "-q"]
+        pip = _pip(python)
         session.run(*pip, wheel, *TEST_TOOLS, "pycocotools>=2.0.8")
         session.log(f"d2-ops wheel {digest} under the {name} torch:")
         session.run(python, "-m", "d2_ops")

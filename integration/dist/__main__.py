@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from dist import checks, record
 from dist.build import build_wheel
+from dist.interpreters import environment, interpreter
 from dist.platforms import PLATFORMS, Platform, torch_folder
 
 PROVEN = ("x86_64", "aarch64")  # macOS by --platform macos: its build has not been proven
@@ -32,7 +35,7 @@ def check(path: Path, platform: Platform | None, torch: Path | None, work: Path)
     if "-abi3-" in path.name:
         found["abi3audit"] = checks.abi3(path)
     if platform is not None and platform.system == "Linux":
-        found["auditwheel"] = None  # repaired, or it had raised
+        found["auditwheel"] = checks.auditwheel(path)
     return found
 
 
@@ -44,17 +47,35 @@ def row(path: Path, found: dict[str, str | None]) -> str:
     return f"| {path.name} | {tag} | {path.stat().st_size / 1024:.0f} KiB | {held}{failed} |"
 
 
+def pythons(versions: Iterable[str], work: Path, tools: list[str]) -> list[str]:
+    """An environment to build in for each version that is found; the others are said."""
+    found = []
+    for version in versions:
+        python = interpreter(version)
+        if python is None:
+            print(f"no Python {version} was found: its wheels are left out; install it first")
+            continue
+        found.append(environment(python, work / f"python{version}", tools))
+    return found
+
+
+def unpacked(sdist: Path, folder: Path) -> Path:
+    """The folder of an sdist; always the same, so that compilers' caches know its files."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.unpack_archive(sdist, folder, filter="data")
+    (source,) = folder.iterdir()
+    return source
+
+
 def main() -> int:
     """Build and check; 1 if a check failed."""
     parser = argparse.ArgumentParser(prog="dist")
-    parser.add_argument("--work", type=Path, required=True, help="downloads, compilers, caches")
-    parser.add_argument("--out", type=Path, required=True, help="where the files are put")
-    parser.add_argument(
-        "--sdist", type=Path, help="of d2-ops, unpacked: its wheels are built from it"
-    )
-    parser.add_argument(
-        "--python", action="append", default=[], help="an interpreter to build with"
-    )
+    folder = {"type": lambda text: Path(text).resolve(), "required": True}
+    parser.add_argument("--work", **folder, help="downloads, compilers, caches")
+    parser.add_argument("--out", **folder, help="where the files are put")
+    parser.add_argument("--sdist", **folder, help="of d2-ops: its wheels are built from it")
+    parser.add_argument("--python", action="append", help="a version to build with")
+    parser.add_argument("--tool", action="append", default=[], help="needed to build")
     parser.add_argument("--platform", action="append", choices=sorted(PLATFORMS))
     parser.add_argument("--torch", action="append", default=[], help="PLATFORM=FOLDER of a torch")
     parser.add_argument(
@@ -62,13 +83,16 @@ def main() -> int:
     )
     options = parser.parse_args()
 
+    builders = pythons(options.python or ("3.11", "3.12"), options.work, options.tool)
+    source = unpacked(options.sdist, options.work / "source")
     folders = {name: Path(folder) for name, folder in (t.split("=", 1) for t in options.torch)}
     rows, wrong, noted = [], [], record.read()
-    made: list[tuple[Path, Platform | None, Path | None]] = [(p, None, None) for p in options.other]
-    for name in (options.platform or PROVEN) if options.sdist else ():
+    others = [Path(shutil.copy(file, options.out)) for file in (options.sdist, *options.other)]
+    made: list[tuple[Path, Platform | None, Path | None]] = [(p, None, None) for p in others]
+    for name in options.platform or PROVEN:
         torch = folders.get(name) or torch_folder(name, options.work / "torch")
-        for python in options.python:
-            wheel = build_wheel(options.sdist, name, torch, python, options.work)
+        for python in builders:
+            wheel = build_wheel(source, name, torch, python, options.work)
             fit = checks.fit_for_an_index(wheel, PLATFORMS[name], options.out)
             made.append((fit, PLATFORMS[name], torch))
             print(f"built {made[-1][0].name}", flush=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from dist.platforms import Platform
 
@@ -48,6 +51,31 @@ def fit_for_an_index(wheel: Path, platform: Platform, folder: Path) -> Path:
         )
         (found,) = Path(repaired).glob("*manylinux*.whl")
         return Path(shutil.copy(found, folder))
+
+
+def auditwheel(wheel: Path) -> str | None:
+    """None, or what the libraries need beside torch's and what the wheel's own tag promises."""
+    command = [sys.executable, "-m", "auditwheel", "show", "--json", str(wheel)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        return " ".join(done.stderr.split())[-400:]
+    return _unfit(json.loads(done.stdout), wheel.name)
+
+
+def _unfit(found: dict[str, Any], name: str) -> str | None:
+    others = set(found["external_libs"]) - {f"{library}.so" for library in TORCH_LIBRARIES}
+    if others:
+        return f"needs {', '.join(sorted(others))}, which no tag allows"
+    promised, needed = (_glibc(text) for text in (name, found["sym_tag"]))
+    if promised is None or needed is None or needed > promised:
+        return f"needs {found['sym_tag']}, which the file's name does not say"
+    return "needs instructions beyond the tag's" if found["unsupported_isa"] else None
+
+
+def _glibc(tag: str) -> tuple[int, int] | None:
+    """The newest glibc that a tag, or a file name with several, asks for."""
+    found = re.findall(r"manylinux_(\d+)_(\d+)_", tag)
+    return max(((int(a), int(b)) for a, b in found), default=None)
 
 
 def size(path: Path) -> str | None:

@@ -15,9 +15,8 @@ MANYLINUX = "manylinux_2_28"
 class Platform(NamedTuple):
     """A target of ``zig c++``, and how pip and CMake call it."""
 
-    tag: str  # of the wheel
     zig: str
-    torch_tag: str  # of torch's own wheel
+    tag: str  # of torch's wheel; on macOS also of ours
     system: str
     processor: str
     soabi: str  # the end of a module's name, after cpython-311
@@ -25,15 +24,15 @@ class Platform(NamedTuple):
 
 PLATFORMS = {
     "x86_64": Platform(
-        *(f"{MANYLINUX}_x86_64", "x86_64-linux-gnu.2.17", f"{MANYLINUX}_x86_64"),
+        *("x86_64-linux-gnu.2.17", f"{MANYLINUX}_x86_64"),
         *("Linux", "x86_64", "x86_64-linux-gnu"),
     ),
     "aarch64": Platform(
-        *(f"{MANYLINUX}_aarch64", "aarch64-linux-gnu.2.17", f"{MANYLINUX}_aarch64"),
+        *("aarch64-linux-gnu.2.17", f"{MANYLINUX}_aarch64"),
         *("Linux", "aarch64", "aarch64-linux-gnu"),
     ),
     "macos": Platform(
-        *("macosx_11_0_arm64", "aarch64-macos.11.0", "macosx_11_0_arm64"),
+        *("aarch64-macos.11.0", "macosx_11_0_arm64"),
         *("Darwin", "arm64", "darwin"),
     ),
 }
@@ -52,7 +51,7 @@ def torch_folder(name: str, downloads: Path) -> Path:
     platform = PLATFORMS[name]
     folder = downloads / f"{name}-{TORCH_FLOOR}"
     if not (folder / "complete").exists():
-        pattern = f"torch-{TORCH_FLOOR}*-{platform.torch_tag}.whl"
+        pattern = f"torch-{TORCH_FLOOR}*-{platform.tag}.whl"
         if not list(downloads.glob(pattern)):
             _download(platform, downloads)
         (wheel,) = downloads.glob(pattern)
@@ -68,7 +67,7 @@ def _download(platform: Platform, downloads: Path) -> None:
     subprocess.run(
         [
             *(sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "-q"),
-            *("--platform", platform.torch_tag, "--python-version", "3.11"),
+            *("--platform", platform.tag, "--python-version", "3.11"),
             *("--only-binary=:all:", "--no-deps", "--dest", str(downloads)),
             f"torch=={TORCH_FLOOR}",
         ],

@@ -1,0 +1,144 @@
+"""The suites of all packages on other Pythons and torches: ``nox -s pythons`` calls this.
+
+What is installed is what ``nox -s dist`` made: the six pure wheels, and of d2-ops' the one whose
+tag the Python takes, so that 3.12 and all later ones are met by the same file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from dist.interpreters import environment, interpreter
+
+ROOT = Path(__file__).parents[1]
+RECORD = Path(__file__).with_name("pythons.json")
+PACKAGES = ("config", "ops", "structures", "data", "modeling", "eval", "engine")
+
+Record = dict[str, dict[str, dict[str, Any]]]
+
+
+def wheels(index: Path, version: str) -> list[Path]:
+    """The files of an index that a Python of this version on this machine installs.
+
+    Raises:
+        FileNotFoundError: if one is not there: ``nox -s dist`` makes them.
+    """
+    own = f"cp{version.replace('.', '')}" if version == "3.11" else "cp312-abi3"
+    patterns = [f"d2_{name}-*-none-any.whl" for name in PACKAGES if name != "ops"]
+    patterns.append(f"d2_ops-*-{own}-*_{platform.machine()}.whl")
+    found = []
+    for pattern in patterns:
+        files = sorted(index.glob(pattern))
+        if not files:
+            raise FileNotFoundError(f"no {pattern} is in {index}: make it by nox -s dist")
+        found.append(files[-1])
+    return found
+
+
+def counts(report: Path) -> dict[str, int]:
+    """What pytest's JUnit XML adds up to."""
+    sums = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
+    for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+        sums = {key: n + int(suite.get(key, 0)) for key, n in sums.items()}
+    failed = sums["failures"] + sums["errors"]
+    passed = sums["tests"] - failed - sums["skipped"]
+    return {"passed": passed, "failed": failed, "skipped": sums["skipped"]}
+
+
+def proven(record: Record, package: str) -> list[str]:
+    """The versions of Python on which a package's suite has run without a failure, oldest first."""
+    runs = {version: told.get(package, {}) for version, told in record.items()}
+    held = [
+        version
+        for version, told in runs.items()
+        if told and all(run["failed"] == 0 and run["passed"] > 0 for run in told.values())
+    ]
+    return sorted(held, key=lambda version: [int(part) for part in version.split(".")])
+
+
+def suites(python: str, packages: Iterable[str], reports: Path) -> dict[str, dict[str, int]]:
+    """Run the suites of packages; what came of each.
+
+    Args:
+        python: where everything is installed.
+        packages: their names without ``d2-``.
+        reports: the folder that pytest writes into.
+
+    Returns:
+        By package its counts; a suite that gave no report has failed once.
+    """
+    found = {}
+    for package in packages:
+        report = reports / f"{package}.xml"
+        report.unlink(missing_ok=True)
+        command = [python, "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml")]
+        command += ["-p", "no:cacheprovider", "--rootdir", str(ROOT), f"--junitxml={report}"]
+        command += ["-n", str(os.cpu_count() or 1), "--dist", "loadfile"]
+        tests = str(ROOT / "packages" / f"d2-{package}" / "tests")
+        threads = os.environ | {"CI": "1", "OMP_NUM_THREADS": "1"}
+        subprocess.run([*command, tests], env=threads, check=False)
+        none = {"passed": 0, "failed": 1, "skipped": 0}
+        found[package] = counts(report) if report.exists() else none
+    return found
+
+
+def _versions(python: str) -> tuple[str, str]:
+    code = "import platform, torch; print(platform.python_version(), torch.__version__)"
+    first, second = subprocess.check_output([python, "-c", code], text=True).split()
+    return first, second
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="pythons")
+    parser.add_argument("--work", type=Path, required=True, help="where environments are made")
+    parser.add_argument("--index", type=Path, required=True, help="what nox -s dist made")
+    parser.add_argument("--torch", action="append", default=[], help="NAME=what pip installs")
+    parser.add_argument("--tool", action="append", default=[], help="what tests need beside")
+    parser.add_argument("--python", action="append", help="a version; all current ones without it")
+    parser.add_argument("--only", action="append", help="the NAME of one torch")
+    parser.add_argument("packages", nargs="*", help="such as d2-ops; all without it")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run, record and print; 1 if a test failed."""
+    options = _arguments()
+    record: Record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    packages = [name.removeprefix("d2-") for name in options.packages] or list(PACKAGES)
+    rows, failed = [], 0
+    for version in options.python or ("3.11", "3.12", "3.13", "3.14"):
+        base = interpreter(version)
+        if base is None:
+            rows.append(f"{version}: no such Python was found")
+            continue
+        for name, requirement in (torch.split("=", 1) for torch in options.torch):
+            if options.only and name not in options.only:
+                continue
+            folder = options.work / f"{version}-{name}"
+            needed = [*shlex.split(requirement), *options.tool]
+            python = environment(base, folder, [*needed, *map(str, wheels(options.index, version))])
+            full, torch = _versions(python)
+            for package, told in suites(python, packages, folder).items():
+                by_torch = record.setdefault(version, {}).setdefault(package, {})
+                by_torch[name] = {"python": full, "torch": torch, **told}
+                rows.append(f"{full}, torch {torch}, d2-{package}: {told}")
+                failed += told["failed"]
+            shutil.rmtree(folder)  # gigabytes, where torch brings CUDA
+            RECORD.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+    print(*rows, sep="\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

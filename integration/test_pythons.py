@@ -1,0 +1,81 @@
+"""The Pythons that packages name are those on which their suites were run."""
+
+import json
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import pythons
+from dist.interpreters import environment, interpreter
+
+ROOT = Path(__file__).parents[1]
+INDEX = [
+    *(f"d2_{name}-0.1.0-py3-none-any.whl" for name in pythons.PACKAGES if name != "ops"),
+    "d2_ops-0.1.0-cp311-cp311-manylinux_2_17_x86_64.whl",
+    "d2_ops-0.1.0-cp312-abi3-manylinux_2_17_x86_64.whl",
+    "d2_ops-0.1.0-cp312-abi3-manylinux_2_17_aarch64.whl",
+]
+
+
+def named(package: str) -> list[str]:
+    text = (ROOT / "packages" / f"d2-{package}" / "pyproject.toml").read_text()
+    project = tomllib.loads(text)["project"]
+    assert project["requires-python"] == ">=3.11"
+    label = "Programming Language :: Python :: 3."
+    return [c.removeprefix(label) for c in project["classifiers"] if c.startswith(label)]
+
+
+@pytest.mark.parametrize("package", pythons.PACKAGES)
+def test_classifiers_name_the_pythons_that_the_suite_passed_on(package: str) -> None:
+    record = json.loads(pythons.RECORD.read_text())
+    ran = [version.removeprefix("3.") for version in pythons.proven(record, package)]
+    assert named(package) == sorted({"11", *ran})  # every check runs on 3.11
+
+
+def run(failed: int, passed: int = 5) -> dict[str, int]:
+    return {"passed": passed, "failed": failed, "skipped": 0}
+
+
+@pytest.mark.parametrize("wrong", [run(1), run(0, passed=0)])
+def test_a_python_counts_where_every_run_on_it_passed(wrong: dict[str, int]) -> None:
+    record = {
+        "3.13": {"ops": {"newest": run(0)}},
+        "3.9": {"ops": {"newest": run(0), "oldest": run(0)}},
+        "3.12": {"ops": {"newest": run(0), "oldest": wrong}},
+        "3.14": {"config": {"newest": run(0)}},
+    }
+    assert pythons.proven(record, "ops") == ["3.9", "3.13"]
+
+
+@pytest.mark.parametrize(("version", "tag"), [("3.11", "cp311-cp311"), ("3.14", "cp312-abi3")])
+def test_a_python_takes_the_wheel_whose_tag_it_knows(
+    version: str, tag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    for name in INDEX:
+        (tmp_path / name).touch()
+    found = [file.name for file in pythons.wheels(tmp_path, version)]
+    assert len(found) == 7
+    assert found[-1] == f"d2_ops-0.1.0-{tag}-manylinux_2_17_x86_64.whl"
+
+
+def test_an_index_without_a_wheel_says_how_it_is_made(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no d2_config-.*nox -s dist"):
+        pythons.wheels(tmp_path, "3.12")
+
+
+def test_this_python_is_found_by_its_version_and_no_unborn_one(tmp_path: Path) -> None:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    found = interpreter(version)
+    assert found is not None
+    assert interpreter("3.999") is None
+    assert Path(environment(found, tmp_path / "one", ["pip"])).exists()
+
+
+def test_counts_are_what_pytests_report_says(tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text(
+        '<testsuites><testsuite tests="9" failures="1" errors="1" skipped="3"/></testsuites>'
+    )
+    assert pythons.counts(report) == {"passed": 4, "failed": 2, "skipped": 3}
