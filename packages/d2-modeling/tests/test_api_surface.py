@@ -174,6 +174,8 @@ ROI = [
     "ROI_KEYPOINT_HEAD_REGISTRY",
     "ROI_MASK_HEAD_REGISTRY",
     "RROIHeads",
+    "RegionBranch",
+    "RegionHead",
     "Res5ROIHeads",
     "RotatedFastRCNNOutputLayers",
     "ScaledGradient",

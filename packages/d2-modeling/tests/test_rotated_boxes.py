@@ -177,7 +177,7 @@ def test_a_rotated_detector_finds_rotated_boxes() -> None:
 def test_what_rotated_heads_lack_is_refused() -> None:
     cfg = small_cfg()
     cfg.MODEL.ROI_BOX_HEAD.POOLER_TYPE = "ROIAlignV2"
-    with pytest.raises(ValueError, match="POOLER_TYPE 'ROIAlignRotated'"):
+    with pytest.raises(ValueError, match="box_pooler of type 'ROIAlignRotated'"):
         build_model(cfg)
     cfg = small_cfg()
     cfg.MODEL.MASK_ON = True

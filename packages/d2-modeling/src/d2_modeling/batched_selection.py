@@ -86,28 +86,12 @@ def clipped_to_images(boxes: Tensor, sizes: Tensor) -> Tensor:
         boxes: (P, 4) XYXY or (P, 5) rotated, finite.
         sizes: (P, 2), height and width of the image of each box.
     """
-    width_height = sizes.flip(1).to(boxes.dtype)
-    if boxes.shape[1] == 4:
-        bounds = torch.cat([width_height, width_height], dim=1)
-        return torch.minimum(boxes.clamp(min=0), bounds)
-    return _clipped_rotated(boxes, width_height)
-
-
-def _clipped_rotated(boxes: Tensor, width_height: Tensor) -> Tensor:
-    centres, sides, angles = boxes.split([2, 2, 1], dim=1)
-    angles = (angles + 180.0) % 360.0 - 180.0
-    low = torch.minimum((centres - sides / 2).clamp(min=0), width_height)
-    high = torch.minimum((centres + sides / 2).clamp(min=0), width_height)
-    # Rounding must not make a side longer.
-    clipped = torch.cat([(low + high) / 2, torch.minimum(high - low, sides), angles], dim=1)
-    turned = torch.cat([centres, sides, angles], dim=1)
-    return torch.where(angles.abs() <= 1.0, clipped, turned)
+    return box_kind(boxes.shape[1]).clipped(boxes, sizes.flip(1).to(boxes.dtype))
 
 
 def nonempty(boxes: Tensor, threshold: float = 0.0) -> Tensor:
     """(P,) bool: both sides of (P, 4) XYXY or (P, 5) rotated boxes are longer than that."""
-    sides = boxes[:, 2:4] - boxes[:, :2] if boxes.shape[1] == 4 else boxes[:, 2:4]
-    return (sides > threshold).all(dim=1)
+    return (box_kind(boxes.shape[1]).sides(boxes) > threshold).all(dim=1)
 
 
 def suppressed(

@@ -7,7 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from d2_structures import Boxes, Instances, RotatedBoxes
+from d2_structures import Instances
+
+from .box_kinds import box_kind
 
 __all__ = ["INSTANCE_FIELDS", "instances_of"]
 
@@ -33,5 +35,5 @@ def instances_of(outputs: Mapping[str, Tensor], image_size: Any) -> Instances:
         field: outputs[name] for name, field in INSTANCE_FIELDS.items() if name in outputs
     }
     boxes = outputs["boxes"]
-    fields["pred_boxes"] = RotatedBoxes(boxes) if boxes.shape[1] == 5 else Boxes(boxes)
+    fields["pred_boxes"] = box_kind(boxes.shape[1]).boxes(boxes)
     return Instances(image_size, **fields)

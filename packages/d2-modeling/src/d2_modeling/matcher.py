@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from d2_ops import match_anchors
-from d2_structures import Boxes, RotatedBoxes, pairwise_iou, pairwise_iou_rotated
+from d2_structures import Boxes
+
+from .box_kinds import box_kind
 
 
 class Matcher:
@@ -89,10 +91,9 @@ def match_boxes(
     Returns:
         (N,) int64 indices and (N,) int8 labels, see `Matcher`.
     """
-    if isinstance(gt_boxes, RotatedBoxes) and isinstance(boxes, RotatedBoxes):
-        return matcher(pairwise_iou_rotated(gt_boxes, boxes))
-    if type(matcher) is not Matcher:
-        return matcher(pairwise_iou(gt_boxes, boxes))
+    box_dim = boxes.tensor.shape[1]
+    if box_dim != 4 or type(matcher) is not Matcher:
+        return matcher(box_kind(box_dim).pairwise_iou(gt_boxes, boxes))
     matches = match_anchors(
         gt_boxes.tensor,
         boxes.tensor,

@@ -21,6 +21,8 @@ from d2_ops import (
 )
 from d2_structures import Boxes, RotatedBoxes
 
+from .box_kinds import box_kind
+
 _POOLER_TYPES = ("ROIAlign", "ROIAlignV2", "ROIPool", "ROIAlignRotated")
 
 
@@ -174,7 +176,7 @@ def assign_boxes_to_levels(
 def _areas(boxes: Tensor) -> Tensor:
     """In a type that holds it: in float16 the area of a side of 256 pixels is infinite."""
     exact = boxes.to(torch.promote_types(boxes.dtype, torch.float32))
-    sides = exact[:, 2:4] - exact[:, :2] if boxes.shape[1] == 4 else exact[:, 2:4]
+    sides = box_kind(boxes.shape[1]).sides(exact)
     return sides[:, 0] * sides[:, 1]
 
 

@@ -14,8 +14,8 @@ from d2_config import CfgNode, configurable
 from d2_structures import Instances
 
 from ..layers import ShapeSpec
-from ..roi_heads import ROI_MASK_HEAD_REGISTRY
-from ..roi_heads.mask_head import mask_rcnn_inference
+from ..roi_heads import ROI_MASK_HEAD_REGISTRY, mask_rcnn_inference
+from ..roi_heads.region_head import Losses
 from .mask_head import PointMaskHead, coarse_head_of, point_head_of, point_mask_options
 from .point_features import sample_point_labels
 from .point_head import POINT_HEAD_REGISTRY, roi_mask_point_loss
@@ -135,25 +135,17 @@ class ImplicitPointRendMaskHead(PointMaskHead):
         self.parameter_head = parameter_head
         self.regularizer = regularizer
 
-    def forward(self, features: Mapping[str, Tensor], instances: list[Instances]) -> Any:
-        """Losses in training, instances with masks in inference.
+    def losses(self, x: Mapping[str, Tensor], instances: list[Instances]) -> Losses:
+        """``loss_l2`` of the parameters and ``loss_mask_point``.
 
         Args:
-            features: feature maps by name.
-            instances: see `PointRendMaskHead`.
-
-        Returns:
-            ``loss_l2`` of the parameters and ``loss_mask_point``; or ``instances``.
+            x: feature maps by name.
+            instances: see `PointRendMaskHead.losses`.
         """
-        if not self.training:
-            boxes = [image.pred_boxes for image in instances]
-            parameters = self.parameter_head(self._pooled(features, boxes))
-            mask_rcnn_inference(self._subdivided(features, parameters, instances), instances)
-            return instances
         boxes = [image.proposal_boxes for image in instances]
-        parameters = self.parameter_head(self._pooled(features, boxes))
+        parameters = self.parameter_head(self._pooled(x, boxes))
         points = torch.rand(len(parameters), self.train_num_points, 2, device=parameters.device)
-        logits, in_image = self._point_logits(features, boxes, points, parameters)
+        logits, in_image = self._point_logits(x, boxes, points, parameters)
         with torch.no_grad():
             labels = sample_point_labels(instances, in_image)
         # The sum over no regions is 0, their mean would be no number.
@@ -162,6 +154,13 @@ class ImplicitPointRendMaskHead(PointMaskHead):
             "loss_l2": self.regularizer * mean_square,
             "loss_mask_point": roi_mask_point_loss(logits, instances, labels),
         }
+
+    def inference(self, x: Mapping[str, Tensor], instances: list[Instances]) -> list[Instances]:
+        """The instances with ``pred_masks``, see `PointRendMaskHead.inference`."""
+        boxes = [image.pred_boxes for image in instances]
+        parameters = self.parameter_head(self._pooled(x, boxes))
+        mask_rcnn_inference(self._subdivided(x, parameters, instances), instances)
+        return instances
 
     def _classified(self, fine: Tensor, point_coords: Tensor, coarse: Tensor) -> Tensor:
         logits: Tensor = self.point_head(fine, point_coords, coarse)

@@ -14,8 +14,13 @@ from d2_structures import Boxes, Instances
 
 from ..initialization import msra_fill, normal_fill, xavier_fill
 from ..layers import Conv2d, ShapeSpec
-from ..roi_heads import ROI_MASK_HEAD_REGISTRY
-from ..roi_heads.mask_head import mask_rcnn_inference, mask_rcnn_loss
+from ..roi_heads import (
+    ROI_MASK_HEAD_REGISTRY,
+    RegionHead,
+    mask_rcnn_inference,
+    mask_rcnn_loss,
+)
+from ..roi_heads.region_head import Losses
 from .point_features import (
     generate_regular_grid_point_coords,
     get_uncertain_point_coords_on_grid,
@@ -88,7 +93,7 @@ class CoarseMaskHead(nn.Module):
         return out.view(len(x), *self.output_shape)
 
 
-class PointMaskHead(nn.Module):
+class PointMaskHead(RegionHead):
     """What mask heads share that predict points: pooling, and inference by subdivision.
 
     Args:
@@ -214,33 +219,36 @@ class PointRendMaskHead(PointMaskHead):
         self.oversample_ratio = oversample_ratio
         self.importance_sample_ratio = importance_sample_ratio
 
-    def forward(self, features: Mapping[str, Tensor], instances: list[Instances]) -> Any:
-        """Losses in training, instances with masks in inference.
+    def losses(self, x: Mapping[str, Tensor], instances: list[Instances]) -> Losses:
+        """``loss_mask`` of the coarse masks and ``loss_mask_point``.
 
         Args:
-            features: feature maps by name.
-            instances: for each image the regions: in training with ``proposal_boxes`` and ground
-                truth, in inference with ``pred_boxes`` and ``pred_classes``.
-
-        Returns:
-            ``loss_mask`` of the coarse masks and ``loss_mask_point``; or ``instances``.
+            x: feature maps by name.
+            instances: for each image the regions with ``proposal_boxes`` and ground truth.
         """
-        if not self.training:
-            coarse = self.coarse_head(self._pooled(features, [i.pred_boxes for i in instances]))
-            if self.point_head is not None:
-                coarse = self._subdivided(features, coarse, instances)
-            mask_rcnn_inference(coarse, instances)
-            return instances
         boxes = [image.proposal_boxes for image in instances]
-        coarse = self.coarse_head(self._pooled(features, boxes))
+        coarse = self.coarse_head(self._pooled(x, boxes))
         losses = {"loss_mask": mask_rcnn_loss(coarse, instances)}
         if self.point_head is not None:
             points = self._drawn_points(coarse, instances)
-            logits, in_image = self._point_logits(features, boxes, points, coarse)
+            logits, in_image = self._point_logits(x, boxes, points, coarse)
             with torch.no_grad():
                 labels = sample_point_labels(instances, in_image)
             losses["loss_mask_point"] = roi_mask_point_loss(logits, instances, labels)
         return losses
+
+    def inference(self, x: Mapping[str, Tensor], instances: list[Instances]) -> list[Instances]:
+        """The instances with ``pred_masks``.
+
+        Args:
+            x: feature maps by name.
+            instances: for each image the regions with ``pred_boxes`` and ``pred_classes``.
+        """
+        coarse = self.coarse_head(self._pooled(x, [image.pred_boxes for image in instances]))
+        if self.point_head is not None:
+            coarse = self._subdivided(x, coarse, instances)
+        mask_rcnn_inference(coarse, instances)
+        return instances
 
     @torch.no_grad()
     def _drawn_points(self, coarse: Tensor, instances: Sequence[Instances]) -> Tensor:

@@ -30,13 +30,16 @@ from .mask_head import (
     mask_rcnn_inference,
     mask_rcnn_loss,
 )
+from .region_branch import RegionBranch
+from .region_head import RegionHead
 from .region_selection import (
     select_foreground_proposals,
     select_proposals_with_visible_keypoints,
 )
 from .res5_roi_heads import Res5ROIHeads
-from .roi_heads import ROIHeads, StandardROIHeads
+from .roi_heads import ROIHeads
 from .rotated_fast_rcnn import RotatedFastRCNNOutputLayers, RROIHeads
+from .standard_roi_heads import StandardROIHeads
 
 __all__ = [
     "ROI_BOX_HEAD_REGISTRY",
@@ -52,6 +55,8 @@ __all__ = [
     "MaskRCNNConvUpsampleHead",
     "ROIHeads",
     "RROIHeads",
+    "RegionBranch",
+    "RegionHead",
     "Res5ROIHeads",
     "RotatedFastRCNNOutputLayers",
     "ScaledGradient",

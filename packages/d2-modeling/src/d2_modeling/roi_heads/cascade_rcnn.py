@@ -21,8 +21,10 @@ from ..poolers import ROIPooler
 from .build import ROI_HEADS_REGISTRY, build_box_head
 from .fast_rcnn import FastRCNNOutputLayers, Predictions
 from .fast_rcnn_inference import fast_rcnn_inference
+from .region_head import Losses, RegionOutput, as_losses
 from .region_pooling import build_region_pooler
-from .roi_heads import StandardROIHeads, report_sample
+from .roi_heads import report_sample
+from .standard_roi_heads import StandardROIHeads
 
 StageOutput = tuple[Any, Predictions, list[Instances]]
 """Predictor, predictions and proposals of a stage."""
@@ -66,6 +68,11 @@ class CascadeROIHeads(StandardROIHeads):
                 "a cascade wants as many box_heads as box_predictors and proposal_matchers, "
                 f"at least one; got {counts}"
             )
+        if not all(getattr(p, "cls_agnostic_bbox_reg", True) for p in box_predictors):
+            raise ValueError(
+                "a cascade needs box_predictors with cls_agnostic_bbox_reg=True "
+                "(MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG), as the next stage starts from one box"
+            )
         if "proposal_matcher" in kwargs:
             raise ValueError("a cascade takes proposal_matchers instead of proposal_matcher")
         if kwargs.get("train_on_pred_boxes", False):
@@ -86,16 +93,15 @@ class CascadeROIHeads(StandardROIHeads):
         features: Mapping[str, Tensor],
         proposals: list[Instances],
         targets: Sequence[Instances],
-    ) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self._forward_box(features, proposals, targets)
-        return losses
+    ) -> Losses:
+        return as_losses(self._forward_box(features, proposals, targets), "_forward_box()")
 
     def _forward_box(
         self,
         features: Mapping[str, Tensor],
         proposals: list[Instances],
         targets: Sequence[Instances] | None = None,
-    ) -> Any:
+    ) -> RegionOutput:
         """In training the losses of every stage, named ``…_stage0`` and so on.
 
         Otherwise the boxes of the last stage with the mean scores of all stages.
@@ -136,8 +142,8 @@ class CascadeROIHeads(StandardROIHeads):
         found: Detections = predictor.select(boxes, mean, regions, image_sizes)
         return found
 
-    def _stage_losses(self, outputs: Sequence[StageOutput]) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = {}
+    def _stage_losses(self, outputs: Sequence[StageOutput]) -> Losses:
+        losses: Losses = {}
         for stage, (predictor, predictions, proposals) in enumerate(outputs):
             with _event_scope(f"stage{stage}"):
                 stage_losses = predictor.losses(predictions, proposals)
@@ -255,9 +261,8 @@ def _event_scope(name: str) -> AbstractContextManager[Any]:
 
 
 def _check_config(cfg: CfgNode) -> None:
-    ious, options = cfg.MODEL.ROI_BOX_CASCADE_HEAD.IOUS, cfg.MODEL.ROI_BOX_HEAD
-    if not options.CLS_AGNOSTIC_BBOX_REG:
-        raise ValueError("a cascade needs MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG to be True")
+    """Refuse keys that contradict each other; arguments are checked by the constructor."""
+    ious = cfg.MODEL.ROI_BOX_CASCADE_HEAD.IOUS
     weights = cfg.MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS
     if len(weights) != len(ious):
         raise ValueError(

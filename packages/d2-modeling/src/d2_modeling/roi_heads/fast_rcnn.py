@@ -77,6 +77,7 @@ class FastRCNNOutputLayers(nn.Module):
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
+        self.cls_agnostic_bbox_reg = cls_agnostic_bbox_reg
         self.box_dim = box_dim = len(getattr(box2box_transform, "weights", (1, 1, 1, 1)))
         features = (
             (input_shape.channels or 0) * (input_shape.height or 1) * (input_shape.width or 1)

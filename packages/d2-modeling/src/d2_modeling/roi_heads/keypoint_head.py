@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABCMeta, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..events import active_event_storage
 from ..initialization import msra_fill
 from ..layers import ConvTranspose2d, ShapeSpec, cat, interpolate
 from .build import ROI_KEYPOINT_HEAD_REGISTRY
+from .region_head import Losses, RegionHead
 
 _SKIPPED = "kpts_num_skipped_batches"
 
@@ -92,7 +93,7 @@ def keypoints_of_heatmaps(logits: Tensor, boxes: Tensor) -> Tensor:
     return heatmaps_to_keypoints(logits, boxes)[:, :, [0, 1, 3]]
 
 
-class BaseKeypointRCNNHead(nn.Module, metaclass=ABCMeta):
+class BaseKeypointRCNNHead(RegionHead):
     """Loss and inference of Keypoint R-CNN around the layers of a subclass.
 
     Args:
@@ -120,31 +121,31 @@ class BaseKeypointRCNNHead(nn.Module, metaclass=ABCMeta):
         self.loss_weight = loss_weight
         self.loss_normalizer = loss_normalizer
 
-    def forward(self, x: Any, instances: list[Instances]) -> Any:
-        """Losses in training, instances with keypoints in inference.
+    def losses(self, x: Any, instances: list[Instances]) -> Losses:
+        """``loss_keypoint`` of regions with ``gt_keypoints``, see `keypoint_rcnn_loss`.
 
         Args:
             x: region features, as the ROI heads give them.
-            instances: for each image the regions: in training with ``proposal_boxes`` and
-                ground truth, in inference with ``pred_boxes``.
-
-        Returns:
-            ``{"loss_keypoint": ...}`` or ``instances``.
+            instances: for each image the regions with ``proposal_boxes`` and ground truth.
         """
-        logits = self.layers(x)
-        if self.training:
-            normalizer = (
-                None
-                if isinstance(self.loss_normalizer, str)
-                else len(instances) * self.loss_normalizer
-            )
-            loss = keypoint_rcnn_loss(logits, instances, normalizer)
-            return {"loss_keypoint": loss * self.loss_weight}
-        keypoint_rcnn_inference(logits, instances)
+        normalizer = None
+        if not isinstance(self.loss_normalizer, str):
+            normalizer = len(instances) * self.loss_normalizer
+        loss = keypoint_rcnn_loss(self.layers(x), instances, normalizer)
+        return {"loss_keypoint": loss * self.loss_weight}
+
+    def inference(self, x: Any, instances: list[Instances]) -> list[Instances]:
+        """The instances with keypoints, see `keypoint_rcnn_inference`.
+
+        Args:
+            x: region features, as the ROI heads give them.
+            instances: for each image the regions with ``pred_boxes``.
+        """
+        keypoint_rcnn_inference(self.layers(x), instances)
         return instances
 
     def predict_tensors(self, x: Any, found: Detections) -> Tensor:
-        """`forward` in evaluation as a function of tensors: (D, K, 3) of x, y and score.
+        """`inference` as a function of tensors: (D, K, 3) of x, y and score.
 
         Args:
             x: features of the detections, as the ROI heads give them.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABCMeta, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +19,7 @@ from ..initialization import msra_fill, normal_fill
 from ..layers import Conv2d, ConvTranspose2d, ShapeSpec, get_norm
 from ..layers.convolution import Norm
 from .build import ROI_MASK_HEAD_REGISTRY
+from .region_head import Losses, RegionHead
 
 _LEFT_RIGHT = "Left: mask prediction;   Right: mask GT"
 
@@ -121,7 +122,7 @@ def mask_probabilities(logits: Tensor, classes: Tensor) -> Tensor:
     return logits.sigmoid()
 
 
-class BaseMaskRCNNHead(nn.Module, metaclass=ABCMeta):
+class BaseMaskRCNNHead(RegionHead):
     """Loss and inference of Mask R-CNN around the layers of a subclass.
 
     Args:
@@ -135,26 +136,28 @@ class BaseMaskRCNNHead(nn.Module, metaclass=ABCMeta):
         self.loss_weight = loss_weight
         self.vis_period = vis_period
 
-    def forward(self, x: Any, instances: list[Instances]) -> Any:
-        """Losses in training, instances with masks in inference.
+    def losses(self, x: Any, instances: list[Instances]) -> Losses:
+        """``loss_mask`` of regions with ``gt_masks``, see `mask_rcnn_loss`.
 
         Args:
             x: region features, as the ROI heads give them.
-            instances: for each image the regions: in training with ``proposal_boxes`` and
-                ground truth, in inference with ``pred_classes``.
-
-        Returns:
-            ``{"loss_mask": ...}`` or ``instances``.
+            instances: for each image the regions with ``proposal_boxes`` and ground truth.
         """
-        logits = self.layers(x)
-        if self.training:
-            loss = mask_rcnn_loss(logits, instances, self.vis_period)
-            return {"loss_mask": loss * self.loss_weight}
-        mask_rcnn_inference(logits, instances)
+        loss = mask_rcnn_loss(self.layers(x), instances, self.vis_period)
+        return {"loss_mask": loss * self.loss_weight}
+
+    def inference(self, x: Any, instances: list[Instances]) -> list[Instances]:
+        """The instances with ``pred_masks``, see `mask_rcnn_inference`.
+
+        Args:
+            x: region features, as the ROI heads give them.
+            instances: for each image the regions with ``pred_classes``.
+        """
+        mask_rcnn_inference(self.layers(x), instances)
         return instances
 
     def predict_tensors(self, x: Any, found: Detections) -> Tensor:
-        """`forward` in evaluation as a function of tensors: (D, 1, S, S) probabilities.
+        """`inference` as a function of tensors: (D, 1, S, S) probabilities.
 
         Args:
             x: features of the detections, as the ROI heads give them.

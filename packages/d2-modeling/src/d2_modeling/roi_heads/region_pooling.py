@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+
+from torch import nn
 
 from d2_config import CfgNode
 
 from ..layers import ShapeSpec
 from ..layers.shape_spec import select_shapes
 from ..poolers import ROIPooler
+from .region_branch import RegionBranch
 
 
 def build_region_pooler(
@@ -43,15 +46,28 @@ def build_region_pooler(
     return pooler, ShapeSpec(channels=widths.pop(), height=size, width=size)
 
 
-def build_optional_region_pooler(
-    cfg: CfgNode, head_options: CfgNode, input_shape: Mapping[str, ShapeSpec]
-) -> tuple[ROIPooler | None, ShapeSpec | dict[str, ShapeSpec]]:
-    """`build_region_pooler`, or no pooler if ``POOLER_TYPE`` is empty.
+def branch_from_config(
+    cfg: CfgNode,
+    head_options: CfgNode,
+    input_shape: Mapping[str, ShapeSpec],
+    build_head: Callable[[CfgNode, ShapeSpec | dict[str, ShapeSpec]], nn.Module],
+) -> RegionBranch:
+    """Build a head on the maps of ``cfg.MODEL.ROI_HEADS.IN_FEATURES``, and its pooler.
 
-    Such a head gets the feature maps themselves, and their shapes are returned by name.
+    If ``POOLER_TYPE`` is empty there is none, and the head is built for the maps by name.
+
+    Args:
+        cfg: the whole config.
+        head_options: see `build_region_pooler`.
+        input_shape: shapes of the backbone's feature maps.
+        build_head: makes the head out of the config and the shape of what it gets.
+
+    Raises:
+        ValueError: see `build_region_pooler`.
     """
-    if head_options.POOLER_TYPE:
-        return build_region_pooler(cfg, head_options, input_shape)
     names = cfg.MODEL.ROI_HEADS.IN_FEATURES
+    if head_options.POOLER_TYPE:
+        pooler, shape = build_region_pooler(cfg, head_options, input_shape)
+        return RegionBranch(names, pooler, build_head(cfg, shape))
     shapes = select_shapes(input_shape, names, "MODEL.ROI_HEADS.IN_FEATURES")
-    return None, dict(zip(names, shapes, strict=True))
+    return RegionBranch(names, None, build_head(cfg, dict(zip(names, shapes, strict=True))))

@@ -17,9 +17,11 @@ from ..layers import CNNBlockBase, ShapeSpec
 from ..poolers import ROIPooler
 from .build import ROI_HEADS_REGISTRY, build_mask_head
 from .fast_rcnn import FastRCNNOutputLayers
+from .region_branch import tensors_of_head
+from .region_head import HeadOutputs, Losses, as_instances, as_losses
 from .region_pooling import build_region_pooler
 from .region_selection import select_foreground_proposals
-from .roi_heads import HeadOutputs, ROIHeads, require_known_boxes
+from .roi_heads import ROIHeads, require_known_boxes
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -65,7 +67,7 @@ class Res5ROIHeads(ROIHeads):
         features: Mapping[str, Tensor],
         proposals: list[Instances],
         targets: Sequence[Instances] | None = None,
-    ) -> tuple[list[Instances], dict[str, Tensor]]:
+    ) -> tuple[list[Instances], Losses]:
         """See `ROIHeads.forward`. In training the sampled proposals are returned.
 
         Raises:
@@ -83,10 +85,11 @@ class Res5ROIHeads(ROIHeads):
         if not self.training:
             detections, _ = self.box_predictor.inference(predictions, proposals)
             return self.forward_with_given_boxes(features, detections), {}
-        losses: dict[str, Tensor] = self.box_predictor.losses(predictions, proposals)
+        losses: Losses = self.box_predictor.losses(predictions, proposals)
         if self.mask_on:
             foreground, chosen = select_foreground_proposals(proposals, self.num_classes)
-            losses.update(self.mask_head(regions[torch.cat(chosen)], foreground))
+            masks = self.mask_head(regions[torch.cat(chosen)], foreground)
+            losses.update(as_losses(masks, "mask_head"))
         return proposals, losses
 
     def forward_with_given_boxes(
@@ -100,8 +103,7 @@ class Res5ROIHeads(ROIHeads):
             [features[name] for name in self.in_features],
             [image.pred_boxes for image in instances],
         )
-        with_masks: list[Instances] = self.mask_head(regions, instances)
-        return with_masks
+        return as_instances(self.mask_head(regions, instances), "mask_head")
 
     def predict_tensors(
         self, features: Mapping[str, Tensor], regions: Regions, image_sizes: Tensor
@@ -114,8 +116,7 @@ class Res5ROIHeads(ROIHeads):
         masks = None
         if self.mask_on:
             shared = self.res5(self.pooler.pool(maps, found.rois()))
-            head: Any = self.mask_head
-            masks = head.predict_tensors(shared, found)
+            masks = tensors_of_head(self.mask_head, shared, found)
         return HeadOutputs(found, masks, None)
 
     def _shared_roi_transform(self, features: Sequence[Tensor], boxes: Sequence[Boxes]) -> Tensor:

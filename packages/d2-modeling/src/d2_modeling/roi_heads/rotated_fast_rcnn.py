@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from d2_config import CfgNode
-
 from ..box_regression import Box2BoxTransformRotated
-from ..layers import ShapeSpec
-from .build import ROI_HEADS_REGISTRY, build_box_head
+from .build import ROI_HEADS_REGISTRY
 from .fast_rcnn import FastRCNNOutputLayers
-from .region_pooling import build_region_pooler
-from .roi_heads import StandardROIHeads
+from .standard_roi_heads import StandardROIHeads
 
 
 class RotatedFastRCNNOutputLayers(FastRCNNOutputLayers):
@@ -31,27 +26,18 @@ class RROIHeads(StandardROIHeads):
         **kwargs: arguments of `StandardROIHeads`.
 
     Raises:
-        ValueError: if a mask or keypoint head is asked for.
+        ValueError: if the pooler is of another type, or a mask or keypoint head is asked for.
     """
+
+    _box_predictor_class = RotatedFastRCNNOutputLayers
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.mask_on or self.keypoint_on:
-            raise ValueError("heads for rotated boxes have neither masks nor keypoints")
-
-    @classmethod
-    def _init_box_head(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
-        pooler_type = cfg.MODEL.ROI_BOX_HEAD.POOLER_TYPE
+        pooler_type = self.box_pooler.pooler_type
         if pooler_type != "ROIAlignRotated":
             raise ValueError(
-                "RROIHeads needs MODEL.ROI_BOX_HEAD.POOLER_TYPE 'ROIAlignRotated', "
-                f"got {pooler_type!r}"
+                "RROIHeads needs a box_pooler of type 'ROIAlignRotated' "
+                f"(MODEL.ROI_BOX_HEAD.POOLER_TYPE), got {pooler_type!r}"
             )
-        pooler, pooled_shape = build_region_pooler(cfg, cfg.MODEL.ROI_BOX_HEAD, input_shape)
-        head = build_box_head(cfg, pooled_shape)
-        return {
-            "box_in_features": cfg.MODEL.ROI_HEADS.IN_FEATURES,
-            "box_pooler": pooler,
-            "box_head": head,
-            "box_predictor": RotatedFastRCNNOutputLayers(cfg, head.output_shape),
-        }
+        if self.mask_on or self.keypoint_on:
+            raise ValueError("heads for rotated boxes have neither masks nor keypoints")
