@@ -3,10 +3,12 @@
 5 000 images, 36 000 ground truths and 500 000 detections by default. Every measurement is a process
 of its own, ours and the peers' in alternation, so that from files its peak of memory is its own;
 from memory the making of a model's tensors is in it, with torch and our annotations. There,
-annotations are loaded before the clock starts, and everybody begins with the tensors and encoded
+annotations are loaded before the clocks start, and everybody begins with the tensors and encoded
 masks of a model: ours takes them image by image, for the peers they become the dicts of COCO's
-format, all that they read, and the seconds without that are given too. Precision, recall and scores
-have to be equal to pycocotools' in every bit. Peers that are not installed are left out.
+format, all that they read, and the seconds without that are given too. Beside seconds by the clock
+stand those of all processors, which tell more where a machine does other things meanwhile.
+Precision, recall and scores have to be equal to pycocotools' in every bit. Peers that are not
+installed are left out.
 """
 
 from __future__ import annotations
@@ -24,13 +26,23 @@ import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import _paired
 import numpy as np
 from coco_matching import PEERS, TASKS, for_peers, installed, scene
 
 ARRAYS = ("precision", "recall", "scores")
+
+
+class Cost(NamedTuple):
+    """Seconds by the clock and of all processors, the same without making entries, and MiB."""
+
+    seconds: float
+    processor_seconds: float
+    seconds_without_entries: float
+    processor_seconds_without_entries: float
+    peak_mib: float
 
 
 def of_ours(task: Any, source: str, files: tuple[Path, Path]) -> Callable[[], Any]:
@@ -100,23 +112,27 @@ def of_peer(
     ours, loaded = CocoGroundTruth.load(files[0]), coco.COCO(str(files[0]))
     predictions = images_of(ours, files[1])
     return (
-        lambda: entries_of(predictions, ours.category_ids),
+        lambda: entries_of(predictions, ours.category_ids, task),
         lambda entries: call(loaded, entries),
     )
 
 
-def entries_of(predictions: list[tuple[int, Any]], categories: Sequence[int]) -> list[Any]:
-    """Predictions in COCO's result format."""
+def entries_of(
+    predictions: list[tuple[int, Any]], categories: Sequence[int], task: str
+) -> list[Any]:
+    """Predictions in COCO's result format; peers would take the area of boxes beside masks."""
     from d2_eval import instances_to_coco_json
 
     entries = [one for image, found in predictions for one in instances_to_coco_json(found, image)]
     for entry in entries:
         entry["category_id"] = categories[entry["category_id"]]
+        if task == "segm":
+            del entry["bbox"]
     return entries
 
 
 def measure_here(name: str, task: str, source: str, folder: Path) -> None:
-    """Print seconds, those without making entries, and MiB of a call here; keep its arrays."""
+    """Print what a call costs here; keep its arrays."""
     files = folder / f"truth_{task}.json", folder / f"results_{task}.json"
     with contextlib.redirect_stdout(io.StringIO()):
         if name == "d2":
@@ -124,15 +140,19 @@ def measure_here(name: str, task: str, source: str, folder: Path) -> None:
             make, measure = (lambda: None), (lambda _: call())
         else:
             make, measure = of_peer(name, task, source, files)
-        begin = time.perf_counter()
+        begin = clocks()
         made = make()
-        between = time.perf_counter()
+        between = clocks()
         found = measure(made)
-        end = time.perf_counter()
-    peak = peak_mib()
+        cost = Cost(*(clocks() - begin), *(clocks() - between), peak_mib())
     read = (lambda key: getattr(found, key)) if name == "d2" else found.__getitem__
     np.savez(folder / f"{name}_{task}_{source}.npz", **{key: read(key) for key in ARRAYS})
-    print(json.dumps([end - begin, end - between, peak]))
+    print(json.dumps(cost))
+
+
+def clocks() -> np.ndarray:
+    """Seconds by the clock and of all processors."""
+    return np.array([time.perf_counter(), time.process_time()])
 
 
 def peak_mib() -> float:
@@ -144,11 +164,10 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measured(name: str, task: str, source: str, folder: Path) -> tuple[float, float, float]:
+def measured(name: str, task: str, source: str, folder: Path) -> Cost:
     command = [sys.executable, __file__, "--one", name, task, source, str(folder)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    seconds, without_entries, peak = json.loads(output.splitlines()[-1])
-    return seconds, without_entries, peak
+    return Cost(*json.loads(output.splitlines()[-1]))
 
 
 def differing(name: str, task: str, source: str, folder: Path) -> list[str]:
@@ -185,19 +204,19 @@ def main() -> None:
             for_peers(truth, found, scores, task, folder)
         for task, shapes in TASKS.items():
             for source in ("files", "memory"):
-                samples: dict[str, list[tuple[float, float, float]]] = {name: [] for name in names}
+                samples: dict[str, list[Cost]] = {name: [] for name in names}
                 for done in range(arguments.rounds):
                     for name in names if done % 2 == 0 else reversed(names):
                         past = samples[name]
-                        if past and past[0][0] > 60 and len(past) >= arguments.slow_rounds:
+                        if past and past[0].seconds > 60 and len(past) >= arguments.slow_rounds:
                             continue
                         past.append(measured(name, task, source, folder))
                 for name, values in samples.items():
-                    seconds, without_entries, peaks = zip(*values, strict=True)
+                    columns = dict(zip(Cost._fields, zip(*values, strict=True), strict=True))
+                    peaks = columns.pop("peak_mib")
                     row = f"{shapes} from {source}: {name}"
                     rows[row] = {
-                        "seconds": statistics.median(seconds),
-                        "of_them_without_making_entries": statistics.median(without_entries),
+                        **{field: statistics.median(column) for field, column in columns.items()},
                         "peak_mib": max(peaks),
                         "rounds": len(values),
                         "differs_in": differing(name, task, source, folder),

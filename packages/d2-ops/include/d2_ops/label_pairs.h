@@ -7,28 +7,105 @@
 #include <utility>
 #include <vector>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#include "platform.h"
+
 namespace d2_ops {
 
 constexpr int64_t kLabelGrain = 1 << 17;
 
+namespace label_detail {
+
+constexpr int64_t kChunkWords = 32;  // of 64 pixels: what is read again stays close
+
+// Marks pixels that have another label than the pixel before them.
+template <class T>
+D2_OPS_INLINE void mark(const T* labels, int64_t pixels, uint8_t* changed) {
+  for (int64_t i = 0; i < pixels; ++i) changed[i] |= labels[i] != labels[i - 1];
+}
+
+#define D2_OPS_LABEL_CLONES(T)                                                                 \
+  D2_OPS_CLONES static void mark_changes(const T* labels, int64_t pixels, uint8_t* changed) {  \
+    mark(labels, pixels, changed);                                                             \
+  }
+D2_OPS_LABEL_CLONES(uint8_t)
+D2_OPS_LABEL_CLONES(uint16_t)
+D2_OPS_LABEL_CLONES(int32_t)
+D2_OPS_LABEL_CLONES(int64_t)
+#undef D2_OPS_LABEL_CLONES
+
+// 64 bytes of 0 and 1 as the bits of a word.
+inline uint64_t bits_of(const uint8_t* flags) {
+  uint64_t bits = 0;
+#if defined(__SSE2__)
+  for (int64_t i = 0; i < 64; i += 16) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(flags + i));
+    bits |= static_cast<uint64_t>(_mm_movemask_epi8(_mm_cmpgt_epi8(bytes, _mm_setzero_si128()))) << i;
+  }
+#else
+  for (int64_t i = 0; i < 64; ++i) bits |= static_cast<uint64_t>(flags[i]) << i;
+#endif
+  return bits;
+}
+
+inline int lowest_bit(uint64_t bits) {
+#if defined(__GNUC__)
+  return __builtin_ctzll(bits);
+#else
+  int place = 0;
+  while (place < 63 && !(bits >> place & 1)) ++place;
+  return place;
+#endif
+}
+
+// Writes which of 64 * words flags are set, and gives their number. How many are in a word is hard
+// to foretell, so two are written without asking: `places` has room for that.
+inline int64_t places_of(const uint8_t* flags, int64_t words, int32_t* places) {
+  int64_t count = 0;
+  for (int64_t w = 0; w < words; ++w) {
+    uint64_t bits = bits_of(flags + 64 * w);
+    const int32_t first = static_cast<int32_t>(64 * w);
+    int32_t* at = places + count;
+    do {
+      for (int k = 0; k < 2; ++k) {
+        *at = first + lowest_bit(bits | uint64_t{1} << 63);
+        at += bits != 0;
+        bits &= bits - (bits != 0);
+      }
+    } while (bits != 0);
+    count = at - places;
+  }
+  return count;
+}
+
+}  // namespace label_detail
+
 // Labels come in runs: calls f(first, second, pixels) for every stretch in which neither changes.
 template <class A, class B, class F>
 void for_each_label_run(const A* first, const B* second, int64_t begin, int64_t end, const F& f) {
-  while (begin < end) {
-    const A a = first[begin];
-    const B b = second[begin];
-    int64_t last = begin + 1;
-    const auto differ = [&](int64_t at) { return (first[at] != a) | (second[at] != b); };
-    if (last < end && !differ(last)) {
-      for (bool any = false; last + 8 <= end; last += 8) {
-        for (int64_t i = 0; i < 8; ++i) any |= differ(last + i);
-        if (any) break;
-      }
-      while (last < end && !differ(last)) ++last;
-    }
-    f(static_cast<int64_t>(a), static_cast<int64_t>(b), last - begin);
-    begin = last;
+  using namespace label_detail;
+  if (begin == end) return;
+  int64_t from = begin, at = begin + 1;
+  const auto run_until = [&](int64_t to) {
+    f(static_cast<int64_t>(first[from]), static_cast<int64_t>(second[from]), to - from);
+    from = to;
+  };
+  while (end - at >= 64) {
+    const int64_t words = std::min((end - at) / 64, kChunkWords);
+    uint8_t changed[64 * kChunkWords] = {};
+    int32_t places[64 * kChunkWords + 2];
+    mark_changes(first + at, 64 * words, changed);
+    mark_changes(second + at, 64 * words, changed);
+    const int64_t count = places_of(changed, words, places);
+    for (int64_t i = 0; i < count; ++i) run_until(at + places[i]);
+    at += 64 * words;
   }
+  for (; at < end; ++at)
+    if (first[at] != first[at - 1] || second[at] != second[at - 1]) run_until(at);
+  run_until(end);
 }
 
 struct LabelPair {
