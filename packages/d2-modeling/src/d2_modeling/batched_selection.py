@@ -45,13 +45,13 @@ class Detections(NamedTuple):
         return Regions(self.boxes, self.scores, self.batch_index).rois()
 
 
-def at_most(size: Any, limit: int) -> Any:
-    """``min(size, limit)`` that holds for other sizes too where a graph is recorded."""
+def at_most(size: Any, other: Any) -> Any:
+    """``min(size, other)`` that holds for other sizes too where a graph is recorded."""
     if isinstance(size, Tensor):  # what sizes are in a trace
-        return size.clamp(max=limit)
-    if isinstance(size, torch.SymInt):
-        return torch.sym_min(size, limit)
-    return min(size, limit)
+        return torch.minimum(size, torch.as_tensor(other))
+    if isinstance(size, torch.SymInt) or isinstance(other, torch.SymInt):
+        return torch.sym_min(size, other)
+    return min(size, other)
 
 
 def at_least(size: Any, other: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["image_of"]
+__all__ = ["image_of", "picture_of"]
 
 
 def image_of(entry: Mapping[str, Any], index: int, channels: int) -> Tensor:
@@ -30,4 +30,19 @@ def image_of(entry: Mapping[str, Any], index: int, channels: int) -> Tensor:
         )
     if image.dtype == torch.bool or image.dtype.is_complex:
         raise ValueError(f"input {index} wants an image of real numbers, got {image.dtype}")
+    return image
+
+
+def picture_of(entry: Mapping[str, Any], index: int, channels: int) -> Tensor:
+    """The ``image`` of an input for a graph that resizes and normalises pictures itself.
+
+    Raises:
+        ValueError: as `image_of`, or if it is not of uint8 or has no pixels.
+    """
+    image = image_of(entry, index, channels)
+    if image.dtype != torch.uint8 or image.numel() == 0:
+        raise ValueError(
+            f"input {index} wants an image of uint8, as it was read: what was exported with "
+            f"preprocessing resizes it itself; got {image.dtype} of shape {tuple(image.shape)}"
+        )
     return image

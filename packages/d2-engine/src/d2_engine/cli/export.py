@@ -18,6 +18,7 @@ _EXAMPLES = """
 examples:
   d2 export output/mine --format onnx --output model.onnx --example photo.jpg
   d2 export mask_rcnn_R_50_FPN_3x --format torch-export --output model.pt2
+  d2 export output/mine --output model.onnx --example photo.jpg --include-preprocessing
 """
 
 
@@ -40,6 +41,12 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         metavar="PICTURE",
         help="on which file and model are compared; without it on noise, in which a model finds "
         "little",
+    )
+    parser.add_argument(
+        "--include-preprocessing",
+        action="store_true",
+        help="make resizing and normalising parts of the file: it takes pictures as they are, and "
+        "gives boxes in their pixels",
     )
     parser.set_defaults(run=run, more="words", usage_error=parser.error)
     return parser
@@ -69,14 +76,17 @@ def _exported(what: RunArguments, args: argparse.Namespace) -> Any:
         image = np.random.default_rng(0).integers(0, 255, (480, 640, 3), dtype=np.uint8)
     else:
         image = read_image(args.example, format=predictor.input_format)
-    seen = AugInput(image)
-    predictor.aug(seen)
-    sizes = _sizes(predictor.aug)
+    sizes = _sizes(predictor.aug, inside=args.include_preprocessing)
+    if not args.include_preprocessing:
+        seen = AugInput(image)
+        predictor.aug(seen)
+        image = seen.image
     return export(
         predictor.model,
         args.format,
         args.output,
-        [{"image": image_to_tensor(seen.image)}],
+        [{"image": image_to_tensor(image)}],
+        include_preprocessing=args.include_preprocessing,
         preprocessing=Preprocessing(
             channels=predictor.input_format, min_size=sizes[0], max_size=sizes[1]
         ),
@@ -85,11 +95,20 @@ def _exported(what: RunArguments, args: argparse.Namespace) -> Any:
     )
 
 
-def _sizes(augmentations: Any) -> tuple[int, int]:
-    """To which size images are resized; 0 where they stay as they are."""
+def _sizes(augmentations: Any, *, inside: bool) -> tuple[int, int]:
+    """To which size images are resized; 0 where they stay as they are.
+
+    Raises:
+        ValueError: if they go through other steps, and these are to be inside the file.
+    """
     from d2_data.transforms import ResizeShortestEdge
 
-    for step in augmentations.augs:
-        if isinstance(step, ResizeShortestEdge):
-            return int(step.short_edge_length[0]), int(step.max_size)
-    return 0, 0
+    steps = augmentations.augs
+    resizing = [step for step in steps if isinstance(step, ResizeShortestEdge)]
+    if inside and len(resizing) < len(steps):
+        raise ValueError(
+            f"--include-preprocessing knows ResizeShortestEdge, but test images go through {steps}"
+        )
+    if not resizing:
+        return 0, 0
+    return int(resizing[0].short_edge_length[0]), int(resizing[0].max_size)

@@ -29,7 +29,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Add the sub-command."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "predict",
-        usage="d2 predict [options] PICTURE ... (--run DIR | --config CONFIG) [key=value ...]",
+        usage="d2 predict [options] PICTURE ... (--run DIR | --config CONFIG) [key=value ...]\n"
+        "       d2 predict [options] PICTURE ... --exported FILE",
         help="draw what a trained detector sees, and write it as COCO annotations",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

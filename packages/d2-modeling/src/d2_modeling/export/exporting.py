@@ -5,18 +5,28 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .formats import FORMATS
 from .graph import ExportableModel
+from .picture_input import PictureModel
 from .runtimes import runner_of
 from .sidecar import Preprocessing, sidecar_path, write_sidecar
 from .supported import check_exportable
-from .verification import Differences, check_artefact, example_of, table_of
+from .verification import (
+    EXACT,
+    PICTURES,
+    Differences,
+    check_artefact,
+    example_of,
+    pictures_of,
+    table_of,
+)
 
 __all__ = ["Exported", "export"]
 
@@ -35,6 +45,7 @@ def export(
     path: str | os.PathLike[str],
     example_inputs: Sequence[Mapping[str, Any]],
     *,
+    include_preprocessing: bool = False,
     preprocessing: Preprocessing | None = None,
     class_names: Sequence[str] = (),
     stuff_class_names: Sequence[str] = (),
@@ -54,6 +65,10 @@ def export(
         path: the file to write; its sidecar is ``path.json``.
         example_inputs: dicts with ``image`` as the model takes them, at least one. Photographs
             in which something is found say more about differences than noise.
+        include_preprocessing: make resizing, normalising and padding parts of the file, which
+            then takes uint8 images of any size, as they were read, and gives results in their
+            pixels. ``image`` of the example is such an image. Resizing is as by ``preprocessing``
+            and like that of datasets, but for a level of 255 in a few of a thousand values.
         preprocessing: what the images went through; goes into the sidecar. None says the
             documented defaults, with the channel order that the model knows.
         class_names: of instances, by class; likewise.
@@ -64,34 +79,40 @@ def export(
         The paths of file and sidecar, and the largest difference of each output in each case.
 
     Raises:
-        ValueError: if there is no such format, the example has no image, preprocessing is to be
-            inside the file, a part of the model cannot be exported, or what was exported differs
-            from the model.
+        ValueError: if there is no such format, the example has no image, preprocessing is said to
+            be inside without ``include_preprocessing``, a part of the model cannot be exported, or
+            what was exported differs from the model.
         TypeError: if the model is of no kind that can be exported.
         ImportError: if the packages of the format are not installed.
     """
     if format not in FORMATS:
         raise ValueError(f"unknown format {format!r}; there are {sorted(FORMATS)}")
-    if preprocessing is not None and preprocessing.inside:
-        raise ValueError("no format holds the preprocessing: preprocessing.inside must be False")
-    graph = ExportableModel(model)
+    preprocessing = preprocessing or Preprocessing(channels=_channels_of(model))
+    if preprocessing.inside and not include_preprocessing:
+        raise ValueError("preprocessing.inside needs export(..., include_preprocessing=True)")
+    graph = _graph_of(model, preprocessing if include_preprocessing else None)
     check_exportable(model, format)
     path = Path(path).absolute()
     if format == "openvino" and path.suffix != ".xml":
         raise ValueError(f"OpenVINO reads files that end in .xml, got {path.name!r}")
     with torch.no_grad(), tempfile.TemporaryDirectory(dir=path.parent, prefix=".export") as folder:
-        example = example_of(model, example_inputs)
+        example: Sequence[Tensor] = (pictures_of if include_preprocessing else example_of)(
+            model, example_inputs
+        )
         made = Path(folder) / path.name
         FORMATS[format](graph, example, made)
         run = runner_of(made, format, graph.output_names, example[0].device)
-        differences = check_artefact(graph, run, example, what=f"{path.name} as {format}")
+        tolerances = PICTURES if include_preprocessing else EXACT
+        differences = check_artefact(
+            graph, run, example, what=f"{path.name} as {format}", tolerances=tolerances
+        )
         write_sidecar(
             made,
             graph,
             format=format,
             inputs=example,
             outputs=graph(*example),
-            preprocessing=preprocessing or Preprocessing(channels=_channels_of(model)),
+            preprocessing=replace(preprocessing, inside=include_preprocessing),
             class_names=class_names,
             stuff_class_names=stuff_class_names,
             further_files=[part for part in Path(folder).iterdir() if part != made],
@@ -100,6 +121,12 @@ def export(
     if report is not None:
         report(table_of(differences))
     return Exported(path, sidecar_path(path), differences)
+
+
+def _graph_of(model: nn.Module, inside: Preprocessing | None) -> ExportableModel:
+    if inside is None:
+        return ExportableModel(model)
+    return PictureModel(model, inside.min_size, inside.max_size)
 
 
 def _channels_of(model: nn.Module) -> str:

@@ -100,3 +100,8 @@ class ExportableModel(nn.Module):
         """
         outputs: dict[str, Tensor] = self.model.predict_tensors(images, image_sizes)
         return tuple(outputs[name] for name in self.output_names)
+
+    def expected(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """What a file of this graph has to give: see `forward`."""
+        outputs: tuple[Tensor, ...] = self(*inputs)
+        return outputs

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from d2_structures import ImageList
 
 from ..detection_fields import instances_of
-from ..image_checks import image_of
+from ..image_checks import image_of, picture_of
 from ..image_input import output_size
 from ..meta_arch.panoptic_merging import combine_semantic_and_instance_outputs
 from ..postprocessing import detector_postprocess, sem_seg_postprocess
@@ -83,7 +83,8 @@ class ExportedModel(nn.Module):
 
         Args:
             batched_inputs: for each image a dict with ``image`` (C, H, W) and maybe ``height`` and
-                ``width``, the wanted output size, by default the image's.
+                ``width``, the wanted output size, by default the image's. An artefact with
+                preprocessing inside takes uint8 images as they were read, before any resizing.
 
         Returns:
             For each image what the eager model gives: ``instances``, ``sem_seg`` and
@@ -93,9 +94,10 @@ class ExportedModel(nn.Module):
             ValueError: if an image is missing or has another shape than the model takes.
         """
         channels = int(self.sidecar.inputs[0].shape[1])
-        images = [image_of(entry, i, channels) for i, entry in enumerate(batched_inputs)]
-        sizes = [(image.shape[1], image.shape[2]) for image in images]
         is_inside = self.sidecar.preprocessing.inside
+        checked = picture_of if is_inside else image_of
+        images = [checked(entry, i, channels) for i, entry in enumerate(batched_inputs)]
+        sizes = [(image.shape[1], image.shape[2]) for image in images]
         found = self._of_own_size(images) if is_inside else self._of_batch(images)
         return [
             self._postprocessed(found[i], sizes[i], output_size(entry, sizes[i]))
@@ -112,7 +114,7 @@ class ExportedModel(nn.Module):
 
     def _of_own_size(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         """The outputs of images that the artefact resizes itself, one after the other."""
-        return [self._by_image(image[None].to(torch.uint8))[0] for image in images]
+        return [self._by_image(image[None])[0] for image in images]
 
     def _by_image(self, images: Tensor, *sizes: Tensor) -> list[dict[str, Tensor]]:
         names = [output.name for output in self.sidecar.outputs]

@@ -33,6 +33,7 @@ def translations() -> dict[Any, Callable[..., Any]]:
     operators: Any = getattr(torch.ops, d2_ops.__name__)
     return {
         torch.ops.aten.sort.stable: _stable_sort,
+        torch.ops.aten._upsample_bilinear2d_aa.default: _antialiased,
         operator.le: _at_most,
         operators.decode_boxes.default: _decode_boxes,
         operators.batched_nms.default: _batched_nms,
@@ -64,6 +65,55 @@ def _at_most(value: Any, bound: Any) -> Any:
     if isinstance(bound, int) and bound > _MOST:
         return op.Constant(value=_true())
     return op.LessOrEqual(value, bound)
+
+
+def _antialiased(
+    images: Any,
+    output_size: Any,
+    align_corners: bool,
+    scales_h: float | None = None,
+    scales_w: float | None = None,
+) -> Any:
+    # Not by Resize: OpenVINO and TensorRT know no antialias there, and OpenVINO does not say so.
+    op = _op()
+    for axis, length in ((2, output_size[0]), (3, output_size[1])):
+        if isinstance(length, int) and images.shape[axis] == length:
+            continue
+        wanted = op.Squeeze(op.Constant(value_int=length) if isinstance(length, int) else length)
+        given = op.Squeeze(op.Slice(op.Shape(images), _integers(axis), _integers(axis + 1)))
+        places, weights = _taps(given, wanted)
+        if axis == 2:
+            weights = op.Unsqueeze(weights, _integers(2))
+        parts = op.Mul(op.Gather(images, places, axis=axis), weights)
+        images = op.ReduceSum(parts, _integers(axis + 1), keepdims=0)
+    return images
+
+
+def _taps(given: Any, wanted: Any) -> tuple[Any, Any]:
+    """Which pixels a new one is the mean of, and by what weights, both (wanted, number)."""
+    op = _op()
+    zero, one, half = (op.Constant(value_float=value) for value in (0.0, 1.0, 0.5))
+    size = op.Cast(given, to=_FLOAT)
+    scale = op.Div(size, op.Cast(wanted, to=_FLOAT))
+    support = op.Max(scale, one)
+    centre = op.Mul(op.Add(_counted(wanted), half), scale)
+    centre = op.Unsqueeze(centre, _integers(1))
+    number = op.Cast(op.Add(op.Ceil(op.Add(support, support)), one), to=_INT64)
+    places = op.Add(op.Floor(op.Sub(centre, support)), _counted(number))
+    distance = op.Abs(op.Sub(op.Add(places, half), centre))
+    weights = op.Max(op.Sub(one, op.Div(distance, support)), zero)
+    is_inside = op.And(op.GreaterOrEqual(places, zero), op.Less(places, size))
+    weights = op.Where(is_inside, weights, zero)
+    weights = op.Div(weights, op.ReduceSum(weights, _integers(1), keepdims=1))
+    last = op.Sub(size, one)
+    return op.Cast(op.Max(op.Min(places, last), zero), to=_INT64), weights
+
+
+def _counted(number: Any) -> Any:
+    """0, 1, … as floats."""
+    op = _op()
+    zero, one = op.Constant(value_int=0), op.Constant(value_int=1)
+    return op.Cast(op.Range(zero, number, one), to=_FLOAT)
 
 
 def _columns(values: Any, start: int, stop: int, axis: int = 1) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -11,27 +11,68 @@ from torch import Tensor
 
 from d2_structures import ImageList
 
-from ..image_checks import image_of
+from ..image_checks import image_of, picture_of
 from .graph import ExportableModel
 
-__all__ = ["Differences", "check_artefact", "example_of", "table_of"]
+__all__ = [
+    "EXACT",
+    "PICTURES",
+    "Differences",
+    "Tolerances",
+    "check_artefact",
+    "example_of",
+    "pictures_of",
+    "table_of",
+]
 
 Differences: TypeAlias = dict[str, dict[str, float]]
 """For each case the largest difference of each output."""
 
-# Other programs add up in another order. Pixels for boxes and keypoints.
-_TOLERANCES = {
-    "boxes": 0.1,
-    "scores": 1e-3,
-    "classes": 0.0,
-    "batch_index": 0.0,
-    "mask_probabilities": 0.02,
-    "keypoints": 2.0,
-    "sem_seg": 0.02,
-}
-# Detections at a threshold may be there in one and not in the other.
-_UNMATCHED_SHARE = 0.05
+
+class Tolerances(NamedTuple):
+    """How far a file may be from its model.
+
+    Attributes:
+        outputs: largest difference of each output; pixels for boxes and keypoints.
+        unmatched: share of detections that may be there in one and not in the other, for they are
+            at a threshold.
+        few: so many may be in any case.
+    """
+
+    outputs: Mapping[str, float]
+    unmatched: float = 0.05
+    few: int = 1
+
+
+EXACT = Tolerances(
+    {
+        "boxes": 0.1,
+        "scores": 1e-3,
+        "classes": 0.0,
+        "batch_index": 0.0,
+        "mask_probabilities": 0.02,
+        "keypoints": 2.0,
+        "sem_seg": 0.02,
+    }
+)
+"""Other programs add up in another order."""
+
+PICTURES = Tolerances(
+    {
+        **EXACT.outputs,
+        "boxes": 1.0,
+        "scores": 0.02,
+        "mask_probabilities": 0.05,
+        "keypoints": 4.0,
+        "sem_seg": 0.1,
+    },
+    unmatched=0.1,
+    few=2,
+)
+"""Of the values of a resized picture some differ by 1, of 255."""
+
 _EMPTY = "no detection"
+_BLANK = (0, 128, 255)
 
 
 def example_of(model: Any, inputs: Sequence[Mapping[str, Any]]) -> tuple[Tensor, Tensor]:
@@ -49,12 +90,26 @@ def example_of(model: Any, inputs: Sequence[Mapping[str, Any]]) -> tuple[Tensor,
     return _padded(images * 2 if len(images) == 1 else images)
 
 
+def pictures_of(model: Any, inputs: Sequence[Mapping[str, Any]]) -> tuple[Tensor]:
+    """A picture and its mirror image, as a graph takes them that resizes pictures itself.
+
+    Raises:
+        ValueError: without images, or if one is no picture that the model takes.
+    """
+    if not inputs:
+        raise ValueError("exporting needs at least one example image, got none")
+    picture = picture_of(inputs[0], 0, len(model.pixel_mean)).to(model.device)
+    return (torch.stack([picture, picture.flip(2)]),)
+
+
 def _padded(images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     batch = ImageList.from_tensors(list(images))
     return batch.tensor, torch.tensor(batch.image_sizes, device=batch.device)
 
 
-def _cases(example: tuple[Tensor, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+def _cases(graph: ExportableModel, example: Sequence[Tensor]) -> dict[str, Sequence[Tensor]]:
+    if len(example) == 1:
+        return _cases_of_pictures(graph, example[0])
     images = [
         image[:, :height, :width]
         for image, (height, width) in zip(example[0], example[1].tolist(), strict=True)
@@ -70,6 +125,32 @@ def _cases(example: tuple[Tensor, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
     }
 
 
+def _cases_of_pictures(graph: ExportableModel, pictures: Tensor) -> dict[str, Sequence[Tensor]]:
+    def stretched(by_height: float, by_width: float) -> Tensor:
+        parts = [_resized(each.float(), by_height, by_width) for each in pictures]
+        return torch.stack(parts).round().clamp(0, 255).to(torch.uint8)
+
+    return {
+        "the example": (pictures,),
+        "higher images": (stretched(1.4, 0.8),),
+        "wider images": (stretched(0.7, 1.3),),
+        "small images": (stretched(0.4, 0.5),),
+        _EMPTY: (_blank(graph, pictures),),
+        "one image": (pictures[:1],),
+        "more images": (torch.cat([pictures, pictures[:1].flip(2)]),),
+    }
+
+
+def _blank(graph: ExportableModel, pictures: Tensor) -> Tensor:
+    """Pictures of one colour, if possible one in which nothing is found."""
+    for value in _BLANK:
+        blank = torch.full_like(pictures, value)
+        found = dict(zip(graph.output_names, graph.expected(blank), strict=True))
+        if not len(found.get("scores", ())):
+            break
+    return blank
+
+
 def _resized(image: Tensor, by_height: float, by_width: float) -> Tensor:
     size = [max(1, round(image.shape[1] * by_height)), max(1, round(image.shape[2] * by_width))]
     return F.interpolate(image[None], size, mode="bilinear", align_corners=False)[0]
@@ -78,17 +159,19 @@ def _resized(image: Tensor, by_height: float, by_width: float) -> Tensor:
 def check_artefact(
     graph: ExportableModel,
     run: Callable[..., Sequence[Tensor]],
-    example: tuple[Tensor, Tensor],
+    example: Sequence[Tensor],
     *,
     what: str,
+    tolerances: Tolerances = EXACT,
 ) -> Differences:
     """Run the model and a file of it on several inputs.
 
     Args:
         graph: the model.
         run: calls the file.
-        example: images and their sizes.
+        example: the tensors of the inputs.
         what: the file, for messages.
+        tolerances: what is not too large.
 
     Returns:
         The largest differences.
@@ -97,29 +180,34 @@ def check_artefact(
         ValueError: naming case and output, if one is too large or the file does not run.
     """
     differences: Differences = {}
-    for case, inputs in _cases(example).items():
-        wanted = dict(zip(graph.output_names, graph(*inputs), strict=True))
+    for case, inputs in _cases(graph, example).items():
+        wanted = dict(zip(graph.output_names, graph.expected(*inputs), strict=True))
         try:
             outputs = run(*inputs)
         except Exception as error:  # of classes that the runtimes do not publish
             raise ValueError(f"{what} fails on {case}: {error}") from error
         got = dict(zip(graph.output_names, (o.to(inputs[0].device) for o in outputs), strict=True))
-        differences[case] = found = _compared(wanted, got)
-        if case == _EMPTY and len(got.get("scores", ())):
-            raise ValueError(f"{what} finds {len(got['scores'])} things in images without pixels")
-        bad = {name: value for name, value in found.items() if not value <= _TOLERANCES[name]}
+        differences[case] = found = _compared(wanted, got, tolerances)
+        nothing = case == _EMPTY and not len(wanted.get("scores", ()))
+        if nothing and len(got.get("scores", ())):
+            raise ValueError(f"{what} finds {len(got['scores'])} things in images without any")
+        bad = {
+            name: value for name, value in found.items() if not value <= tolerances.outputs[name]
+        }
         if bad:
             raise ValueError(f"{what} differs from the model on {case}: {bad}")
     return differences
 
 
-def _compared(wanted: dict[str, Tensor], got: dict[str, Tensor]) -> dict[str, float]:
+def _compared(
+    wanted: dict[str, Tensor], got: dict[str, Tensor], tolerances: Tolerances
+) -> dict[str, float]:
     found: dict[str, float] = {}
     if "boxes" in wanted:
         rows, columns, unmatched = _matched(wanted, got)
         for name in wanted.keys() - {"sem_seg"}:
             found[name] = _largest(wanted[name][rows], got[name][columns])
-        if unmatched > max(1, _UNMATCHED_SHARE * len(wanted["scores"])):
+        if unmatched > max(tolerances.few, tolerances.unmatched * len(wanted["scores"])):
             found["boxes"] = torch.inf
     if "sem_seg" in wanted:
         found["sem_seg"] = _largest(wanted["sem_seg"], got["sem_seg"])
