@@ -20,13 +20,18 @@ def image_of(entry: Mapping[str, Any], index: int, channels: int) -> Tensor:
         channels: of the images that the model takes.
 
     Raises:
-        ValueError: if it is missing, or no (C, H, W) tensor of real numbers with these channels.
+        ValueError: if it is missing, or no (C, H, W) tensor of real numbers with these channels
+            and some pixels.
     """
     image = entry.get("image")
     if not isinstance(image, Tensor) or image.dim() != 3 or len(image) != channels:
         got = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
         raise ValueError(
             f"input {index} wants a tensor image of shape ({channels}, H, W), got {got}"
+        )
+    if not torch.jit.is_tracing() and image.numel() == 0:
+        raise ValueError(
+            f"input {index} has an image without pixels, of shape {tuple(image.shape)}"
         )
     if image.dtype == torch.bool or image.dtype.is_complex:
         raise ValueError(f"input {index} wants an image of real numbers, got {image.dtype}")

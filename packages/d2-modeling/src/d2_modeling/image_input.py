@@ -64,7 +64,8 @@ class ImageInput(nn.Module):
             backbone: says how to pad.
 
         Raises:
-            ValueError: if an image is missing or has another number of channels.
+            ValueError: if there is no input, or an image is missing or has another number of
+                channels.
         """
         return ImageList.from_tensors(
             self.normalized_images(batched_inputs),
@@ -74,6 +75,7 @@ class ImageInput(nn.Module):
 
     def normalized_images(self, batched_inputs: BatchedInputs) -> list[Tensor]:
         """The ``image`` of every input on the model's device, normalised; see `batch_images`."""
+        _require_inputs(batched_inputs)
         channels = len(self.pixel_mean)
         images = []
         for index, entry in enumerate(batched_inputs):
@@ -165,8 +167,10 @@ class ImageInput(nn.Module):
                 takes any.
 
         Raises:
-            ValueError: if an input has no ``instances``, or they have another class.
+            ValueError: if there is no input, one has no ``instances``, or they have another
+                class.
         """
+        _require_inputs(batched_inputs)
         if num_classes is not None:
             given = [entry["instances"] for entry in batched_inputs if "instances" in entry]
             check_gt_classes(given, num_classes)
@@ -174,6 +178,11 @@ class ImageInput(nn.Module):
         if instances is None:
             raise ValueError("training inputs need 'instances' with the ground truth")
         return instances
+
+
+def _require_inputs(batched_inputs: BatchedInputs) -> None:
+    if len(batched_inputs) == 0:
+        raise ValueError("the batch is empty: a model wants at least one image")
 
 
 def output_size(entry: Mapping[str, Any], image_size: tuple[int, int]) -> tuple[int, int]:

@@ -75,6 +75,8 @@ def keypoint_rcnn_inference(
         pred_instances: for each image with ``pred_boxes``; gets (N, K, 3) keypoints
             (x, y, score) and the (N, K, S, S) logits.
     """
+    if not pred_instances:
+        return
     boxes = cat([image.pred_boxes.tensor for image in pred_instances])
     logits = pred_keypoint_logits.detach()
     keypoints = keypoints_of_heatmaps(logits, boxes.detach())
