@@ -53,6 +53,7 @@ PACKAGE = [
     "detector_from_torchvision",
     "detector_postprocess",
     "optimize_for_inference",
+    "optimized_for_inference",
     "sem_seg_postprocess",
 ]
 LAYERS = [

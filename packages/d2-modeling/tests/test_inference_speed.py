@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from d2_config import get_cfg
-from d2_modeling import build_model, optimize_for_inference
+from d2_modeling import build_model, optimize_for_inference, optimized_for_inference
 from d2_modeling.layers import Conv2d, FrozenBatchNorm2d
 from d2_modeling.layers.folded_convolution import FoldedConv2d
 from d2_modeling.layers.norm import get_norm
@@ -264,3 +264,33 @@ def test_a_whole_detector_finds_the_same() -> None:
     assert len(got) == len(wanted) == 5
     torch.testing.assert_close(got.pred_boxes.tensor, wanted.pred_boxes.tensor, rtol=1e-3, atol=0.1)
     torch.testing.assert_close(got.scores, wanted.scores, rtol=1e-3, atol=1e-4)
+
+
+def test_a_model_in_training_is_fast_within_the_block_and_as_it_was_behind_it() -> None:
+    model = block("BN").train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    addresses = [parameter.data_ptr() for parameter in model.parameters()]
+    with optimized_for_inference(model), torch.no_grad():
+        assert all(type(layer) is FoldedConv2d for layer in model)
+        assert model.training
+        fast = model.eval()(images())
+        model.train()
+    assert all(type(layer) is Conv2d for layer in model)
+    assert [parameter.data_ptr() for parameter in model.parameters()] == addresses
+    assert model.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert_close(fast, model.eval()(images()))
+
+
+def test_an_optimised_model_stays_so_behind_the_block() -> None:
+    model = optimize_for_inference(block())
+    with optimized_for_inference(model):
+        pass
+    assert all(type(layer) is FoldedConv2d for layer in model)
+
+
+def test_a_model_is_as_it_was_when_the_block_fails() -> None:
+    model = block()
+    with pytest.raises(RuntimeError, match="within"), optimized_for_inference(model):
+        raise RuntimeError("within")
+    assert all(type(layer) is Conv2d for layer in model)

@@ -10,7 +10,7 @@ from .backbone import (
     build_backbone,
     build_resnet_backbone,
 )
-from .inference_speed import optimize_for_inference
+from .inference_speed import optimize_for_inference, optimized_for_inference
 from .layers import ShapeSpec
 from .meta_arch import (
     META_ARCH_REGISTRY,
@@ -89,5 +89,6 @@ __all__ = [
     "detector_from_torchvision",
     "detector_postprocess",
     "optimize_for_inference",
+    "optimized_for_inference",
     "sem_seg_postprocess",
 ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 from torch import nn
 
-from .layers.folded_convolution import fold_norms
+from .layers.folded_convolution import FoldedConv2d, fold_norms, unfold_norms
 
 _logger = logging.getLogger(__name__)
 
@@ -76,6 +78,34 @@ def optimize_for_inference(
     return model
 
 
+@contextmanager
+def optimized_for_inference(model: nn.Module) -> Iterator[None]:
+    """Let a model predict in the block as `optimize_for_inference` would have it.
+
+    For a model in training, which is evaluated between its iterations: behind the block it is as
+    it was, and so is its mode all the time.
+
+    Args:
+        model: any model; one that is optimised already stays so. Its weights are not to be written
+            in the block.
+    """
+    if any(isinstance(layer, FoldedConv2d) for layer in model.modules()):
+        yield
+        return
+    weights = _weights_of_convolutions(model)
+    before = [weight.data for weight in weights]
+    chosen, _ = _format_for(model)
+    if chosen is not None:
+        _set_format(model, chosen)
+    fold_norms(model)
+    try:
+        yield
+    finally:
+        unfold_norms(model)
+        for weight, data in zip(weights, before, strict=True):
+            weight.data = data
+
+
 def _copy_with_hooks(model: Model) -> Model:
     """A copy whose hooks are the same functions: they belong to whoever registered them."""
     hooks = {
@@ -101,10 +131,13 @@ def _format_for(model: nn.Module) -> tuple[torch.memory_format | None, str]:
     return None, f"no other is known to be faster in {first.dtype} on {device}"
 
 
+def _weights_of_convolutions(model: nn.Module) -> list[nn.Parameter]:
+    """The weights of plain convolutions, neither parametrised nor quantised."""
+    layers = (m for m in model.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d))
+    weights = (layer._parameters.get("weight") for layer in layers)
+    return [weight for weight in weights if type(weight) is nn.Parameter]
+
+
 def _set_format(model: nn.Module, memory_format: torch.memory_format) -> None:
-    """Bring the weights of plain convolutions into a memory format."""
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            weight = layer._parameters.get("weight")
-            if type(weight) is nn.Parameter:
-                weight.data = weight.data.contiguous(memory_format=memory_format)
+    for weight in _weights_of_convolutions(model):
+        weight.data = weight.data.contiguous(memory_format=memory_format)

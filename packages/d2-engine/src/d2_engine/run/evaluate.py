@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -15,8 +16,9 @@ from d2_engine.run.folder import folder_of_test_set
 from d2_engine.run.model import build_model
 from d2_engine.run.plan import Evaluators, RunPlan, TestSet
 from d2_engine.run.report import write_pages, write_report
+from d2_engine.sharding import is_sharded
 from d2_eval import DatasetEvaluator, DatasetEvaluators, inference_on_dataset
-from d2_modeling import optimize_for_inference
+from d2_modeling import optimized_for_inference
 from d2_structures import comm
 
 _logger = logging.getLogger(__name__)
@@ -75,7 +77,6 @@ def evaluate(
     plan = with_counts(plan)
     model = build_model(plan)
     DetectionCheckpointer(model).load(plan.weights, strict=True, prefer_ema=True)
-    model = optimize_for_inference(model, inplace=True)
     evaluated = evaluate_model(plan, model, loaders, augmented=plan.augmented is not None)
     if report and comm.is_main_process():
         write_report(plan, model, evaluated.evaluators)
@@ -112,7 +113,8 @@ def evaluate_model(
 
     Args:
         plan: names the test sets and their evaluators.
-        model: the model; its mode is kept.
+        model: the model; its mode is kept. Unless it is divided, it is made fast meanwhile, so that
+            a run's last figures are those of its final weights evaluated again.
         loaders: of each test set, by its name.
         augmented: also with test-time augmentation.
     """
@@ -121,6 +123,13 @@ def evaluate_model(
         versions.append(("_TTA", plan.augmented(_inner(model))))
     # Statistics of batch norms differ between processes; those of the main one are saved.
     comm.broadcast_tensors(model.buffers())
+    with nullcontext() if is_sharded(_inner(model)) else optimized_for_inference(model):
+        return _evaluate_versions(plan, versions, loaders)
+
+
+def _evaluate_versions(
+    plan: RunPlan, versions: Sequence[tuple[str, nn.Module]], loaders: Loaders
+) -> Evaluated:
     by_set: Results = {}
     used: list[DatasetEvaluator] = []
     for test in plan.test_sets:

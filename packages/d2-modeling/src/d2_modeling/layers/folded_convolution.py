@@ -112,6 +112,15 @@ def fold_norms(model: nn.Module) -> int:
     return count
 
 
+def unfold_norms(model: nn.Module) -> None:
+    """Make a plain `Conv2d` again of every `FoldedConv2d` of a model."""
+    for layer in model.modules():
+        if isinstance(layer, FoldedConv2d):
+            for name in ("folded_weight", "folded_bias"):
+                delattr(layer, name)
+            layer.__class__ = Conv2d  # type: ignore[assignment]  # the class that it was
+
+
 def _scale_and_shift(norm: Any) -> tuple[Tensor, Tensor]:
     """The (C,) scale and shift that a norm is in evaluation."""
     if isinstance(norm, FrozenBatchNorm2d):
