@@ -44,7 +44,7 @@ def test_what_is_exported_predicts_what_the_run_predicts(
 
 
 def test_a_file_with_preprocessing_predicts_what_the_run_predicts(
-    tiny_run: Path, shapes: Path, tmp_path: Path
+    tiny_run: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture = sorted((shapes / "images").iterdir())[0]
     path = tmp_path / "model.ts"
@@ -60,6 +60,52 @@ def test_a_file_with_preprocessing_predicts_what_the_run_predicts(
         scores.append(sorted(each["score"] for each in content["annotations"]))
     assert len(scores[0]) == len(scores[1]) > 0
     assert scores[0] == pytest.approx(scores[1], abs=0.02)
+    words = ["eval", "--exported", str(path), "--allow-unsafe", str(tiny_run), "--json"]
+    capsys.readouterr()
+    assert main([*words, "--output", str(tmp_path / "figures")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["exported"]["bbox"]["AP50"] == pytest.approx(found["model"]["bbox"]["AP50"], abs=5)
+
+
+def test_its_figures_stand_beside_those_of_the_run(
+    exported: Path, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["eval", "--exported", str(exported), str(tiny_run), "--output", str(tmp_path)]
+    assert main([*words, "--allow-unsafe", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [*found] == ["model", "exported"]
+    for task, scores in found["model"].items():
+        assert found["exported"][task] == pytest.approx(scores, abs=1e-2)
+    assert main(words) == 1
+    assert "--allow-unsafe" in capsys.readouterr().err
+
+
+def test_one_table_has_a_row_for_each_and_the_difference() -> None:
+    from d2_engine.run.exported_evaluation import side_by_side
+
+    model = {"bbox": {"AP": 31.5, "AP50": 50.0, "AP-cat": 1.0}}
+    exported = {"bbox": {"AP": 30.0, "AP50": 50.5, "AP-cat": 2.0}}
+    assert side_by_side({"model": model, "exported": exported}) == {
+        "bbox, model": {"AP": 31.5, "AP50": 50.0},
+        "bbox, exported": {"AP": 30.0, "AP50": 50.5},
+        "bbox, difference": {"AP": -1.5, "AP50": 0.5},
+    }
+    assert side_by_side({"exported": exported}) == {"bbox, exported": {"AP": 30.0, "AP50": 50.5}}
+    by_set = side_by_side({"model": {"val": model}, "exported": {"val": exported}})
+    assert [*by_set["val"]] == ["bbox, model", "bbox, exported", "bbox, difference"]
+
+
+def test_data_of_other_classes_is_refused(
+    exported: Path, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in (exported, exported.with_name(f"{exported.name}.json")):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    sidecar = tmp_path / f"{exported.name}.json"
+    content = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps(content | {"class_names": ["dog", "cat"]}))
+    words = ["--exported", str(tmp_path / exported.name), "--allow-unsafe"]
+    assert main(["eval", *words, str(tiny_run), "--output", str(tmp_path)]) == 1
+    assert "knows the classes ['dog', 'cat'], but" in capsys.readouterr().err
 
 
 def test_steps_that_no_file_can_hold_are_named() -> None:

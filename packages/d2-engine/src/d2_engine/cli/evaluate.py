@@ -34,6 +34,7 @@ examples:
   d2 eval --predictions panoptic.json --gt panoptic_val2017.json
   d2 eval --predictions labels/ --gt annotations/ --ignore-label 0
   d2 eval output/mine --report report/
+  d2 eval output/mine --exported model.onnx
 """
 
 
@@ -42,6 +43,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
         "eval",
         usage="d2 eval [options] CONFIG [key=value ...]\n"
+        "       d2 eval --exported FILE CONFIG [key=value ...]\n"
         "       d2 eval --predictions FILE --gt FILE [--task TASK ...] [--report DIR] [--json]",
         help="evaluate trained weights, or a file of predictions",
         epilog=_EXAMPLES,
@@ -53,6 +55,18 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--output", metavar="DIR", help="folder for the results")
     parser.add_argument(
         "--json", action="store_true", help="print the results as JSON, and nothing else"
+    )
+    exported = parser.add_argument_group("a model that was exported, on the data of the config")
+    exported.add_argument(
+        "--exported",
+        metavar="FILE",
+        help="what d2 export wrote; CONFIG as the folder of a run, or --weights, puts the figures "
+        "of the model beside it",
+    )
+    exported.add_argument(
+        "--allow-unsafe",
+        action="store_true",
+        help="run the program that an exported file of PyTorch's formats is",
     )
     pages = parser.add_argument_group("a page that shows what predictions get wrong")
     pages.add_argument(
@@ -81,13 +95,48 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate; returns the exit code."""
     if args.compare and not args.report:
         args.usage_error("--compare FILE is for --report DIR")
+    if args.exported and (args.predictions or args.gt or args.report):
+        args.usage_error("--exported FILE needs a config, and knows no --report DIR")
     if args.predictions or args.gt:
         return _run_on_files(args)
     for option in [*given_file_options(args), *(["--images"] if args.images else [])]:
         args.usage_error(f"{option} is for --predictions FILE --gt FILE")
+    if args.exported:
+        return _run_exported(args)
     arguments = run_arguments(args), args.json, args.stall_timeout, args.report, args.compare
     launch_with(args, evaluate_in_process, arguments)
     return 0
+
+
+def _run_exported(args: argparse.Namespace) -> int:
+    what = run_arguments(args)
+    arguments = what, args.exported, args.allow_unsafe, args.json, args.stall_timeout
+    launch_with(args, evaluate_exported_in_process, arguments)
+    return 0
+
+
+def evaluate_exported_in_process(
+    what: RunArguments, path: str, allow_unsafe: bool, as_json: bool, stall_timeout: float
+) -> None:
+    """Evaluate an exported model, in one of maybe several processes, and print one table."""
+    from d2_engine.run.exported_evaluation import evaluate_exported, side_by_side
+
+    beside_model = bool(what.weights) or Path(what.config).is_dir()
+    with _logs_elsewhere() if as_json else contextlib.nullcontext():
+        plan = what.plan(to_use=beside_model)
+        found = evaluate_exported(
+            plan,
+            path,
+            allow_unsafe=allow_unsafe,
+            beside_model=beside_model,
+            stall_timeout=stall_timeout,
+        )
+    if not found:
+        return
+    if as_json:
+        _print_json(found)
+    else:
+        print_results(side_by_side(found), plan.output_dir)
 
 
 def evaluate_in_process(
