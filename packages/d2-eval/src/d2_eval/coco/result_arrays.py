@@ -54,6 +54,12 @@ def places_of(ids: np.ndarray, known: Mapping[Any, int]) -> np.ndarray:
     if not numbers:
         return np.full(len(ids), -1, np.int64)
     keys, places = np.array([*numbers], np.int64), np.array([*numbers.values()], np.int64)
+    least, most = int(keys.min()), int(keys.max())
+    if most - least <= 4 * (len(keys) + len(ids)):  # a table takes no more than the ids themselves
+        table = np.full(most - least + 1, -1)
+        table[keys - least] = places
+        inside = (ids >= least) & (ids <= most)
+        return np.where(inside, table[np.where(inside, ids - least, 0)], -1)
     order = np.argsort(keys)
     nearest = order[np.searchsorted(keys[order[:-1]], ids)]
     return np.where(keys[nearest] == ids, places[nearest], -1)

@@ -359,8 +359,10 @@ def _box_columns(boxes: Boxes) -> np.ndarray:
     if isinstance(boxes, RotatedBoxes) or numbers.dtype not in (torch.float32, torch.float64):
         return _finite_float64(_coco_boxes(boxes), "boxes")
     corners = numbers.numpy()
-    sides = corners[:, 2:] - corners[:, :2]
-    return _checked_finite(np.concatenate([corners[:, :2], sides], 1).astype(np.float64), "boxes")
+    columns = np.empty(corners.shape)
+    columns[:, :2] = corners[:, :2]
+    columns[:, 2:] = corners[:, 2:] - corners[:, :2]  # in the precision of the boxes
+    return _checked_finite(columns, "boxes")
 
 
 def _finite_float64(tensor: Tensor, name: str) -> np.ndarray:
