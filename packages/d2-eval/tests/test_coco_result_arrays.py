@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from d2_eval.coco.result_arrays import ids_array, known_numbers, places_of
@@ -12,6 +12,7 @@ from d2_eval.coco.result_arrays import ids_array, known_numbers, places_of
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.one_of(st.integers(-5, 40), INT64), unique=True, max_size=30),
     st.lists(st.one_of(st.integers(-9, 50), INT64), max_size=60),
