@@ -2,8 +2,8 @@
 
 All is tensors in, tensors out, with nothing that depends on how many boxes there are, so that it
 can be traced, exported and compiled, and waits for the host a fixed number of times, however many
-images there are; but for `batch_index_of`, `counts_per_image` and `detections_of_images`, which
-lead from images apart to a batch and back.
+images there are; but for `batch_index_of`, `rows_where`, `counts_per_image` and
+`detections_of_images`, which lead from images apart to a batch and back.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Regions(NamedTuple):
     boxes: Tensor  # (P, 4) XYXY, or (P, 5) rotated
     scores: Tensor  # (P,)
     batch_index: Tensor  # (P,) int64
+    counts: Sequence[int] | None = None  # of each image, where the host knows them
 
     def rois(self) -> Tensor:
         """(P, 5) or (P, 6): the boxes as poolers take them, with the image's index first."""
@@ -39,10 +40,18 @@ class Detections(NamedTuple):
     classes: Tensor  # (D,) int64
     batch_index: Tensor  # (D,) int64
     source: Tensor  # (D,) int64, the row among the candidates that each came from
+    counts: Sequence[int] | None = None  # of each image, where the host knows them
 
     def rois(self) -> Tensor:
         """As `Regions.rois`."""
         return Regions(self.boxes, self.scores, self.batch_index).rois()
+
+
+class Kept(NamedTuple):
+    """What suppression leaves of the boxes of all images."""
+
+    rows: Tensor  # (K,) int64, by image, and within an image by decreasing score
+    counts: list[int] | None  # of each image; None where a graph is recorded
 
 
 def at_most(size: Any, other: Any) -> Any:
@@ -67,7 +76,8 @@ def sizes_as_tensor(image_sizes: Sequence[Any], like: Tensor) -> Tensor:
     """(N, 2) of (height, width), in the dtype and on the device of ``like``."""
     if image_sizes and isinstance(image_sizes[0], Tensor):  # what sizes are in a trace
         return torch.stack(list(image_sizes)).to(like)
-    return torch.tensor(list(image_sizes), dtype=like.dtype).reshape(-1, 2).to(like.device)
+    sizes = torch.tensor(list(image_sizes), dtype=like.dtype).reshape(-1, 2)
+    return sizes.to(like.device, non_blocking=True)
 
 
 def batch_index_of(counts: Sequence[int], device: torch.device) -> Tensor:
@@ -105,7 +115,7 @@ def suppressed(
     nms_thresh: float,
     limit: int,
     valid: Tensor | None = None,
-) -> Tensor:
+) -> Kept:
     """Non-maximum suppression within each category of each image, and the best that remain.
 
     Args:
@@ -120,8 +130,8 @@ def suppressed(
         valid: (P,) bool, boxes that count; None for all.
 
     Returns:
-        (K,) int64 rows, by image, and within an image by decreasing score; equal scores in
-        input order.
+        The rows that are left; equal scores in input order. The host waits for the device once,
+        for how many they are, and where the kernel for rows that depend on values waits.
     """
     groups = batch_index * num_categories + categories
     if valid is not None:
@@ -136,16 +146,30 @@ def suppressed(
     # The kept ones come by decreasing score: counting them gives ranks in their image, from 1.
     rank = (member.to(torch.int64).cumsum(dim=0) * member).sum(dim=1)
     chosen = rank > 0 if limit < 0 else (rank > 0) & (rank <= limit)
-    rows = chosen.nonzero()[:, 0]
-    by_image = images[rows].argsort(stable=True)
-    return kept[rows[by_image]]
+    if torch.jit.is_tracing() or torch.compiler.is_compiling():
+        rows = chosen.nonzero()[:, 0]
+        return Kept(kept[rows[images[rows].argsort(stable=True)]], None)
+    counts: list[int] = (member & chosen[:, None]).sum(dim=0).tolist()
+    by_image = images.where(chosen, num_images).argsort(stable=True)
+    return Kept(kept[by_image[: sum(counts)]], counts)
 
 
-def counts_per_image(batch_index: Tensor, num_images: int) -> list[int]:
-    """How many rows belong to each image. The host waits for the device once."""
-    if num_images == 1:
-        return [batch_index.shape[0]]
-    member = batch_index[:, None] == torch.arange(num_images, device=batch_index.device)
+def rows_where(masks: Sequence[Tensor]) -> list[Tensor]:
+    """The int64 rows at which each (R_i,) bool mask is true. The host waits for the device once."""
+    if not masks:
+        return []
+    counts = torch.stack([mask.sum() for mask in masks]).tolist()
+    return [
+        torch.nonzero_static(mask, size=count)[:, 0]
+        for mask, count in zip(masks, counts, strict=True)
+    ]
+
+
+def counts_per_image(found: Regions | Detections, num_images: int) -> Sequence[int]:
+    """How many rows belong to each image; what is not known is asked of the device."""
+    if found.counts is not None:
+        return found.counts
+    member = found.batch_index[:, None] == torch.arange(num_images, device=found.boxes.device)
     counts: list[int] = member.sum(dim=0).tolist()
     return counts
 

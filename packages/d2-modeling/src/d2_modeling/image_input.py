@@ -15,7 +15,7 @@ from .backbone import Backbone
 from .batched_selection import Detections, at_least, clipped_to_images
 from .gt_classes import check_gt_classes
 from .image_checks import image_of
-from .postprocessing import detector_postprocess
+from .postprocessing import postprocess_images
 
 BatchedInputs = Sequence[Mapping[str, Any]]
 
@@ -208,10 +208,8 @@ def postprocessed(
         image_sizes: (height, width) of each image.
         name: the key of the instances.
     """
-    return [
-        {name: detector_postprocess(found, *output_size(entry, size))}
-        for found, entry, size in zip(instances, batched_inputs, image_sizes, strict=True)
-    ]
+    wanted = [output_size(*pair) for pair in zip(batched_inputs, image_sizes, strict=True)]
+    return [{name: found} for found in postprocess_images(instances, wanted)]
 
 
 def _missing(height: Any, width: Any, backbone: Backbone) -> tuple[Any, Any]:

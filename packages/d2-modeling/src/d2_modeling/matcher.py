@@ -74,7 +74,7 @@ class Matcher:
         match_labels = by_bin[torch.bucketize(best_quality, bounds, right=True)]
         if self.allow_low_quality_matches:
             best_of_each_gt = matrix.amax(dim=1, keepdim=True)
-            match_labels[(matrix == best_of_each_gt).any(dim=0)] = 1
+            match_labels.masked_fill_((matrix == best_of_each_gt).any(dim=0), 1)
         return matches, match_labels
 
 
@@ -121,6 +121,5 @@ def classes_of_matches(
     if gt_classes.numel() == 0:
         return torch.full_like(matched_idxs, num_classes)
     classes = gt_classes[matched_idxs]
-    classes[matched_labels == 0] = num_classes
-    classes[matched_labels == -1] = -1
-    return classes
+    classes = classes.masked_fill(matched_labels == 0, num_classes)
+    return classes.masked_fill(matched_labels == -1, -1)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+from .batched_selection import rows_where
 
 
 def subsample_labels(
@@ -21,10 +25,31 @@ def subsample_labels(
     Returns:
         int64 indices of the drawn positives and of the drawn negatives.
     """
-    positive = ((labels != -1) & (labels != bg_label)).nonzero().squeeze(1)
-    negative = (labels == bg_label).nonzero().squeeze(1)
-    num_positive = min(positive.numel(), int(num_samples * positive_fraction))
-    num_negative = min(negative.numel(), num_samples - num_positive)
-    chosen_positive = torch.randperm(positive.numel(), device=positive.device)[:num_positive]
-    chosen_negative = torch.randperm(negative.numel(), device=negative.device)[:num_negative]
-    return positive[chosen_positive], negative[chosen_negative]
+    return subsample_labels_of_images([labels], num_samples, positive_fraction, bg_label)[0]
+
+
+def subsample_labels_of_images(
+    labels: Sequence[Tensor], num_samples: int, positive_fraction: float, bg_label: int
+) -> list[tuple[Tensor, Tensor]]:
+    """`subsample_labels` of each image. The host waits for the device once.
+
+    Args:
+        labels: (N_i,) of each image.
+        num_samples: see there, for each image.
+        positive_fraction: see there.
+        bg_label: see there.
+    """
+    masks = [
+        mask
+        for image in labels
+        for mask in ((image != -1) & (image != bg_label), image == bg_label)
+    ]
+    rows = rows_where(masks)
+    drawn = []
+    for positive, negative in zip(rows[::2], rows[1::2], strict=True):
+        num_positive = min(positive.numel(), int(num_samples * positive_fraction))
+        num_negative = min(negative.numel(), num_samples - num_positive)
+        chosen_positive = torch.randperm(positive.numel(), device=positive.device)[:num_positive]
+        chosen_negative = torch.randperm(negative.numel(), device=negative.device)[:num_negative]
+        drawn.append((positive[chosen_positive], negative[chosen_negative]))
+    return drawn

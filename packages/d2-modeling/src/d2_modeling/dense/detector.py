@@ -361,7 +361,7 @@ class DenseDetector(ImageInput, metaclass=ABCMeta):
         if self.clip_before_nms:
             sizes = sizes_as_tensor(image_sizes, anchors[0].tensor)
         found = self._detections(anchors, predictions, sizes)
-        counts = counts_per_image(found.batch_index, len(image_sizes))
+        counts = counts_per_image(found, len(image_sizes))
         return detections_of_images(found, image_sizes, counts)
 
     def _detections(

@@ -26,9 +26,11 @@ def dense_focal_loss(logits: Tensor, labels: Tensor, *, alpha: float, gamma: flo
 
     Source: Lin et al., "Focal Loss for Dense Object Detection", 2017.
     """
-    valid = labels >= 0
-    known = labels[valid]
+    valid = (labels >= 0).flatten().nonzero()[:, 0]
+    known = labels.flatten()[valid]
     # In the logits' own type, and not as the int64 of F.one_hot, which are several times as large.
     targets = logits.new_zeros(len(known), logits.shape[2] + 1)
     targets = targets.scatter_(1, known[:, None], 1.0)[:, :-1]
-    return sigmoid_focal_loss(logits[valid], targets, alpha=alpha, gamma=gamma, reduction="sum")
+    return sigmoid_focal_loss(
+        logits.flatten(0, 1)[valid], targets, alpha=alpha, gamma=gamma, reduction="sum"
+    )

@@ -88,7 +88,7 @@ def detections_of_levels(
     flat_boxes, flat_scores, flat_classes = boxes.flatten(0, 1), scores.flatten(), classes.flatten()
     if clip_to is not None:
         flat_boxes = clipped_to_images(flat_boxes, clip_to[images])
-    rows = suppressed(
+    rows, counts = suppressed(
         flat_boxes,
         flat_scores,
         flat_classes,
@@ -99,4 +99,6 @@ def detections_of_levels(
         limit=max_detections,
         valid=flat_scores > score_thresh,
     )
-    return Detections(flat_boxes[rows], flat_scores[rows], flat_classes[rows], images[rows], rows)
+    return Detections(
+        flat_boxes[rows], flat_scores[rows], flat_classes[rows], images[rows], rows, counts
+    )

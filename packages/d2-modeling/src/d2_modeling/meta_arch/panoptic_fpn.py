@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, overload
 
 import torch
@@ -11,9 +12,9 @@ from d2_config import CfgNode, configurable
 from d2_structures import Instances
 
 from ..image_input import BatchedInputs, ModelOutput, output_size
-from ..postprocessing import detector_postprocess, sem_seg_postprocess
+from ..postprocessing import postprocess_images, sem_seg_postprocess
 from .build import META_ARCH_REGISTRY
-from .panoptic_merging import combine_semantic_and_instance_outputs
+from .panoptic_merging import combine_outputs_of_images
 from .rcnn import GeneralizedRCNN
 from .sem_seg_head import build_sem_seg_head
 
@@ -122,12 +123,12 @@ class PanopticFPN(GeneralizedRCNN):
         detections, _ = self.roi_heads(images, features, proposals, None)
         if not do_postprocess:
             return detections, logits
-        return [
-            self._merge(found, image_logits, image_size, output_size(entry, image_size))
-            for found, image_logits, entry, image_size in zip(
-                detections, logits, batched_inputs, images.image_sizes, strict=True
-            )
+        sizes = [
+            output_size(*pair) for pair in zip(batched_inputs, images.image_sizes, strict=True)
         ]
+        return self._merged(
+            postprocess_images(detections, sizes), logits, images.image_sizes, sizes
+        )
 
     @torch.no_grad()
     def predict_tensors(self, images: Tensor, image_sizes: Tensor) -> dict[str, Tensor]:
@@ -136,23 +137,30 @@ class PanopticFPN(GeneralizedRCNN):
         logits, _ = self.sem_seg_head(features, None)
         return {**self._predict_from_features(features, image_sizes), "sem_seg": logits}
 
-    def _merge(
+    def _merged(
         self,
-        detections: Instances,
+        instances: Sequence[Instances],
         logits: Tensor,
-        image_size: tuple[int, int],
-        size: tuple[int, int],
-    ) -> dict[str, Any]:
-        sem_seg = sem_seg_postprocess(logits, image_size, *size)
-        instances = detector_postprocess(detections, *size)
-        panoptic_seg = combine_semantic_and_instance_outputs(
+        image_sizes: Sequence[tuple[int, int]],
+        sizes: Sequence[tuple[int, int]],
+    ) -> list[dict[str, Any]]:
+        """What `forward` returns for the images whose wanted sizes are ``sizes``."""
+        sem_segs = [
+            sem_seg_postprocess(image_logits, image_size, *size)
+            for image_logits, image_size, size in zip(logits, image_sizes, sizes, strict=True)
+        ]
+        panoptic_segs = combine_outputs_of_images(
             instances,
-            sem_seg.argmax(dim=0),
+            [sem_seg.argmax(dim=0) for sem_seg in sem_segs],
+            len(logits[0]),
             self.combine_overlap_thresh,
             self.combine_stuff_area_thresh,
             self.combine_instances_score_thresh,
         )
-        return {"sem_seg": sem_seg, "instances": instances, "panoptic_seg": panoptic_seg}
+        return [
+            {"sem_seg": sem_seg, "instances": found, "panoptic_seg": panoptic_seg}
+            for sem_seg, found, panoptic_seg in zip(sem_segs, instances, panoptic_segs, strict=True)
+        ]
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:

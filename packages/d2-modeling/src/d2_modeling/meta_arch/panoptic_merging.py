@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -36,44 +37,114 @@ def combine_semantic_and_instance_outputs(
 
     Source: Kirillov et al., "Panoptic Segmentation", 2019, section 5.
     """
-    segment_ids = torch.zeros_like(semantic_results, dtype=torch.int32)
-    segments = _lay_things(segment_ids, instance_results, overlap_threshold, instances_score_thresh)
-    for label in semantic_results.unique().tolist():
-        if label == 0:
-            continue
-        mask = (semantic_results == label) & (segment_ids == 0)
-        area = int(mask.sum())
-        if area < stuff_area_thresh:
-            continue
-        segments.append(
-            {"id": len(segments) + 1, "isthing": False, "category_id": label, "area": area}
-        )
-        segment_ids[mask] = len(segments)
-    return segment_ids, segments
+    labels = int(semantic_results.max()) + 1 if semantic_results.numel() else 1
+    return combine_outputs_of_images(
+        [instance_results],
+        [semantic_results],
+        labels,
+        overlap_threshold,
+        stuff_area_thresh,
+        instances_score_thresh,
+    )[0]
+
+
+def combine_outputs_of_images(
+    instance_results: Sequence[Instances],
+    semantic_results: Sequence[Tensor],
+    num_labels: int,
+    overlap_threshold: float,
+    stuff_area_thresh: float,
+    instances_score_thresh: float,
+) -> list[tuple[Tensor, list[dict[str, Any]]]]:
+    """`combine_semantic_and_instance_outputs` of a batch. The host waits for the device twice.
+
+    Args:
+        instance_results: see there, for each image.
+        semantic_results: see there, for each image; labels in [0, ``num_labels``).
+        num_labels: how many there are.
+        overlap_threshold: see there, as the other arguments.
+        stuff_area_thresh: see there.
+        instances_score_thresh: see there.
+    """
+    if not instance_results:
+        return []
+    good = [(found.scores.double() >= instances_score_thresh).sum() for found in instance_results]
+    counts = torch.stack(good).tolist()
+    laid = []
+    for found, semantic, count in zip(instance_results, semantic_results, counts, strict=True):
+        things = _lay_things(semantic, found, count, overlap_threshold)
+        laid.append(_lay_stuff(semantic, *things, num_labels, stuff_area_thresh))
+    # Doubles hold all of these numbers exactly.
+    tables = torch.cat([table.double() for image in laid for table in image[1:]]).tolist()
+    results, values = [], iter(tables)
+    for segment_ids, *parts in laid:
+        columns = [[next(values) for _ in range(len(part))] for part in parts]
+        results.append((segment_ids, _segments(*columns)))
+    return results
 
 
 def _lay_things(
-    segment_ids: Tensor, instances: Instances, overlap_threshold: float, score_thresh: float
+    semantic: Tensor, instances: Instances, count: int, overlap_threshold: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Lay the ``count`` best instances over each other.
+
+    Returns:
+        (H, W) int32 ids; and of each of these instances its row, its score, its class, and whether
+        it stays.
+    """
+    segment_ids = torch.zeros_like(semantic, dtype=torch.int32)
+    rows = instances.scores.argsort(descending=True)[:count]
+    masks = instances.pred_masks.to(device=semantic.device, dtype=torch.bool)
+    stays = torch.zeros(count, dtype=torch.bool, device=semantic.device)
+    for place in range(count):
+        mask = masks.index_select(0, rows[place : place + 1])[0]
+        free = mask & (segment_ids == 0)
+        area = mask.sum()
+        covered = area - free.sum()
+        stays[place] = (area > 0) & (covered.double() / area <= overlap_threshold)
+        number = stays.sum(dtype=torch.int32)
+        segment_ids = torch.where(free & stays[place], number, segment_ids)
+    return segment_ids, rows, instances.scores[rows], instances.pred_classes[rows], stays
+
+
+def _lay_stuff(
+    semantic: Tensor,
+    segment_ids: Tensor,
+    rows: Tensor,
+    scores: Tensor,
+    classes: Tensor,
+    stays: Tensor,
+    num_labels: int,
+    area_thresh: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Fill what is free with stuff; returns what `_segments` wants, ids first."""
+    free = segment_ids == 0
+    flat = semantic.flatten().long()
+    areas = torch.zeros(num_labels, dtype=torch.int64, device=semantic.device)
+    areas.scatter_add_(0, flat, free.flatten().to(torch.int64))
+    areas = areas.where(areas >= area_thresh, 0)
+    areas[:1] = 0  # things together
+    wanted = areas > 0
+    numbers = (stays.sum() + wanted.cumsum(0)).where(wanted, 0).to(torch.int32)
+    segment_ids = torch.where(free, numbers[flat].view_as(segment_ids), segment_ids)
+    return segment_ids, rows, scores, classes, stays, areas
+
+
+def _segments(
+    rows: list[float],
+    scores: list[float],
+    classes: list[float],
+    stays: list[float],
+    areas: list[float],
 ) -> list[dict[str, Any]]:
-    """Write the ids of the instances that stay into ``segment_ids``; returns what they are."""
+    """What the segments of an image are, in the order of their ids."""
     segments: list[dict[str, Any]] = []
-    scores, classes = instances.scores.tolist(), instances.pred_classes.tolist()
-    masks = instances.pred_masks.to(device=segment_ids.device, dtype=torch.bool)
-    for index in instances.scores.argsort(descending=True).tolist():
-        if scores[index] < score_thresh:
-            break
-        free = masks[index] & (segment_ids == 0)
-        area, covered = int(masks[index].sum()), int(masks[index].sum() - free.sum())
-        if area == 0 or covered / area > overlap_threshold:
-            continue
-        segments.append(
-            {
-                "id": len(segments) + 1,
-                "isthing": True,
-                "score": scores[index],
-                "category_id": classes[index],
-                "instance_id": index,
-            }
-        )
-        segment_ids[free] = len(segments)
+    for row, score, label, stayed in zip(rows, scores, classes, stays, strict=True):
+        if stayed:
+            about = {"score": score, "category_id": int(label), "instance_id": int(row)}
+            segments.append({"id": len(segments) + 1, "isthing": True, **about})
+    for label, area in enumerate(areas):
+        if area:
+            stuff = {"category_id": label, "area": int(area)}
+            segments.append({"id": len(segments) + 1, "isthing": False, **stuff})
     return segments

@@ -120,7 +120,7 @@ def filter_proposals(
         all_boxes.where(finite[:, :, None], 0.0).flatten(0, 1), image_sizes[batch_index]
     )
     flat_scores = all_scores.flatten()
-    rows = suppressed(
+    rows, counts = suppressed(
         flat_boxes,
         flat_scores,
         level_ids.flatten(),
@@ -131,7 +131,7 @@ def filter_proposals(
         limit=post_nms_topk,
         valid=finite.flatten() & nonempty(flat_boxes, min_box_size),
     )
-    return Regions(flat_boxes[rows], flat_scores[rows], batch_index[rows])
+    return Regions(flat_boxes[rows], flat_scores[rows], batch_index[rows], counts)
 
 
 def proposals_of_images(
@@ -139,7 +139,7 @@ def proposals_of_images(
 ) -> list[Instances]:
     """For each image its ``proposal_boxes`` and ``objectness_logits``."""
     kind = box_kind(regions.boxes.shape[1])
-    counts = counts_per_image(regions.batch_index, len(image_sizes))
+    counts = list(counts_per_image(regions, len(image_sizes)))
     parts = zip(image_sizes, regions.boxes.split(counts), regions.scores.split(counts), strict=True)
     return [
         Instances(size, proposal_boxes=kind.boxes(boxes), objectness_logits=logits)

@@ -22,7 +22,7 @@ from ..layers import Conv2d, ShapeSpec, cat
 from ..layers.shape_spec import select_shapes
 from ..losses import loss_weights
 from ..matcher import Matcher, match_boxes
-from ..sampling import subsample_labels
+from ..sampling import subsample_labels, subsample_labels_of_images
 from .build import PROPOSAL_GENERATOR_REGISTRY, RPN_HEAD_REGISTRY, build_rpn_head
 from .proposal_utils import filter_proposals, proposals_of_images, top_anchors
 
@@ -230,23 +230,27 @@ class RPN(nn.Module):
             matched_idxs, image_labels = match_boxes(self.anchor_matcher, gt_boxes, all_anchors)
             if self.anchor_boundary_thresh >= 0:
                 inside = all_anchors.inside_box(gt.image_size, int(self.anchor_boundary_thresh))
-                image_labels[~inside] = -1
-            labels.append(self._subsample_labels(image_labels))
+                image_labels.masked_fill_(~inside, -1)
+            labels.append(image_labels)
             if len(gt_boxes) == 0:
                 matched_boxes.append(torch.zeros_like(all_anchors.tensor))
             else:
                 matched_boxes.append(gt_boxes.tensor[matched_idxs])
-        return labels, matched_boxes
+        return self._subsample_images(labels), matched_boxes
+
+    def _subsample_images(self, labels: list[Tensor]) -> list[Tensor]:
+        """`_subsample_labels` of each image, with one wait for the device."""
+        if getattr(self._subsample_labels, "__func__", None) is not RPN._subsample_labels:
+            return [self._subsample_labels(image) for image in labels]  # a subclass draws itself
+        drawn = subsample_labels_of_images(
+            labels, self.batch_size_per_image, self.positive_fraction, 0
+        )
+        return [_keep_sample(image, *rows) for image, rows in zip(labels, drawn, strict=True)]
 
     def _subsample_labels(self, labels: Tensor) -> Tensor:
         """Keep a random sample of (R,) labels in place, the others become -1."""
-        positive, negative = subsample_labels(
-            labels, self.batch_size_per_image, self.positive_fraction, 0
-        )
-        labels.fill_(-1)
-        labels[positive] = 1
-        labels[negative] = 0
-        return labels
+        drawn = subsample_labels(labels, self.batch_size_per_image, self.positive_fraction, 0)
+        return _keep_sample(labels, *drawn)
 
     def losses(
         self,
@@ -280,10 +284,10 @@ class RPN(nn.Module):
             box_reg_loss_type=self.box_reg_loss_type,
             smooth_l1_beta=self.smooth_l1_beta,
         )
-        sampled = labels >= 0
-        logits = cat(list(pred_objectness_logits), dim=1)[sampled]
+        sampled = (labels >= 0).flatten().nonzero()[:, 0]
+        logits = cat(list(pred_objectness_logits), dim=1).flatten()[sampled]
         loss_cls = F.binary_cross_entropy_with_logits(
-            logits, labels[sampled].to(logits.dtype), reduction="sum"
+            logits, labels.flatten()[sampled].to(logits.dtype), reduction="sum"
         )
         normalizer = self.batch_size_per_image * len(labels)
         losses = {"loss_rpn_cls": loss_cls, "loss_rpn_loc": loss_loc}
@@ -390,6 +394,13 @@ class RPN(nn.Module):
             "box_reg_loss_type": rpn.BBOX_REG_LOSS_TYPE,
             "smooth_l1_beta": rpn.SMOOTH_L1_BETA,
         }
+
+
+def _keep_sample(labels: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """Set (R,) labels in place: 1 and 0 at the drawn rows, -1 elsewhere."""
+    labels.fill_(-1)
+    labels.index_fill_(0, positive, 1)
+    return labels.index_fill_(0, negative, 0)
 
 
 def _report_sample(labels: Tensor) -> None:

@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from d2_config import CfgNode, configurable
 from d2_structures import Boxes, Instances
 
-from ..batched_selection import Detections, Regions, clipped_to_images
+from ..batched_selection import (
+    Detections,
+    Regions,
+    clipped_to_images,
+    rows_where,
+    sizes_as_tensor,
+)
 from ..box_regression import Box2BoxTransform
 from ..events import active_event_storage
 from ..layers import ShapeSpec
@@ -188,12 +194,14 @@ class CascadeROIHeads(StandardROIHeads):
         """The boxes of the stage before as fixed proposals; in training the empty ones go."""
         proposals = []
         for image_boxes, size in zip(boxes, image_sizes, strict=True):
-            clipped = Boxes(image_boxes.detach())
-            clipped.clip(size)
-            if self.training:
-                clipped = clipped[clipped.nonempty()]
-            proposals.append(Instances(size, proposal_boxes=clipped))
-        return proposals
+            sizes = sizes_as_tensor([size], image_boxes)
+            # Boxes that are not finite have no area, and in inference are no detections.
+            clipped = clipped_to_images(image_boxes.detach(), sizes)
+            proposals.append(Instances(size, proposal_boxes=Boxes(clipped)))
+        if not self.training:
+            return proposals
+        rows = rows_where([image.proposal_boxes.nonempty() for image in proposals])
+        return [image[kept] for image, kept in zip(proposals, rows, strict=True)]
 
     @torch.no_grad()
     def _match_and_label_boxes(

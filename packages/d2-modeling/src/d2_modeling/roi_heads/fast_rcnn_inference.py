@@ -59,7 +59,7 @@ def fast_rcnn_inference(
         limit=topk_per_image,
         box_dim=box_dim,
     )
-    found_counts = counts_per_image(found.batch_index, len(boxes))
+    found_counts = list(counts_per_image(found, len(boxes)))
     results = detections_of_images(found, image_shapes, found_counts)
     starts = [0, *itertools.accumulate(counts)]
     sources = zip(found.source.split(found_counts), starts, strict=False)
@@ -117,7 +117,7 @@ def select_detections(
     chosen = per_class[region_idx, 0 if per_class.shape[1] == 1 else class_idx]
     chosen = clipped_to_images(chosen, image_sizes[images])
     chosen_scores = class_scores[region_idx, class_idx]
-    rows = suppressed(
+    rows, counts = suppressed(
         chosen,
         chosen_scores,
         class_idx,
@@ -128,5 +128,5 @@ def select_detections(
         limit=limit,
     )
     return Detections(
-        chosen[rows], chosen_scores[rows], class_idx[rows], images[rows], region_idx[rows]
+        chosen[rows], chosen_scores[rows], class_idx[rows], images[rows], region_idx[rows], counts
     )

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from d2_structures import Instances
 
+from ..batched_selection import rows_where
 from ..events import active_event_storage
 
 
@@ -25,7 +26,7 @@ def select_foreground_proposals(
         For each image its foreground proposals, and the (R_i,) bool mask of them.
     """
     masks = [(p.gt_classes != -1) & (p.gt_classes != bg_label) for p in proposals]
-    chosen = [p[mask.nonzero().squeeze(1)] for p, mask in zip(proposals, masks, strict=True)]
+    chosen = [p[rows] for p, rows in zip(proposals, rows_where(masks), strict=True)]
     return chosen, masks
 
 
@@ -38,10 +39,10 @@ def select_proposals_with_visible_keypoints(proposals: Sequence[Instances]) -> l
     Raises:
         ValueError: if an image has no ``gt_keypoints``.
     """
-    selected = []
+    visible = []
     for image in proposals:
         if len(image) == 0:
-            selected.append(image)
+            visible.append(torch.zeros(0, dtype=torch.bool, device=image.proposal_boxes.device))
             continue
         if not image.has("gt_keypoints"):
             raise ValueError(
@@ -54,7 +55,8 @@ def select_proposals_with_visible_keypoints(proposals: Sequence[Instances]) -> l
         x, y, visibility = keypoints.unbind(dim=2)
         x1, y1, x2, y2 = image.proposal_boxes.tensor[:, :, None].unbind(dim=1)
         inside = (x >= x1) & (x <= x2) & (y >= y1) & (y <= y2)
-        selected.append(image[((visibility >= 1) & inside).any(dim=1).nonzero().squeeze(1)])
+        visible.append(((visibility >= 1) & inside).any(dim=1))
+    selected = [image[rows] for image, rows in zip(proposals, rows_where(visible), strict=True)]
     storage = active_event_storage()
     if storage is not None:
         storage.put_scalar(

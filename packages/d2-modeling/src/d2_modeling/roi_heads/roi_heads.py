@@ -17,7 +17,7 @@ from ..gt_classes import check_gt_classes
 from ..layers import ShapeSpec
 from ..matcher import Matcher, classes_of_matches, match_boxes
 from ..proposal_generator.proposal_utils import add_ground_truth_to_proposals
-from ..sampling import subsample_labels
+from ..sampling import subsample_labels, subsample_labels_of_images
 from .region_head import Losses
 
 
@@ -71,27 +71,38 @@ class ROIHeads(nn.Module, metaclass=ABCMeta):
         check_gt_classes(targets, self.num_classes)
         if self.proposal_append_gt:
             proposals = add_ground_truth_to_proposals(targets, proposals)
+        matches = [
+            match_boxes(self.proposal_matcher, gt.gt_boxes, image.proposal_boxes)
+            for image, gt in zip(proposals, targets, strict=True)
+        ]
+        drawn = self._sample_images(matches, targets)
         sampled = [
-            self._label_and_sample_image(*pair) for pair in zip(proposals, targets, strict=True)
+            _labelled_sample(image, gt, matched_idxs, *rows_and_classes)
+            for image, gt, (matched_idxs, _), rows_and_classes in zip(
+                proposals, targets, matches, drawn, strict=True
+            )
         ]
         report_sample(sampled, self.num_classes)
         return sampled
 
-    def _label_and_sample_image(self, proposals: Instances, targets: Instances) -> Instances:
-        matched_idxs, matched_labels = match_boxes(
-            self.proposal_matcher, targets.gt_boxes, proposals.proposal_boxes
+    def _sample_images(
+        self, matches: Sequence[tuple[Tensor, Tensor]], targets: Sequence[Instances]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """`_sample_proposals` of each image, with one wait for the device."""
+        if getattr(self._sample_proposals, "__func__", None) is not ROIHeads._sample_proposals:
+            return [  # a subclass draws itself
+                self._sample_proposals(*match, gt.gt_classes)
+                for match, gt in zip(matches, targets, strict=True)
+            ]
+        classes = [
+            classes_of_matches(*match, gt.gt_classes, self.num_classes)
+            for match, gt in zip(matches, targets, strict=True)
+        ]
+        drawn = subsample_labels_of_images(
+            classes, self.batch_size_per_image, self.positive_fraction, self.num_classes
         )
-        sampled_idxs, gt_classes = self._sample_proposals(
-            matched_idxs, matched_labels, targets.gt_classes
-        )
-        proposals = proposals[sampled_idxs]
-        proposals.gt_classes = gt_classes
-        if len(targets) > 0:
-            sampled_targets = matched_idxs[sampled_idxs]
-            for name, value in targets.get_fields().items():
-                if name.startswith("gt_") and not proposals.has(name):
-                    proposals.set(name, value[sampled_targets])
-        return proposals
+        rows = [torch.cat(foreground_background) for foreground_background in drawn]
+        return [(idx, image[idx]) for idx, image in zip(rows, classes, strict=True)]
 
     def _sample_proposals(
         self, matched_idxs: Tensor, matched_labels: Tensor, gt_classes: Tensor
@@ -147,6 +158,24 @@ class ROIHeads(nn.Module, metaclass=ABCMeta):
             "proposal_matcher": Matcher(heads.IOU_THRESHOLDS, heads.IOU_LABELS),
             "proposal_append_gt": heads.PROPOSAL_APPEND_GT,
         }
+
+
+def _labelled_sample(
+    proposals: Instances,
+    targets: Instances,
+    matched_idxs: Tensor,
+    sampled_idxs: Tensor,
+    gt_classes: Tensor,
+) -> Instances:
+    """The sampled proposals of an image with the fields of the ground truth of each."""
+    proposals = proposals[sampled_idxs]
+    proposals.gt_classes = gt_classes
+    if len(targets) > 0:
+        sampled_targets = matched_idxs[sampled_idxs]
+        for name, value in targets.get_fields().items():
+            if name.startswith("gt_") and not proposals.has(name):
+                proposals.set(name, value[sampled_targets])
+    return proposals
 
 
 def report_sample(sampled: Sequence[Instances], num_classes: int) -> None:
