@@ -215,3 +215,31 @@ def device() -> torch.device:
     if not torch.cuda.is_available() and os.environ.get("D2_GPU_STAND_IN") != "cpu":
         pytest.skip("no CUDA device")
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _iou(a: list[float], b: list[float]) -> float:
+    width = max(min(a[2], b[2]) - max(a[0], b[0]), 0.0)
+    height = max(min(a[3], b[3]) - max(a[1], b[1]), 0.0)
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    union = sum(areas) - width * height
+    return width * height / union if union > 0 else 0.0
+
+
+def _greedy_nms(boxes: Any, scores: Any, thresh: float) -> list[int]:
+    rows, kept = boxes.double().tolist(), []
+    for index in sorted(range(len(rows)), key=lambda i: -scores[i].item()):
+        if all(_iou(rows[index], rows[other]) <= thresh for other in kept):
+            kept.append(index)
+    return kept
+
+
+@pytest.fixture(scope="session")
+def iou_of_two() -> Callable[[list[float], list[float]], float]:
+    """The overlap of two XYXY boxes, by its definition."""
+    return _iou
+
+
+@pytest.fixture(scope="session")
+def greedy_nms() -> Callable[[Any, Any, float], list[int]]:
+    """Rows of boxes that suppression keeps, by decreasing score, found one by one in float64."""
+    return _greedy_nms

@@ -1,0 +1,121 @@
+"""Detections out of region scores, against a choice made one region after another."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from d2_modeling.roi_heads import fast_rcnn_inference, fast_rcnn_inference_single_image
+from d2_structures import RotatedBoxes
+
+Nms = Callable[[Any, Any, float], list[int]]
+SIZE = (50, 60)
+
+
+def regions(count: int, classes: int, seed: int, agnostic: bool) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    boxes = 1 if agnostic else classes
+    low = torch.rand(count, boxes, 2, generator=generator) * 50 - 10
+    size = 5 + torch.rand(count, boxes, 2, generator=generator) * 40
+    order = torch.randperm(count * (classes + 1), generator=generator)
+    scores = ((order + 1).float() / (len(order) + 1)).view(count, classes + 1)
+    return torch.cat([low, low + size], dim=2).flatten(1), scores
+
+
+def chosen(
+    boxes: Tensor, scores: Tensor, nms: Nms, *, score: float, iou: float, limit: int
+) -> list[tuple[int, int]]:
+    """(region, class) of what is detected, by decreasing score."""
+    classes = scores.shape[1] - 1
+    found: list[tuple[int, int]] = []
+    for kind in range(classes):
+        at = 0 if boxes.shape[1] == 4 else kind
+        mine = boxes[:, 4 * at : 4 * at + 4]
+        clipped = torch.stack(
+            [
+                mine[:, 0].clamp(0, SIZE[1]),
+                mine[:, 1].clamp(0, SIZE[0]),
+                mine[:, 2].clamp(0, SIZE[1]),
+                mine[:, 3].clamp(0, SIZE[0]),
+            ],
+            dim=1,
+        )
+        rows = (scores[:, kind] > score).nonzero()[:, 0]
+        kept = nms(clipped[rows], scores[rows, kind], iou)
+        found += [(int(rows[index]), kind) for index in kept]
+    found.sort(key=lambda pair: -scores[pair].item())
+    return found if limit < 0 else found[:limit]
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.integers(0, 12),
+    st.integers(1, 3),
+    st.integers(0, 10**6),
+    st.booleans(),
+    st.sampled_from([0.0, 0.3, 0.9]),
+    st.sampled_from([0.3, 0.6]),
+    st.sampled_from([-1, 0, 3, 100]),
+)
+def test_what_is_detected_is_chosen_class_by_class(
+    greedy_nms: Nms,
+    count: int,
+    classes: int,
+    seed: int,
+    agnostic: bool,
+    score: float,
+    iou: float,
+    limit: int,
+) -> None:
+    boxes, scores = regions(count, classes, seed, agnostic)
+    wanted = chosen(boxes, scores, greedy_nms, score=score, iou=iou, limit=limit)
+    result, kept = fast_rcnn_inference_single_image(boxes, scores, SIZE, score, iou, limit)
+    got = list(zip(kept.tolist(), result.pred_classes.tolist(), strict=True))
+    assert got == wanted
+    rows = [scores[pair] for pair in wanted]
+    assert result.scores.tolist() == [row.item() for row in rows]
+
+
+def test_each_image_is_detected_as_alone_with_its_own_region_numbers() -> None:
+    images = [regions(count, 3, count, False) for count in (5, 0, 8)]
+    boxes, scores = [b for b, _ in images], [s for _, s in images]
+    sizes = [SIZE, (20, 20), (40, 30)]
+    results, kept = fast_rcnn_inference(boxes, scores, sizes, 0.2, 0.5, 6)
+    for index, size in enumerate(sizes):
+        alone, rows = fast_rcnn_inference_single_image(
+            boxes[index], scores[index], size, 0.2, 0.5, 6
+        )
+        assert torch.equal(results[index].pred_boxes.tensor, alone.pred_boxes.tensor)
+        assert torch.equal(kept[index], rows)
+        assert results[index].image_size == size
+
+
+def test_no_images_give_nothing() -> None:
+    assert fast_rcnn_inference([], [], [], 0.0, 0.5, 10) == ([], [])
+
+
+def test_the_background_is_never_detected() -> None:
+    boxes, scores = torch.tensor([[0.0, 0, 9, 9]]), torch.tensor([[0.1, 0.2, 0.95]])
+    result, _ = fast_rcnn_inference_single_image(boxes, scores, SIZE, 0.05, 0.5, 10)
+    assert result.pred_classes.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("where", ["boxes", "scores"])
+def test_a_region_with_a_value_that_is_not_finite_is_left_out(value: float, where: str) -> None:
+    boxes, scores = regions(4, 2, 1, False)
+    (boxes if where == "boxes" else scores)[2, 1] = value
+    _, kept = fast_rcnn_inference_single_image(boxes, scores, SIZE, 0.0, 1.0, -1)
+    assert set(kept.tolist()) == {0, 1, 3}
+
+
+def test_rotated_boxes_stay_rotated() -> None:
+    boxes = torch.tensor([[30.0, 20, 16, 8, 45], [30, 20, 16, 8, 44], [10, 10, 8, 4, 0]])
+    scores = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]])
+    result, kept = fast_rcnn_inference_single_image(boxes, scores, SIZE, 0.5, 0.5, 10, box_dim=5)
+    assert isinstance(result.pred_boxes, RotatedBoxes)
+    assert kept.tolist() == [0, 2]

@@ -1,0 +1,154 @@
+"""The first step of every model, and the last."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from d2_modeling.backbone import Backbone
+from d2_modeling.batched_selection import Detections
+from d2_modeling.image_input import ImageInput, clipped_outputs, output_size, postprocessed
+from d2_structures import Boxes, Instances
+
+MEAN, STD = [10.0, 20.0, 30.0], [2.0, 4.0, 5.0]
+
+
+class Padding(Backbone):
+    def __init__(self, divisor: int = 0, square: int = 0) -> None:
+        super().__init__()
+        self.divisor, self.square = divisor, square
+
+    @property
+    def size_divisibility(self) -> int:
+        return self.divisor
+
+    @property
+    def padding_constraints(self) -> dict[str, int]:
+        return {"square_size": self.square} if self.square else {}
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {}
+
+
+def noise(height: int, width: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20)), min_size=1, max_size=3),
+    st.sampled_from([0, 1, 8]),
+)
+def test_images_are_normalised_and_padded_with_zeros(
+    sizes: list[tuple[int, int]], divisor: int
+) -> None:
+    images = [noise(*size, seed) for seed, size in enumerate(sizes)]
+    batch = ImageInput(MEAN, STD).batch_images([{"image": x} for x in images], Padding(divisor))
+    assert batch.image_sizes == sizes
+    height, width = batch.tensor.shape[-2:]
+    for bound, got in zip(map(max, zip(*sizes, strict=True)), (height, width), strict=True):
+        assert got == (-(-bound // divisor) * divisor if divisor > 1 else bound)
+    for image, row in zip(images, batch.tensor, strict=True):
+        for channel in range(3):
+            wanted = (image[channel].double() - MEAN[channel]) / STD[channel]
+            inside = row[channel, : image.shape[1], : image.shape[2]]
+            torch.testing.assert_close(inside.double(), wanted, rtol=1e-6, atol=1e-6)
+        assert row[:, image.shape[1] :].abs().sum() == 0
+        assert row[:, :, image.shape[2] :].abs().sum() == 0
+
+
+@pytest.mark.parametrize("backbone", [Padding(), Padding(8), Padding(0, 32), Padding(8, 16)])
+def test_a_padded_batch_is_normalised_as_its_images_are(backbone: Padding) -> None:
+    images = [noise(13, 20, 1), noise(18, 9, 2)]
+    model = ImageInput(MEAN, STD)
+    wanted = model.batch_images([{"image": x} for x in images], backbone)
+    padded = torch.full((2, 3, 18, 20), 77.0)  # what is there does not matter
+    for row, image in zip(padded, images, strict=True):
+        row[:, : image.shape[1], : image.shape[2]] = image
+    sizes = torch.tensor(wanted.image_sizes)
+    torch.testing.assert_close(model.normalized_tensor(padded, sizes, backbone), wanted.tensor)
+
+
+def test_statistics_have_to_have_one_length() -> None:
+    with pytest.raises(ValueError, match="differ in length"):
+        ImageInput([0.0], [1.0, 1.0])
+
+
+def test_images_of_one_channel_are_as_good_as_any() -> None:
+    batch = ImageInput([1.0], [2.0]).batch_images([{"image": torch.ones(1, 4, 4)}], Padding())
+    assert batch.tensor.shape == (1, 1, 4, 4)
+    assert not batch.tensor.any()
+
+
+def test_statistics_move_with_the_model_but_are_no_weights() -> None:
+    model = ImageInput(MEAN, STD)
+    assert model.state_dict() == {}
+    assert model.to("meta").device.type == "meta"
+
+
+def test_labels_are_padded_with_what_is_ignored() -> None:
+    model = ImageInput(MEAN, STD)
+    inputs = [{"image": noise(5, 7), "sem_seg": torch.ones(5, 7, dtype=torch.uint8)}]
+    images = model.batch_images(inputs, Padding(8))
+    labels = model.batch_sem_seg(inputs, images, Padding(8), 255)
+    assert labels.dtype == torch.int64
+    assert labels.shape == (1, 8, 8)
+    assert (labels[0, :5, :7] == 1).all()
+    assert int((labels == 255).sum()) == 64 - 35
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [(None, "got NoneType"), (torch.zeros(7, 5), r"got \(7, 5\)"), ([[1]], "got list")],
+)
+def test_labels_of_another_size_are_refused(target: Any, message: str) -> None:
+    model = ImageInput(MEAN, STD)
+    inputs = [{"image": noise(5, 7), "sem_seg": target}]
+    images = model.batch_images(inputs, Padding())
+    with pytest.raises(ValueError, match=message):
+        model.batch_sem_seg(inputs, images, Padding(), 255)
+
+
+def test_either_all_inputs_have_instances_or_none() -> None:
+    model = ImageInput(MEAN, STD)
+    one = {"proposals": Instances((4, 4))}
+    assert model.instances_of([{}, {}], "proposals") is None
+    assert model.instances_of([one, one], "proposals") is not None
+    with pytest.raises(ValueError, match=r"inputs \[1\] have no 'proposals', the others"):
+        model.instances_of([one, {}], "proposals")
+
+
+def test_ground_truth_of_any_class_is_taken_where_the_number_is_unknown() -> None:
+    gt = Instances((4, 4), gt_classes=torch.tensor([99]))
+    model = ImageInput(MEAN, STD)
+    assert len(model.ground_truth([{"instances": gt}], None)) == 1
+    with pytest.raises(ValueError, match="class 99"):
+        model.ground_truth([{"instances": gt}], 99)
+    with pytest.raises(ValueError, match="training inputs need 'instances'"):
+        model.ground_truth([{}], None)
+
+
+def test_the_output_has_the_size_asked_for_or_that_of_the_image() -> None:
+    assert output_size({}, (4, 5)) == (4, 5)
+    assert output_size({"height": 9}, (4, 5)) == (9, 5)
+    assert output_size({"height": torch.tensor(9), "width": 8.0}, (4, 5)) == (9, 8)
+
+
+def test_results_come_under_a_name_in_the_size_asked_for() -> None:
+    boxes = Boxes(torch.tensor([[1.0, 1, 3, 3], [-5, 0, -1, 9]]))
+    found = Instances((4, 4), proposal_boxes=boxes)
+    (result,) = postprocessed([found], [{"height": 8, "width": 12}], [(4, 4)], "proposals")
+    assert result["proposals"].image_size == (8, 12)
+    assert result["proposals"].proposal_boxes.tensor.tolist() == [[3, 2, 9, 6]]
+
+
+def test_tensors_of_detections_are_clipped_to_their_own_image() -> None:
+    boxes = torch.tensor([[-1.0, -1, 50, 50], [-1, -1, 50, 50]])
+    found = Detections(boxes, torch.ones(2), torch.zeros(2), torch.tensor([0, 1]), torch.arange(2))
+    outputs = clipped_outputs(found, torch.tensor([[10, 20], [30, 40]]))
+    assert outputs["boxes"].tolist() == [[0, 0, 20, 10], [0, 0, 40, 30]]
+    assert set(outputs) == {"boxes", "scores", "classes", "batch_index"}
