@@ -23,10 +23,9 @@ from d2_eval.coco.result_arrays import (
     column_of,
     ids_array,
     joined_results,
-    results_as_entries,
     results_count,
 )
-from d2_eval.coco.result_checks import columns_of_entries
+from d2_eval.coco.result_entries import columns_of_entries, results_as_entries
 from d2_eval.coco.settings import Task, checked_tasks
 from d2_eval.collecting import CollectingEvaluator, one_per_image
 from d2_eval.prediction_values import report_unusual_scores

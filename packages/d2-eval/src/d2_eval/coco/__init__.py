@@ -6,7 +6,7 @@ from d2_eval.coco.files import evaluate_coco_files
 from d2_eval.coco.ground_truth import CocoGroundTruth
 from d2_eval.coco.metric import CocoMetric
 from d2_eval.coco.predictions import instances_to_coco_json
-from d2_eval.coco.result_arrays import results_as_entries
+from d2_eval.coco.result_entries import results_as_entries
 from d2_eval.coco.results import evaluate_coco_results
 from d2_eval.coco.settings import CocoSettings
 

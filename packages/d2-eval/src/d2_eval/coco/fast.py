@@ -10,7 +10,7 @@ import numpy as np
 from d2_eval.coco.ground_truth import CocoGroundTruth
 from d2_eval.coco.overlaps import Overlaps, by_outline, by_rotated_box
 from d2_eval.coco.result_arrays import chosen_results, known_numbers, places_of
-from d2_eval.coco.result_checks import rotated_boxes
+from d2_eval.coco.result_entries import rotated_boxes
 from d2_eval.coco.settings import FIELDS, CocoSettings, Task
 from d2_eval.coco.targets import completed
 from d2_ops.host import (

@@ -15,7 +15,7 @@ from pycocotools.cocoeval import COCOeval
 
 from d2_eval.coco.fast import sorted_ids
 from d2_eval.coco.ground_truth import CocoGroundTruth
-from d2_eval.coco.result_arrays import results_as_entries
+from d2_eval.coco.result_entries import results_as_entries
 from d2_eval.coco.settings import FIELDS, CocoSettings
 from d2_eval.coco.targets import completed
 from d2_ops.host import CocoPrecisionRecall, CocoResults, boundary_iou

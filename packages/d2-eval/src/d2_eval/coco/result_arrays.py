@@ -1,4 +1,4 @@
-"""Predictions in COCO's result format as columns, and as entries of files."""
+"""Columns of predictions: joined, chosen, and which number an id stands for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from d2_eval.coco.settings import FIELDS, Task
-from d2_ops.host import CocoResults, join_packed_rles, select_packed_rles, unpack_rles
+from d2_ops.host import CocoResults, join_packed_rles, select_packed_rles
 
 _logger = logging.getLogger(__name__)
 
@@ -114,25 +114,6 @@ def joined_results(parts: Sequence[CocoResults]) -> CocoResults:
             continue
         columns[name] = join_packed_rles(present) if name == "masks" else np.concatenate(present)
     return CocoResults(**columns)
-
-
-def results_as_entries(results: CocoResults) -> list[dict[str, Any]]:
-    """Return entries of COCO's result format, ready for JSON."""
-    columns: dict[str, list[Any]] = {
-        "image_id": results.images.tolist(),
-        "category_id": results.categories.tolist(),
-    }
-    if results.boxes is not None:
-        columns["bbox"] = results.boxes.tolist()
-    if results.masks is not None:
-        columns["segmentation"] = [
-            {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
-            for rle in unpack_rles(results.masks)
-        ]
-    if results.keypoints is not None:
-        columns["keypoints"] = results.keypoints.tolist()
-    columns["score"] = results.scores.tolist()
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _place(identity: Any, known: Mapping[Any, int]) -> int:

@@ -16,7 +16,8 @@ from d2_eval.coco.fast import fast_precision_recall
 from d2_eval.coco.ground_truth import CocoGroundTruth, as_ground_truth
 from d2_eval.coco.official import official_precision_recall
 from d2_eval.coco.result_arrays import results_count
-from d2_eval.coco.result_checks import check_results, name_bad_mask, results_of
+from d2_eval.coco.result_checks import check_results, name_bad_mask
+from d2_eval.coco.result_entries import results_of
 from d2_eval.coco.result_files import read_result_columns
 from d2_eval.coco.settings import FIELDS, CocoSettings, Task
 from d2_ops.host import CocoResults
@@ -88,7 +89,7 @@ def as_columns(
         boxes_too: whether boxes are wanted beside, if there are any.
 
     Raises:
-        ValueError: see :func:`~d2_eval.coco.result_checks.results_of`.
+        ValueError: see :func:`~d2_eval.coco.result_entries.results_of`.
     """
     if isinstance(results, str | os.PathLike):
         results = read_result_columns(Path(results))
