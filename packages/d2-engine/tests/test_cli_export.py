@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from d2_engine.cli import main
+from d2_modeling.export import Exported
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:`torch\.jit:DeprecationWarning")
 
@@ -127,7 +129,40 @@ def test_a_program_is_not_run_unless_asked(
 
 
 def test_the_command_knows_the_formats():
-    from d2_engine.cli.export import _FORMATS
+    from d2_engine.cli.export import _FORMATS, _PRECISIONS
     from d2_modeling.export.formats import FORMATS
+    from d2_modeling.export.precision import PRECISIONS
 
     assert tuple(FORMATS) == _FORMATS
+    assert PRECISIONS == _PRECISIONS
+
+
+def test_int8_is_calibrated_on_images_of_the_training_data(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+
+    def exported(*arguments: Any, calibration_inputs: Any, precision: str, **more: Any) -> Exported:
+        given.update(precision=precision, images=[each["image"] for each in calibration_inputs])
+        return Exported(tmp_path, tmp_path, {})
+
+    monkeypatch.setattr("d2_modeling.export.export", exported)
+    words = ["export", str(tiny_run), "--output", str(tmp_path / "model.onnx")]
+    assert main([*words, "--precision", "int8", "--calibration-images", "3"]) == 0
+    assert given["precision"] == "int8"
+    assert [tuple(image.shape) for image in given["images"]] == [(3, 64, 64)] * 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--calibration-images", "0"], "must be at least 1, got 0"),
+        (["--calibration-dataset", "nowhere"], "nowhere"),
+    ],
+)
+def test_calibration_on_nothing_is_refused(
+    words: list[str], message: str, tiny_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["export", str(tiny_run), "--output", "model.onnx", "--precision", "int8"]
+    assert main([*command, *words]) == 1
+    assert message in capsys.readouterr().err

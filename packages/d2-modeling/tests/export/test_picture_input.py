@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from d2_modeling.export import Preprocessing, export, load_exported
 from d2_modeling.export.picture_input import PictureModel, resized, resized_size
-from d2_modeling.export.verification import PICTURES
+from d2_modeling.export.verification import NEAR
 from d2_ops.host import resize_picture
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
@@ -119,7 +119,7 @@ def assert_near(got: Any, wanted: Any) -> None:
     assert len(wanted) > 0
     assert abs(len(got) - len(wanted)) <= 1
     distance = torch.cdist(wanted.pred_boxes.tensor, got.pred_boxes.tensor, p=torch.inf)
-    assert (distance.amin(dim=1) > PICTURES.outputs["boxes"]).sum() <= 1
+    assert (distance.amin(dim=1) > NEAR.outputs["boxes"]).sum() <= 1
     if wanted.has("pred_masks"):
         assert got.pred_masks.shape[1:] == wanted.pred_masks.shape[1:]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,13 +15,16 @@ from torch import Tensor, nn
 from .formats import FORMATS
 from .graph import ExportableModel
 from .picture_input import PictureModel
+from .precision import calibration_tensors, check_precision, to_float16, to_int8
 from .runtimes import runner_of
 from .sidecar import Preprocessing, sidecar_path, write_sidecar
 from .supported import check_exportable
 from .verification import (
+    COARSE,
     EXACT,
-    PICTURES,
+    NEAR,
     Differences,
+    Tolerances,
     check_artefact,
     example_of,
     pictures_of,
@@ -49,6 +52,8 @@ def export(
     preprocessing: Preprocessing | None = None,
     class_names: Sequence[str] = (),
     stuff_class_names: Sequence[str] = (),
+    precision: str = "float32",
+    calibration_inputs: Iterable[Mapping[str, Any]] | None = None,
     report: Callable[[str], None] | None = print,
 ) -> Exported:
     """Write a model as a file that runs without this library, and compare the two.
@@ -73,15 +78,20 @@ def export(
             documented defaults, with the channel order that the model knows.
         class_names: of instances, by class; likewise.
         stuff_class_names: of semantic segmentation, by class; likewise.
+        precision: of ONNX also ``"float16"`` or ``"int8"`` for layers of weights, which then is
+            compared less closely: float16 by boxes within 1 pixel and scores within 0.02, int8 only
+            coarsely; evaluate it.
+        calibration_inputs: for int8, some hundred images like those that it will see, as
+            ``example_inputs``; read once.
         report: is given the table of the largest differences; None for nobody.
 
     Returns:
         The paths of file and sidecar, and the largest difference of each output in each case.
 
     Raises:
-        ValueError: if there is no such format, the example has no image, preprocessing is said to
-            be inside without ``include_preprocessing``, a part of the model cannot be exported, or
-            what was exported differs from the model.
+        ValueError: if there is no such format or precision, the example or the calibration has no
+            image, preprocessing is said to be inside without ``include_preprocessing``, a part of
+            the model cannot be exported, or what was exported differs from the model.
         TypeError: if the model is of no kind that can be exported.
         ImportError: if the packages of the format are not installed.
     """
@@ -92,6 +102,7 @@ def export(
         raise ValueError("preprocessing.inside needs export(..., include_preprocessing=True)")
     graph = _graph_of(model, preprocessing if include_preprocessing else None)
     check_exportable(model, format)
+    check_precision(precision, format, calibration_inputs is not None)
     path = Path(path).absolute()
     if format == "openvino" and path.suffix != ".xml":
         raise ValueError(f"OpenVINO reads files that end in .xml, got {path.name!r}")
@@ -101,8 +112,12 @@ def export(
         )
         made = Path(folder) / path.name
         FORMATS[format](graph, example, made)
+        if precision == "float16":
+            to_float16(made)
+        elif calibration_inputs is not None:
+            to_int8(made, calibration_tensors(graph, calibration_inputs, example[0].device))
         run = runner_of(made, format, graph.output_names, example[0].device)
-        tolerances = PICTURES if include_preprocessing else EXACT
+        tolerances = _tolerances(precision, include_preprocessing)
         differences = check_artefact(
             graph, run, example, what=f"{path.name} as {format}", tolerances=tolerances
         )
@@ -115,6 +130,7 @@ def export(
             preprocessing=replace(preprocessing, inside=include_preprocessing),
             class_names=class_names,
             stuff_class_names=stuff_class_names,
+            precision=precision,
             further_files=[part for part in Path(folder).iterdir() if part != made],
         )
         _move_all(Path(folder), path.parent)
@@ -127,6 +143,12 @@ def _graph_of(model: nn.Module, inside: Preprocessing | None) -> ExportableModel
     if inside is None:
         return ExportableModel(model)
     return PictureModel(model, inside.min_size, inside.max_size)
+
+
+def _tolerances(precision: str, takes_pictures: bool) -> Tolerances:
+    if precision == "int8":
+        return COARSE
+    return NEAR if takes_pictures or precision == "float16" else EXACT
 
 
 def _channels_of(model: nn.Module) -> str:

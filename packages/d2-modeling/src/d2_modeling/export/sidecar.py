@@ -129,6 +129,7 @@ class Sidecar:
         panoptic_merging: of models of kind ``"panoptic"``.
         class_names: of instances, by class.
         stuff_class_names: of semantic segmentation, by class.
+        precision: what its layers of weights compute in.
         sha256: checksum of each file of the artefact, by its name in the artefact's folder.
         versions: of the libraries that took part.
     """
@@ -141,6 +142,7 @@ class Sidecar:
     panoptic_merging: PanopticMerging | None = None
     class_names: tuple[str, ...] = ()
     stuff_class_names: tuple[str, ...] = ()
+    precision: str = "float32"
     sha256: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 
@@ -161,6 +163,7 @@ def write_sidecar(
     preprocessing: Preprocessing,
     class_names: Sequence[str] = (),
     stuff_class_names: Sequence[str] = (),
+    precision: str = "float32",
     further_files: Iterable[str | os.PathLike[str]] = (),
 ) -> Path:
     """Write the sidecar of an artefact that has been written.
@@ -174,6 +177,7 @@ def write_sidecar(
         preprocessing: the mean and deviation of pixels are filled in from the model.
         class_names: of instances, by class.
         stuff_class_names: of semantic segmentation, by class.
+        precision: what its layers of weights compute in.
         further_files: what belongs to the artefact and lies in its folder, such as weights.
 
     Returns:
@@ -191,6 +195,7 @@ def write_sidecar(
         panoptic_merging=_merging_of(model) if graph.kind == "panoptic" else None,
         class_names=tuple(class_names),
         stuff_class_names=tuple(stuff_class_names),
+        precision=precision,
         sha256={Path(p).name: _sha256(Path(p)) for p in (artefact, *further_files)},
         versions=_versions(format),
     )
@@ -286,6 +291,7 @@ def _parsed(content: dict[str, Any]) -> Sidecar:
         panoptic_merging=None if merging is None else PanopticMerging(**merging),
         class_names=tuple(map(str, content["class_names"])),
         stuff_class_names=tuple(map(str, content["stuff_class_names"])),
+        precision=str(content.get("precision", "float32")),
         sha256=checksums,
         versions=dict(content["versions"]),
     )

@@ -15,8 +15,9 @@ from ..image_checks import image_of, picture_of
 from .graph import ExportableModel
 
 __all__ = [
+    "COARSE",
     "EXACT",
-    "PICTURES",
+    "NEAR",
     "Differences",
     "Tolerances",
     "check_artefact",
@@ -37,11 +38,13 @@ class Tolerances(NamedTuple):
         unmatched: share of detections that may be there in one and not in the other, for they are
             at a threshold.
         few: so many may be in any case.
+        within: two detections of a class that are further apart are not the same, in pixels.
     """
 
     outputs: Mapping[str, float]
     unmatched: float = 0.05
     few: int = 1
+    within: float = 1.0
 
 
 EXACT = Tolerances(
@@ -57,7 +60,7 @@ EXACT = Tolerances(
 )
 """Other programs add up in another order."""
 
-PICTURES = Tolerances(
+NEAR = Tolerances(
     {
         **EXACT.outputs,
         "boxes": 1.0,
@@ -68,8 +71,24 @@ PICTURES = Tolerances(
     },
     unmatched=0.1,
     few=2,
+    within=2.0,
 )
-"""Of the values of a resized picture some differ by 1, of 255."""
+"""Of the values of a resized picture some differ by 1, of 255; float16 has 11 bits."""
+
+COARSE = Tolerances(
+    {
+        **EXACT.outputs,
+        "boxes": 16.0,
+        "scores": 0.25,
+        "mask_probabilities": 0.6,
+        "keypoints": 64.0,
+        "sem_seg": 4.0,
+    },
+    unmatched=0.4,
+    few=4,
+    within=16.0,
+)
+"""Of int8: enough to find a file that is broken. How good it is, an evaluation says."""
 
 _EMPTY = "no detection"
 _BLANK = (0, 128, 255)
@@ -204,7 +223,7 @@ def _compared(
 ) -> dict[str, float]:
     found: dict[str, float] = {}
     if "boxes" in wanted:
-        rows, columns, unmatched = _matched(wanted, got)
+        rows, columns, unmatched = _matched(wanted, got, tolerances.within)
         for name in wanted.keys() - {"sem_seg"}:
             found[name] = _largest(wanted[name][rows], got[name][columns])
         if unmatched > max(tolerances.few, tolerances.unmatched * len(wanted["scores"])):
@@ -214,7 +233,9 @@ def _compared(
     return {name: found[name] for name in wanted}
 
 
-def _matched(wanted: dict[str, Tensor], got: dict[str, Tensor]) -> tuple[Tensor, Tensor, int]:
+def _matched(
+    wanted: dict[str, Tensor], got: dict[str, Tensor], within: float
+) -> tuple[Tensor, Tensor, int]:
     """Rows of the same detections in both: near equals may come in another order.
 
     Returns:
@@ -228,8 +249,8 @@ def _matched(wanted: dict[str, Tensor], got: dict[str, Tensor]) -> tuple[Tensor,
         none = torch.zeros(0, dtype=torch.int64, device=cost.device)
         return none, none, sum(cost.shape)
     best, columns = cost.min(dim=1)
-    rows = (best < 1.0).nonzero()[:, 0]
-    alone = int((best >= 1.0).sum()) + int((cost.amin(dim=0) >= 1.0).sum())
+    rows = (best < within).nonzero()[:, 0]
+    alone = int((best >= within).sum()) + int((cost.amin(dim=0) >= within).sum())
     return rows, columns[rows], alone
 
 

@@ -1,0 +1,213 @@
+"""ONNX files that compute in fewer bits: float16, or int8 after calibration."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from d2_structures import import_optional
+
+from ..image_checks import image_of, picture_of
+from .graph import ExportableModel
+
+__all__ = ["PRECISIONS", "calibration_tensors", "check_precision", "to_float16", "to_int8"]
+
+PRECISIONS = ("float32", "float16", "int8")
+"""What a file may compute in; others than float32 are for ONNX."""
+
+_HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_BETWEEN = ("Relu", "MaxPool", "Add")
+_FLOAT, _HALF = 1, 10  # as ONNX numbers types
+
+
+def check_precision(precision: str, format: str, has_calibration: bool) -> None:
+    """Refuse what cannot be written.
+
+    Raises:
+        ValueError: if there is no such precision, the format knows float32 only, or calibration
+            inputs are missing or useless.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}; there are {list(PRECISIONS)}")
+    if precision != "float32" and format != "onnx":
+        raise ValueError(f"precision {precision!r} is for the format 'onnx', not {format!r}")
+    if (precision == "int8") != has_calibration:
+        what = "needs calibration_inputs" if precision == "int8" else "takes no calibration_inputs"
+        raise ValueError(f"precision {precision!r} {what}: images like those it will see")
+
+
+def to_float16(path: Path) -> None:
+    """Let convolutions and layers of weights in an ONNX file, and what lies between, be float16.
+
+    Coordinates and scores stay float32: float16 tells pixels apart up to 2 048 only.
+
+    Args:
+        path: the file; it is replaced.
+
+    Raises:
+        ImportError: if onnx or ONNX Runtime is not installed.
+    """
+    onnx = import_optional("onnx", "onnx", package="d2-modeling")
+    _fold(path)
+    model = onnx.load(os.fspath(path))
+    _Halving(onnx, model.graph).run()
+    onnx.save(model, os.fspath(path))
+
+
+class _Halving:
+    """Gives heavy nodes of a graph inputs and outputs of half the size.
+
+    Args:
+        onnx: the package.
+        graph: it is changed.
+    """
+
+    def __init__(self, onnx: Any, graph: Any) -> None:
+        self.onnx, self.graph = onnx, graph
+        self.weights = {each.name: each for each in graph.initializer}
+        self.nodes: list[Any] = []
+        self.half: dict[str, str] = {}  # a float32 value's name: that of its float16 twin
+
+    def run(self) -> None:
+        for node in self.graph.node:
+            if not self._may_be_half(node):
+                self.nodes.append(node)
+                continue
+            for index, name in enumerate(node.input):
+                if name:
+                    node.input[index] = self._twin(name)
+            (whole,) = node.output
+            node.output[0] = self.half[whole] = f"{whole}.half"
+            self.nodes += [node, self._cast(node.output[0], whole, _FLOAT)]
+        del self.graph.node[:], self.graph.value_info[:]
+        self.graph.node.extend(self.nodes)
+        used = set(_names_read(self.graph))
+        kept = [each for each in self.weights.values() if each.name in used]
+        del self.graph.initializer[:]
+        self.graph.initializer.extend(kept)
+
+    def _may_be_half(self, node: Any) -> bool:
+        if node.op_type in _HEAVY:
+            # A product of two computed things may be of whole numbers, or of coordinates.
+            weight = self.weights.get(node.input[1])
+            return weight is not None and weight.data_type == _FLOAT
+        if node.op_type == "Add":  # that of a block of a ResNet, not one of coordinates
+            return all(name in self.half for name in node.input)
+        return node.op_type in _BETWEEN and node.input[0] in self.half
+
+    def _twin(self, name: str) -> str:
+        if name not in self.half:
+            self.half[name] = f"{name}.half"
+            if name in self.weights:
+                array = self.onnx.numpy_helper.to_array(self.weights[name]).astype("float16")
+                made = self.onnx.numpy_helper.from_array(array, self.half[name])
+                self.weights[made.name] = made
+            else:
+                self.nodes.append(self._cast(name, self.half[name], _HALF))
+        return self.half[name]
+
+    def _cast(self, name: str, target: str, kind: int) -> Any:
+        return self.onnx.helper.make_node("Cast", [name], [target], f"to {target}", to=kind)
+
+
+def _names_read(graph: Any) -> Iterator[str]:
+    """The values that nodes read, in graphs within the graph too, and the outputs."""
+    for node in graph.node:
+        yield from node.input
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _names_read(attribute.g)
+    yield from (each.name for each in graph.output)
+
+
+def calibration_tensors(
+    graph: ExportableModel, inputs: Iterable[Mapping[str, Any]], device: torch.device
+) -> Iterator[Sequence[Tensor]]:
+    """One image after the other, as a graph takes it.
+
+    Raises:
+        ValueError: if there is none, or one is none that the model takes.
+    """
+    channels, count = len(graph.model.pixel_mean), 0
+    for count, entry in enumerate(inputs, start=1):
+        if len(graph.input_names) == 1:
+            yield (picture_of(entry, count - 1, channels)[None].to(device),)
+            continue
+        image = image_of(entry, count - 1, channels).to(device).float()
+        yield image[None], torch.tensor([image.shape[1:]], device=device)
+    if count == 0:
+        raise ValueError("int8 needs calibration_inputs: images like those it will see, got none")
+
+
+def to_int8(path: Path, calibration: Iterable[Sequence[Tensor]]) -> None:
+    """Let convolutions and matrix products of an ONNX file compute in int8.
+
+    Weights get a scale for each channel, activations one for the range that they have on the
+    calibration inputs.
+
+    Args:
+        path: the file; it is replaced.
+        calibration: the tensors of the inputs, for each call.
+
+    Raises:
+        ImportError: if ONNX Runtime is not installed.
+    """
+    quantization = import_optional("onnxruntime.quantization", "onnx", package="d2-modeling")
+    _fold(path)
+    with _quiet():
+        quantization.quantize_static(
+            os.fspath(path),
+            os.fspath(path),
+            _reader(quantization, path, calibration),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=list(_HEAVY),
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+
+
+def _reader(quantization: Any, path: Path, calibration: Iterable[Sequence[Tensor]]) -> Any:
+    onnx = import_optional("onnx", "onnx", package="d2-modeling")
+    names = [each.name for each in onnx.load(os.fspath(path)).graph.input]
+    calls = iter(calibration)
+
+    class Reader(quantization.CalibrationDataReader):
+        def get_next(self) -> Any:
+            tensors = next(calls, None)
+            if tensors is None:
+                return None
+            return {name: each.cpu().numpy() for name, each in zip(names, tensors, strict=True)}
+
+    return Reader()
+
+
+def _fold(path: Path) -> None:
+    """Compute once what is the same in every call, such as weights times frozen norms."""
+    runtime = import_optional("onnxruntime", "onnx", package="d2-modeling")
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    folded = path.with_suffix(".folded")
+    options.optimized_model_filepath = os.fspath(folded)
+    options.log_severity_level = 3
+    runtime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
+    os.replace(folded, path)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the tools advise their caller to do before."""
+    log = logging.getLogger()
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
