@@ -191,7 +191,8 @@ class FastRCNNOutputLayers(nn.Module):
         """
         if gt_classes.numel() == 0:
             return scores.sum() * 0.0
-        target = F.one_hot(gt_classes, self.num_classes + 1)[:, :-1].to(scores.dtype)
+        # In the scores' own type, and not as the int64 of F.one_hot.
+        target = torch.zeros_like(scores).scatter_(1, gt_classes[:, None], 1.0)[:, :-1]
         loss = F.binary_cross_entropy_with_logits(scores[:, :-1], target, reduction="none")
         if self.use_fed_loss:
             loss = loss * self._federated_classes(gt_classes).to(loss.dtype)
