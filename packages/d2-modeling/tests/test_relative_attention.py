@@ -43,6 +43,21 @@ def test_it_agrees_with_the_matrix(q_size: Sides, k_size: Sides) -> None:
     torch.testing.assert_close(relative_attention(*values, q_size, k_size), expected)
 
 
+@pytest.mark.parametrize("tile", [1, 7, 60, 10_000])
+def test_tiles_of_any_size_give_the_same(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("d2_modeling.backbone.relative_attention._TILE", tile)
+    values = parts((4, 5), (2, 5))
+    expected = with_matrix(*values, (4, 5), (2, 5))
+    torch.testing.assert_close(relative_attention(*values, (4, 5), (2, 5)), expected)
+
+
+def test_both_ways_agree() -> None:
+    values = parts((4, 5), (2, 5), requires_grad=True)
+    remembered = relative_attention(*values, (4, 5), (2, 5))
+    with torch.no_grad():
+        torch.testing.assert_close(relative_attention(*values, (4, 5), (2, 5)), remembered.detach())
+
+
 def test_gradients_agree_with_those_of_the_matrix() -> None:
     found = []
     for attention in (relative_attention, with_matrix):
@@ -68,13 +83,13 @@ class _Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize("training", [False, True])
 def test_no_tensor_holds_all_pairs_of_places(training: bool) -> None:
-    size = (24, 20)
+    size = (36, 30)
     values = [value.float().requires_grad_(training) for value in parts(size, size, channels=8)]
     with _Largest() as largest, torch.set_grad_enabled(training):
         out = relative_attention(*values, size, size)
         if training:
             out.sum().backward()
-    pairs = 2 * 3 * (24 * 20) ** 2
+    pairs = 2 * 3 * (36 * 30) ** 2
     assert largest.elements < pairs / 4
     with _Largest() as largest:
         with_matrix(*values, size, size)

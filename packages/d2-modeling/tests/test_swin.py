@@ -1,8 +1,11 @@
 """Swin transformers apart from their reference models."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from d2_modeling.backbone import SwinTransformer
 from d2_modeling.backbone.swin import (
@@ -109,3 +112,26 @@ def test_recomputing_blocks_changes_neither_outputs_nor_gradients() -> None:
 def test_heads_have_to_divide_the_channels() -> None:
     with pytest.raises(ValueError, match="3 heads do not divide 8 channels"):
         WindowAttention(8, 4, 3)
+
+
+def test_images_of_a_batch_share_the_bias_of_shifted_windows() -> None:
+    class Largest(TorchDispatchMode):
+        elements = 0
+
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            out = func(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor) and out.shape[-2:] == (16, 16):
+                self.elements = max(self.elements, out.numel())
+            return out
+
+    torch.manual_seed(0)
+    attention = WindowAttention(12, window_size=4, num_heads=3).eval()
+    windows, mask = torch.randn(6 * 5, 16, 12), torch.randn(5, 16, 16)
+    with torch.no_grad(), Largest() as largest:
+        together = attention(windows, mask)
+    assert largest.elements <= 5 * 3 * 16 * 16
+    with torch.no_grad():
+        apart = [attention(image, mask) for image in windows.split(5)]
+    torch.testing.assert_close(together, torch.cat(apart))

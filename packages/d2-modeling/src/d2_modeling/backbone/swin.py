@@ -122,14 +122,16 @@ class WindowAttention(nn.Module):
         bias = self.relative_position_bias_table[self.relative_position_index]
         bias = bias.permute(2, 0, 1)[None].to(q.dtype)  # (1, heads, S * S, S * S)
         if mask is not None:
-            images = len(x) // len(mask)
-            bias = (bias + mask[:, None].to(q.dtype)).repeat(images, 1, 1, 1)
+            # Windows of an image beside its heads: all images share one bias.
+            bias = (bias + mask[:, None].to(q.dtype)).flatten(0, 1)[None]
+            q, k, v = (part.unflatten(0, (-1, len(mask))).flatten(1, 2) for part in (q, k, v))
         attended = F.scaled_dot_product_attention(
             *(q, k, v),
             attn_mask=bias,
             dropout_p=self.attn_drop if self.training else 0.0,
             scale=self.scale,
         )
+        attended = attended.unflatten(1, (-1, self.num_heads)).flatten(0, 1)
         out: Tensor = self.proj_drop(self.proj(attended.transpose(1, 2).flatten(2)))
         return out
 
