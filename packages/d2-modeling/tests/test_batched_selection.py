@@ -64,7 +64,7 @@ def test_suppression_is_that_within_each_category_of_each_image(
     categories = torch.randint(2, (total,), generator=generator)
     valid = torch.rand(total, generator=generator) > 0.3 if some_invalid else None
     images = batch_index_of(counts, boxes.device)
-    rows = suppressed(
+    rows, kept_counts = suppressed(
         *(boxes, scores, categories, images),
         num_images=len(counts),
         num_categories=2,
@@ -72,7 +72,8 @@ def test_suppression_is_that_within_each_category_of_each_image(
         limit=limit,
         valid=valid,
     )
-    wanted = []
+    wanted: list[int] = []
+    wanted_counts = []
     for image in range(len(counts)):
         kept: list[int] = []
         for category in range(2):
@@ -82,13 +83,16 @@ def test_suppression_is_that_within_each_category_of_each_image(
             index = mine.nonzero()[:, 0]
             kept += index[greedy_nms(boxes[index], scores[index], thresh)].tolist()
         kept.sort(key=lambda row: -scores[row].item())
-        wanted += kept if limit < 0 else kept[:limit]
+        kept = kept if limit < 0 else kept[:limit]
+        wanted += kept
+        wanted_counts.append(len(kept))
     assert rows.tolist() == wanted
+    assert kept_counts == wanted_counts
 
 
 def test_boxes_that_do_not_count_suppress_nothing() -> None:
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10]])
-    rows = suppressed(
+    rows, counts = suppressed(
         boxes,
         torch.tensor([0.9, 0.5]),
         torch.zeros(2, dtype=torch.int64),
@@ -100,6 +104,7 @@ def test_boxes_that_do_not_count_suppress_nothing() -> None:
         valid=torch.tensor([False, True]),
     )
     assert rows.tolist() == [1]
+    assert counts == [1]
 
 
 @settings(deadline=None, max_examples=30)
@@ -142,8 +147,10 @@ def test_counts_and_indices_undo_each_other(counts: list[int]) -> None:
     index = batch_index_of(counts, torch.device("cpu"))
     assert index.dtype == torch.int64
     assert len(index) == sum(counts)
-    if counts:
-        assert counts_per_image(index, len(counts)) == counts
+    regions = Regions(torch.zeros(len(index), 4), torch.zeros(len(index)), index)
+    assert list(counts_per_image(regions, len(counts))) == counts
+    known = regions._replace(counts=[7])
+    assert counts_per_image(known, 1) == [7]  # nothing is asked of the device
 
 
 def test_detections_come_apart_by_image() -> None:
@@ -155,7 +162,7 @@ def test_detections_come_apart_by_image() -> None:
         source=torch.arange(5),
     )
     sizes = [(4, 5), (6, 7), (8, 9)]
-    images = detections_of_images(found, sizes, counts_per_image(found.batch_index, 3))
+    images = detections_of_images(found, sizes, counts_per_image(found, 3))
     assert [len(image) for image in images] == [2, 0, 3]
     assert [image.image_size for image in images] == sizes
     assert torch.equal(images[2].pred_boxes.tensor, found.boxes[2:])
