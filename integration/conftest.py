@@ -7,6 +7,7 @@ import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
+import cpp_builds  # of this folder
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -41,3 +42,11 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the shared data is absent; set D2_SHARED to its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def compiler() -> None:
+    """Skip where C++ cannot be built."""
+    reason = cpp_builds.missing()
+    if reason:
+        pytest.skip(reason)

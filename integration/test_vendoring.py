@@ -5,18 +5,16 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
 import torch
+from cpp_builds import run  # of this folder
 
 import d2_ops
 from d2_ops import host
 
 OPS = Path(__file__).parents[1] / "packages" / "d2-ops"
-# The programs of this environment first: cmake and ninja are installed beside Python.
-PATH = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
 
 COMPARE = """
 import acme_kernels, d2_ops, numpy, torch
@@ -45,31 +43,6 @@ assert torch.ops.acme.nms(boxes, scores, 0.5).equal(torch.ops.d2_ops.nms(boxes, 
 assert acme_kernels.build_info()["namespace"] == "acme"
 assert d2_ops.build_info()["namespace"] == "d2_ops"
 """
-
-
-def run(*command: object, **options: object) -> str:
-    """Run a command, which must succeed, and return what it printed."""
-    environment = {**os.environ, "PATH": PATH, **options.pop("environment", {})}
-    done = subprocess.run(
-        [str(word) for word in command],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        **options,
-    )
-    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def compiler() -> None:
-    """Skip where C++ cannot be built."""
-    if shutil.which(os.environ.get("CXX", "c++"), path=PATH) is None:
-        pytest.skip("there is no C++ compiler: c++ is not on PATH and CXX not set")
-    for program in ("cmake", "ninja"):
-        if shutil.which(program, path=PATH) is None:
-            pytest.skip(f"{program} is not installed")
 
 
 @pytest.fixture(scope="module")
