@@ -561,6 +561,19 @@ def integration(session: nox.Session) -> None:
 
 
 @nox.session
+def export(session: nox.Session) -> None:
+    """Every small model in every format of deployment, as the README of d2-modeling has it.
+
+    It takes half an hour; ``tests`` runs a quick part.
+    """
+    _install(session, PACKAGES, *TEST_TOOLS, *EXTRAS)
+    table = "packages/d2-modeling/tests/export/test_format_table.py"
+    processes = ("-n", str(os.cpu_count() or 1), "--dist", "load")
+    environment = {"D2_EXPORT_ALL": "1", "OMP_NUM_THREADS": "1"}
+    _pytest(session, "export", table, *processes, *session.posargs, env=environment)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The documentation site in output/docs; warnings and dead links are errors.
 

@@ -25,6 +25,7 @@ from d2_modeling.point_rend import (
     sample_point_labels,
 )
 from d2_modeling.point_rend.mask_head import mask_uncertainty
+from d2_modeling.point_rend.point_features import point_sample_of_rois
 from d2_modeling.point_rend.semantic import class_uncertainty
 from d2_structures import BitMasks, Boxes, Instances, PolygonMasks
 
@@ -99,6 +100,20 @@ def test_points_of_boxes_are_read_from_the_maps_of_their_images() -> None:
     wanted = torch.tensor([10 * 2.5 + 1.5, 10 * 1.5 + 1.5, 1000 + 10 * 2 + 0])
     torch.testing.assert_close(features[:, 0, 0], wanted)
     torch.testing.assert_close(features[:, 1, 0], 2 * wanted)
+
+
+def test_points_of_a_batch_of_boxes_are_those_of_each_image() -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps = [torch.rand(3, 4, *size, generator=generator) for size in ((8, 10), (4, 5))]
+    corners = torch.tensor([[0.0, 0, 40, 32], [3, 5, 30, 20], [0, 0, 0, 0], [39, 31, 40, 32]])
+    points = torch.cat([torch.tensor([[0.0, 0], [1, 1]]), torch.rand(5, 2, generator=generator)])
+    points = points.expand(4, -1, -1)
+    boxes = [Boxes(corners[:2]), Boxes(corners[2:2]), Boxes(corners[2:])]
+    rois = torch.cat([torch.tensor([[0.0], [0], [2], [2]]), corners], dim=1)
+    wanted, where = point_sample_fine_grained_features(maps, [0.25, 0.125], boxes, points)
+    found, in_image = point_sample_of_rois(maps, [0.25, 0.125], rois, points)
+    assert torch.equal(in_image, where)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
 
 
 def test_labels_say_whether_points_lie_on_masks() -> None:

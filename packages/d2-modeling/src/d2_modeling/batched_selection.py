@@ -18,6 +18,8 @@ from d2_structures import Instances
 
 from .box_kinds import box_kind
 
+_MOST_BOXES = 2**31 - 1
+
 
 class Regions(NamedTuple):
     """Scored boxes of all images, by image, and within an image by decreasing score."""
@@ -139,6 +141,7 @@ def suppressed(
         alone = -1 - torch.arange(boxes.shape[0], device=boxes.device)
         groups = torch.where(valid, groups, alone)
     kept = box_kind(boxes.shape[1]).batched_nms(boxes, scores, groups, nms_thresh)
+    _bound(kept.shape[0])
     images = batch_index[kept]
     member = images[:, None] == torch.arange(num_images, device=boxes.device)
     if valid is not None:
@@ -152,6 +155,12 @@ def suppressed(
     counts: list[int] = (member & chosen[:, None]).sum(dim=0).tolist()
     by_image = images.where(chosen, num_images).argsort(stable=True)
     return Kept(kept[by_image[: sum(counts)]], counts)
+
+
+def _bound(count: Any) -> None:
+    """Say to an export how much a count can be: bounds of what follows have to fit their type."""
+    if isinstance(count, torch.SymInt):
+        torch._check(count <= _MOST_BOXES)
 
 
 def rows_where(masks: Sequence[Tensor]) -> list[Tensor]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ..batched_selection import at_least
 
 _ALIGNED = 8
 """Kernels of attention want a multiple of so many channels."""
@@ -45,9 +49,13 @@ def relative_attention(
     from_rows, from_columns = _relative_logits(q, rel_pos_h, rel_pos_w, q_size, k_size)
     if _in_tiles(q, k, v, from_rows, from_columns):
         return _tiled_attention(q, k, v, from_rows, from_columns)
-    padding = q.new_zeros(()).expand(*q.shape[:-1], -(channels + k_size[0] + k_size[1]) % _ALIGNED)
-    queries = torch.cat([q * channels**-0.5, from_rows, from_columns, padding], dim=-1)
-    place = F.pad(_rows_and_columns(k_size, k), (0, padding.shape[-1]))
+    parts = [q * channels**-0.5, from_rows, from_columns]
+    place = _rows_and_columns(k_size, k)
+    missing: Any = -(channels + k_size[0] + k_size[1]) % _ALIGNED
+    if not isinstance(missing, torch.SymInt):  # an export would note whether any is
+        parts.append(q.new_zeros(()).expand(*q.shape[:-1], missing))
+        place = F.pad(place, (0, missing))
+    queries = torch.cat(parts, dim=-1)
     keys = torch.cat([k, place.expand(*k.shape[:-1], -1)], dim=-1)
     if v.device.type == "cpu":  # whose kernel wants values as long as keys
         v = F.pad(v, (0, keys.shape[-1] - channels))
@@ -98,9 +106,13 @@ def relative_positions(q_size: int, k_size: int, rel_pos: Tensor) -> Tensor:
     Returns:
         (Q, K, C).
     """
-    distances = 2 * max(q_size, k_size) - 1
-    if len(rel_pos) != distances:
+    distances = 2 * at_least(q_size, k_size) - 1
+    # What another size needs is recorded, too, where sizes are no numbers.
+    if not isinstance(distances, int) or rel_pos.shape[0] != distances:
         rel_pos = F.interpolate(rel_pos.T[None], size=distances, mode="linear")[0].T
+    if q_size == k_size:
+        positions = torch.arange(q_size, device=rel_pos.device)
+        return rel_pos[positions[:, None] - positions[None, :] + (k_size - 1)]
     # In units of the finer of the two grids.
     q_positions = torch.arange(q_size, device=rel_pos.device) * max(k_size / q_size, 1.0)
     k_positions = torch.arange(k_size, device=rel_pos.device) * max(q_size / k_size, 1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -56,7 +57,7 @@ def window_partition(x: Tensor, window_size: int) -> tuple[Tensor, tuple[int, in
     padded_height, padded_width = -(-height // size) * size, -(-width // size) * size
     x = F.pad(x, (0, 0, 0, padded_width - width, 0, padded_height - height))
     x = x.view(batch, padded_height // size, size, padded_width // size, size, channels)
-    windows = x.permute(0, 1, 3, 2, 4, 5).reshape(-1, size, size, channels)
+    windows = _in_order(x.permute(0, 1, 3, 2, 4, 5)).view(-1, size, size, channels)
     return windows, (padded_height, padded_width)
 
 
@@ -76,8 +77,22 @@ def window_unpartition(
     """
     rows, columns = pad_hw[0] // window_size, pad_hw[1] // window_size
     x = windows.view(-1, rows, columns, window_size, window_size, windows.shape[-1])
-    x = x.permute(0, 1, 3, 2, 4, 5).reshape(-1, *pad_hw, windows.shape[-1])
-    return x[:, : hw[0], : hw[1]]
+    x = _in_order(x.permute(0, 1, 3, 2, 4, 5)).view(-1, *pad_hw, windows.shape[-1])
+    if not torch.compiler.is_exporting():
+        return x[:, : hw[0], : hw[1]]
+    # A part of a map notes whether it is all of it; what is picked does not.
+    for dim, size in enumerate(hw, start=1):
+        x = x.index_select(dim, torch.arange(size, device=x.device))
+    return x
+
+
+def _in_order(x: Tensor) -> Tensor:
+    """A copy that lies in memory in the order of its dimensions.
+
+    Unlike with ``reshape`` nothing is noted, where a graph is recorded, about how it lay before:
+    that depends on whether there is one window or more, and on whether there is padding.
+    """
+    return x.clone(memory_format=torch.contiguous_format)
 
 
 def absolute_positions(abs_pos: Tensor, has_cls_token: bool, hw: tuple[int, int]) -> Tensor:
@@ -100,7 +115,8 @@ def absolute_positions(abs_pos: Tensor, has_cls_token: bool, hw: tuple[int, int]
     if side * side != abs_pos.shape[1]:
         raise ValueError(f"position embeddings have to form a square, got {abs_pos.shape[1]}")
     grid = abs_pos.unflatten(1, (side, side))
-    if (side, side) == hw:
+    # Resizing is recorded, too, where sizes are no numbers: then others follow.
+    if isinstance(hw[0], int) and isinstance(hw[1], int) and (side, side) == hw:
         return grid
     resized = F.interpolate(grid.permute(0, 3, 1, 2), size=hw, mode="bicubic", align_corners=False)
     return resized.permute(0, 2, 3, 1)

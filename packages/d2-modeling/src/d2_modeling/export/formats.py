@@ -23,6 +23,9 @@ from .torchscript_warnings import quiet_torchscript
 __all__ = ["FORMATS", "exported_program", "onnx_program"]
 
 Example: TypeAlias = Sequence[Tensor]
+_LONGEST = 2**16
+"""Of rows and columns of an exported model's images, and of images in a batch."""
+
 Writer: TypeAlias = Callable[[ExportableModel, Example, Path], None]
 
 
@@ -36,7 +39,8 @@ def exported_program(graph: ExportableModel, example: Example) -> Any:
     Raises:
         ValueError: naming what cannot be exported.
     """
-    dynamic = torch.export.Dim.DYNAMIC
+    # Without a bound, those of sizes made of these would not fit their type.
+    dynamic = torch.export.Dim.DYNAMIC(max=_LONGEST)
     shapes = ({0: dynamic, 2: dynamic, 3: dynamic}, {0: dynamic})
     with torch.no_grad(), _explained(graph, "torch.export"), _quiet():
         return torch.export.export(
@@ -97,7 +101,7 @@ def _write_aotinductor(graph: ExportableModel, example: Example, path: Path) -> 
     program = exported_program(graph, example)
     inductor = import_module("torch._inductor")
     package = path.with_suffix(".pt2")
-    with torch.no_grad(), _explained(graph, "AOTInductor"):
+    with torch.no_grad(), _explained(graph, "AOTInductor"), _quiet():
         inductor.aoti_compile_and_package(program, package_path=os.fspath(package))
     os.replace(package, path)
 

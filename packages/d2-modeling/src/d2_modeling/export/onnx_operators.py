@@ -34,6 +34,8 @@ def translations() -> dict[Any, Callable[..., Any]]:
     return {
         torch.ops.aten.sort.stable: _stable_sort,
         torch.ops.aten._upsample_bilinear2d_aa.default: _antialiased,
+        torch.ops.aten.nonzero.default: _nonzero,
+        torch.ops.aten.cumsum.default: _cumsum,
         operator.le: _at_most,
         operators.decode_boxes.default: _decode_boxes,
         operators.batched_nms.default: _batched_nms,
@@ -57,6 +59,20 @@ def _stable_sort(
     # By the definition of TopK, the first of equals comes first.
     count = op.Gather(op.Shape(values), _integers(dim % len(values.shape)))
     return op.TopK(values, count, axis=dim, largest=int(descending))
+
+
+def _nonzero(values: Any) -> Any:
+    op = _op()
+    # TensorRT looks for numbers, not for what is true.
+    return op.Transpose(op.NonZero(op.Cast(values, to=_FLOAT)), perm=[1, 0])
+
+
+def _cumsum(values: Any, dim: int, dtype: int | None = None) -> Any:
+    op = _op()
+    # TensorRT adds up floating-point numbers only; those up to 2**24 are exact.
+    sums = op.CumSum(op.Cast(values, to=_FLOAT), op.Constant(value_int=dim))
+    wanted = values.dtype if dtype in (None, -1) else dtype
+    return sums if wanted == _FLOAT else op.Cast(sums, to=int(wanted))
 
 
 def _at_most(value: Any, bound: Any) -> Any:
@@ -171,7 +187,7 @@ def _multilevel_roi_align(
     op = _op()
     rows, pooled = [], []
     for level, (feature, scale) in enumerate(zip(features, spatial_scales, strict=True)):
-        of_level = op.Squeeze(op.NonZero(op.Equal(levels, _integers(level))), _integers(0))
+        of_level = op.Squeeze(_nonzero(op.Equal(levels, _integers(level))), _integers(1))
         rois = op.Gather(boxes, of_level, axis=0)
         pooled.append(
             op.RoiAlign(

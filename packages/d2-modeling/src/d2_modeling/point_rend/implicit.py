@@ -14,9 +14,15 @@ from d2_config import CfgNode, configurable
 from d2_structures import Instances
 
 from ..layers import ShapeSpec
-from ..roi_heads import ROI_MASK_HEAD_REGISTRY, mask_rcnn_inference
+from ..roi_heads import ROI_MASK_HEAD_REGISTRY
 from ..roi_heads.region_head import Losses
-from .mask_head import PointMaskHead, coarse_head_of, point_head_of, point_mask_options
+from .mask_head import (
+    PointMaskHead,
+    RegionBoxes,
+    coarse_head_of,
+    point_head_of,
+    point_mask_options,
+)
 from .point_features import sample_point_labels
 from .point_head import POINT_HEAD_REGISTRY, roi_mask_point_loss
 
@@ -155,12 +161,11 @@ class ImplicitPointRendMaskHead(PointMaskHead):
             "loss_mask_point": roi_mask_point_loss(logits, instances, labels),
         }
 
-    def inference(self, x: Mapping[str, Tensor], instances: list[Instances]) -> list[Instances]:
-        """The instances with ``pred_masks``, see `PointRendMaskHead.inference`."""
-        boxes = [image.pred_boxes for image in instances]
-        parameters = self.parameter_head(self._pooled(x, boxes))
-        mask_rcnn_inference(self._subdivided(x, parameters, instances), instances)
-        return instances
+    def _mask_logits(
+        self, features: Mapping[str, Tensor], boxes: RegionBoxes, classes: Tensor
+    ) -> Tensor:
+        parameters = self.parameter_head(self._pooled(features, boxes))
+        return self._subdivided(features, parameters, boxes, classes)
 
     def _classified(self, fine: Tensor, point_coords: Tensor, coarse: Tensor) -> Tensor:
         logits: Tensor = self.point_head(fine, point_coords, coarse)

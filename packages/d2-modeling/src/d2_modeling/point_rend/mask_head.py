@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from d2_config import CfgNode, configurable
 from d2_structures import Boxes, Instances
 
+from ..batched_selection import Detections
 from ..initialization import msra_fill, normal_fill, xavier_fill
 from ..layers import Conv2d, ShapeSpec
 from ..roi_heads import (
@@ -20,6 +22,7 @@ from ..roi_heads import (
     mask_rcnn_inference,
     mask_rcnn_loss,
 )
+from ..roi_heads.mask_head import mask_probabilities, of_classes
 from ..roi_heads.region_head import Losses
 from .point_features import (
     generate_regular_grid_point_coords,
@@ -27,10 +30,14 @@ from .point_features import (
     get_uncertain_point_coords_with_randomness,
     point_sample,
     point_sample_fine_grained_features,
+    point_sample_of_rois,
     sample_point_labels,
     with_points,
 )
 from .point_head import build_point_head, roi_mask_point_loss
+
+RegionBoxes: TypeAlias = Sequence[Boxes] | Tensor
+"""The boxes of each image, or (R, 5) those of all images, the image's index first."""
 
 
 class CoarseMaskHead(nn.Module):
@@ -90,7 +97,7 @@ class CoarseMaskHead(nn.Module):
         for layer in self.fcs:
             x = F.relu(layer(x))
         out: Tensor = self.prediction(x)
-        return out.view(len(x), *self.output_shape)
+        return out.unflatten(1, self.output_shape)
 
 
 class PointMaskHead(RegionHead):
@@ -136,9 +143,40 @@ class PointMaskHead(RegionHead):
         self.subdivision_steps = subdivision_steps
         self.init_resolution = init_resolution
 
-    def _pooled(self, features: Mapping[str, Tensor], boxes: Sequence[Boxes]) -> Tensor:
+    def inference(self, x: Mapping[str, Tensor], instances: list[Instances]) -> list[Instances]:
+        """The instances with ``pred_masks``.
+
+        Args:
+            x: feature maps by name.
+            instances: for each image the regions with ``pred_boxes`` and ``pred_classes``.
+        """
+        classes = torch.cat([image.pred_classes for image in instances])
+        logits = self._mask_logits(x, [image.pred_boxes for image in instances], classes)
+        mask_rcnn_inference(logits, instances)
+        return instances
+
+    def predict_tensors(self, x: Mapping[str, Tensor], found: Detections) -> Tensor:
+        """`inference` as a function of tensors: (D, 1, S, S) probabilities.
+
+        Args:
+            x: feature maps by name.
+            found: the detections of all images.
+        """
+        logits = self._mask_logits(x, found.rois(), found.classes)
+        return mask_probabilities(logits, found.classes)
+
+    @abstractmethod
+    def _mask_logits(
+        self, features: Mapping[str, Tensor], boxes: RegionBoxes, classes: Tensor
+    ) -> Tensor:
+        """(R, C, S, S) logits of the regions; those of their ``classes`` (R,) matter."""
+
+    def _pooled(self, features: Mapping[str, Tensor], boxes: RegionBoxes) -> Tensor:
         """(R, C, S, S) features at the points of a regular grid in each box."""
-        count = sum(len(image_boxes) for image_boxes in boxes)
+        if isinstance(boxes, Tensor):
+            count = boxes.shape[0]
+        else:
+            count = sum(len(image_boxes) for image_boxes in boxes)
         device = features[self.in_features[0]].device
         grid = generate_regular_grid_point_coords(count, self.pooler_size, device)
         pooled, _ = self._at_points(features, self.in_features, boxes, grid)
@@ -148,21 +186,20 @@ class PointMaskHead(RegionHead):
         self,
         features: Mapping[str, Tensor],
         names: Sequence[str],
-        boxes: Sequence[Boxes],
+        boxes: RegionBoxes,
         point_coords: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Features (R, C, P) of points (R, P, 2) of boxes, and the points as pixels."""
-        return point_sample_fine_grained_features(
-            [features[name] for name in names],
-            [self._feature_scales[name] for name in names],
-            boxes,
-            point_coords,
-        )
+        maps = [features[name] for name in names]
+        scales = [self._feature_scales[name] for name in names]
+        if isinstance(boxes, Tensor):
+            return point_sample_of_rois(maps, scales, boxes, point_coords)
+        return point_sample_fine_grained_features(maps, scales, boxes, point_coords)
 
     def _point_logits(
         self,
         features: Mapping[str, Tensor],
-        boxes: Sequence[Boxes],
+        boxes: RegionBoxes,
         point_coords: Tensor,
         coarse: Tensor,
     ) -> tuple[Tensor, Tensor]:
@@ -175,13 +212,11 @@ class PointMaskHead(RegionHead):
         raise NotImplementedError(f"{type(self).__name__} must implement _classified()")
 
     def _subdivided(
-        self, features: Mapping[str, Tensor], coarse: Tensor, instances: Sequence[Instances]
+        self, features: Mapping[str, Tensor], coarse: Tensor, boxes: RegionBoxes, classes: Tensor
     ) -> Tensor:
-        """Masks (R, C, S, S), refined where they are uncertain."""
-        boxes = [image.pred_boxes for image in instances]
-        classes = torch.cat([image.pred_classes for image in instances])
+        """Masks (R, C, S, S), refined where those of the classes are uncertain."""
         side = self.init_resolution
-        grid = generate_regular_grid_point_coords(len(coarse), side, coarse.device)
+        grid = generate_regular_grid_point_coords(coarse.shape[0], side, coarse.device)
         logits, _ = self._point_logits(features, boxes, grid, coarse)
         masks = logits.unflatten(2, (side, side))
         for _ in range(self.subdivision_steps):
@@ -237,18 +272,13 @@ class PointRendMaskHead(PointMaskHead):
             losses["loss_mask_point"] = roi_mask_point_loss(logits, instances, labels)
         return losses
 
-    def inference(self, x: Mapping[str, Tensor], instances: list[Instances]) -> list[Instances]:
-        """The instances with ``pred_masks``.
-
-        Args:
-            x: feature maps by name.
-            instances: for each image the regions with ``pred_boxes`` and ``pred_classes``.
-        """
-        coarse = self.coarse_head(self._pooled(x, [image.pred_boxes for image in instances]))
-        if self.point_head is not None:
-            coarse = self._subdivided(x, coarse, instances)
-        mask_rcnn_inference(coarse, instances)
-        return instances
+    def _mask_logits(
+        self, features: Mapping[str, Tensor], boxes: RegionBoxes, classes: Tensor
+    ) -> Tensor:
+        coarse: Tensor = self.coarse_head(self._pooled(features, boxes))
+        if self.point_head is None:
+            return coarse
+        return self._subdivided(features, coarse, boxes, classes)
 
     @torch.no_grad()
     def _drawn_points(self, coarse: Tensor, instances: Sequence[Instances]) -> Tensor:
@@ -282,9 +312,7 @@ class PointRendMaskHead(PointMaskHead):
 
 def mask_uncertainty(logits: Tensor, classes: Tensor) -> Tensor:
     """How near to 0 the logits of the regions' classes are: (R, 1, …) from (R, C, …)."""
-    if logits.shape[1] > 1:
-        logits = logits[torch.arange(len(logits), device=logits.device), classes][:, None]
-    return -logits.abs()
+    return -of_classes(logits, classes).abs()
 
 
 def point_mask_options(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:

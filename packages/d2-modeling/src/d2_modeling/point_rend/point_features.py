@@ -14,6 +14,8 @@ from torch import Tensor
 
 from d2_structures import Boxes, Instances
 
+from ..batched_selection import at_most
+
 
 def point_sample(
     input: Tensor, point_coords: Tensor, mode: str = "bilinear", align_corners: bool = False
@@ -96,9 +98,11 @@ def get_uncertain_point_coords_on_grid(
         (N, P) int64, row * W + column of each; and (N, P, 2), their centres.
     """
     height, width = uncertainty_map.shape[2:]
-    indices = uncertainty_map.flatten(1).topk(min(height * width, num_points), dim=1).indices
-    x = (indices % width + 0.5) / width
-    y = (indices // width + 0.5) / height
+    count = at_most(height * width, num_points)
+    indices = uncertainty_map.flatten(1).topk(count, dim=1).indices
+    rows = indices // width
+    x = (indices - rows * width + 0.5) / width
+    y = (rows + 0.5) / height
     return indices, torch.stack([x, y], dim=2).to(torch.float32)
 
 
@@ -143,6 +147,37 @@ def point_sample_fine_grained_features(
             for index, points in enumerate(by_image)
         ]
         by_map.append(torch.cat(read))
+    return torch.cat(by_map, dim=1), in_image
+
+
+def point_sample_of_rois(
+    features_list: Sequence[Tensor],
+    feature_scales: Sequence[float],
+    rois: Tensor,
+    point_coords: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """`point_sample_fine_grained_features` of the boxes of all images, as a function of tensors.
+
+    Args:
+        features_list: see there.
+        feature_scales: see there.
+        rois: (R, 5) boxes within their images, the image's index first.
+        point_coords: see there.
+
+    Returns:
+        See there.
+    """
+    in_image = get_point_coords_wrt_image(rois[:, 1:], point_coords)
+    by_map = []
+    for feature, scale in zip(features_list, feature_scales, strict=True):
+        # The maps of all images below each other, a row of zeros around each.
+        apart = F.pad(feature, (0, 0, 1, 1))
+        below_each_other = apart.transpose(0, 1).flatten(1, 2)[None]
+        rows = apart.shape[2]
+        y = in_image[:, :, 1] * scale + (rois[:, :1] * rows + 1)
+        x = in_image[:, :, 0] * scale
+        places = torch.stack([x / feature.shape[3], y / (rows * feature.shape[0])], dim=2)
+        by_map.append(point_sample(below_each_other, places[None])[0].transpose(0, 1))
     return torch.cat(by_map, dim=1), in_image
 
 

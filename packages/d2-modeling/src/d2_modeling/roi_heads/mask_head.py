@@ -116,10 +116,15 @@ def mask_probabilities(logits: Tensor, classes: Tensor) -> Tensor:
         logits: (B, C, S, S) as in `mask_rcnn_loss`.
         classes: (B,) int64.
     """
-    if logits.shape[1] > 1:
-        index = classes[:, None, None, None].expand(-1, -1, *logits.shape[2:])
-        logits = logits.gather(1, index)
-    return logits.sigmoid()
+    return of_classes(logits, classes).sigmoid()
+
+
+def of_classes(logits: Tensor, classes: Tensor) -> Tensor:
+    """(B, 1, …) of each region's class from (B, C, …), or all if C is 1."""
+    if logits.shape[1] == 1:
+        return logits
+    index = classes.view(-1, *[1] * (logits.dim() - 1)).expand(-1, -1, *logits.shape[2:])
+    return logits.gather(1, index)
 
 
 class BaseMaskRCNNHead(RegionHead):
