@@ -164,6 +164,7 @@ def _relative_logits(
 def _rows_and_columns(size: tuple[int, int], like: Tensor) -> Tensor:
     """(h * w, h + w): one where a place's row and its column are."""
     height, width = size
-    rows = torch.eye(height, dtype=like.dtype, device=like.device)
-    columns = torch.eye(width, dtype=like.dtype, device=like.device)
-    return torch.cat([rows.repeat_interleave(width, dim=0), columns.repeat(height, 1)], dim=1)
+    rows = torch.eye(height, dtype=like.dtype, device=like.device)[:, None]
+    columns = torch.eye(width, dtype=like.dtype, device=like.device)[None]
+    of_places = [rows.expand(-1, width, -1), columns.expand(height, -1, -1)]
+    return torch.cat(of_places, dim=2).flatten(0, 1)
