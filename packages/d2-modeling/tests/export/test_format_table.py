@@ -19,6 +19,8 @@ _ALL = os.environ.get("D2_EXPORT_ALL") == "1"
 _QUICK = {(name, kind) for name in MODELS for kind in FORMATS if kind.startswith("torchscript")}
 # OpenVINO's files are made by way of torch.export and ONNX.
 _QUICK |= {("FCOS", "openvino"), ("Faster R-CNN", "onnx"), ("SemanticSegmentor", "torch-export")}
+# These are refused at once.
+_QUICK |= {("Rotated Faster R-CNN", "onnx"), ("Rotated Faster R-CNN", "openvino")}
 # Positions of transformers are resized cubically.
 _NOT_FOR_TENSORRT = {"Mask R-CNN with ViTDet": ["Resize, cubic"]}
 

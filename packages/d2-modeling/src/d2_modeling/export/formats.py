@@ -142,9 +142,9 @@ def _check_operators(program: Any, table: dict[Any, Any]) -> None:
             where, kind = list(stack.values())[-1]
             kind = kind if isinstance(kind, str) else kind.__qualname__
             raise ValueError(
-                f"{where} ({kind.rsplit('.', 1)[-1]}) calls {node.target}, for which there is no "
-                "standard ONNX operator; export the model as 'torch-export' or "
-                "'torchscript-trace' instead"
+                f"{where or 'the model itself'} ({kind.rsplit('.', 1)[-1]}) calls {node.target}, "
+                "for which there is no standard ONNX operator; export the model as "
+                "'torch-export' or 'torchscript-trace' instead"
             )
 
 

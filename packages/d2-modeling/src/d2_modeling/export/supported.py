@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from ..box_regression import Box2BoxTransformRotated
+
 __all__ = ["check_exportable"]
 
 # Methods that a graph calls, and those of the Instances interface that each of them stands for.
@@ -22,6 +24,8 @@ _STANDS_FOR = {
     ("detect",): ("inference", "predict_boxes", "predict_probs", "inference_single_image"),
 }
 
+_ONNX = ("onnx", "openvino")
+
 
 def check_exportable(model: nn.Module, format: str) -> None:
     """Refuse a model of which a part is none for graphs of tensors.
@@ -34,7 +38,7 @@ def check_exportable(model: nn.Module, format: str) -> None:
         ValueError: naming the part and the reason.
     """
     for name, part in model.named_modules():
-        reason = _reason(part)
+        reason = _reason(part) or (_without_operators(part) if format in _ONNX else None)
         if reason:
             raise ValueError(
                 f"{name or 'the model itself'} ({type(part).__name__}) cannot be exported as "
@@ -53,6 +57,15 @@ def check_exportable(model: nn.Module, format: str) -> None:
             f"proposal_generator ({kind}) cannot be exported as {format}: it has no "
             "propose(features, image_sizes)"
         )
+
+
+def _without_operators(part: nn.Module) -> str | None:
+    if isinstance(getattr(part, "box2box_transform", None), Box2BoxTransformRotated):
+        return (
+            "ONNX has no standard operators for rotated boxes; export the model as "
+            "'torch-export' or 'torchscript-trace' instead"
+        )
+    return None
 
 
 def _reason(part: nn.Module) -> str | None:
