@@ -1,10 +1,13 @@
 """Anchors."""
 
 import copy
+import math
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from d2_modeling.anchor_generator import DefaultAnchorGenerator
 
@@ -88,3 +91,44 @@ def test_wrong_arguments_are_refused() -> None:
     generator = DefaultAnchorGenerator(sizes=[16], aspect_ratios=[1.0], strides=[4])
     with pytest.raises(ValueError, match="2 feature maps"):
         generator(maps((1, 1), (1, 1)))
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    st.sampled_from([4, 8, 10]),
+    st.sampled_from([0.0, 0.25, 0.5]),
+    st.lists(st.floats(1, 64), min_size=1, max_size=3),
+    st.lists(st.floats(0.25, 4), min_size=1, max_size=3),
+)
+def test_anchors_stand_on_every_pixel_by_row_column_size_and_ratio(
+    size: tuple[int, int],
+    stride: int,
+    offset: float,
+    sizes: list[float],
+    ratios: list[float],
+) -> None:
+    generator = DefaultAnchorGenerator(
+        sizes=[sizes], aspect_ratios=[ratios], strides=[stride], offset=offset
+    )
+    (anchors,) = generator([torch.zeros(1, 1, *size)])
+    wanted = []
+    for row in range(size[0]):
+        for column in range(size[1]):
+            x, y = (column + offset) * stride, (row + offset) * stride
+            for length in sizes:
+                for ratio in ratios:
+                    width = math.sqrt(length * length / ratio)
+                    height = ratio * width
+                    wanted.append([x - width / 2, y - height / 2, x + width / 2, y + height / 2])
+    expected = torch.tensor(wanted, dtype=torch.float64)
+    torch.testing.assert_close(anchors.tensor.double(), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_grids_follow_the_model_to_its_device_and_stay_single_precision() -> None:
+    generator = DefaultAnchorGenerator(sizes=[[8]], aspect_ratios=[1.0], strides=[4])
+    feature = torch.zeros(1, 1, 3, 3)
+    assert generator([feature])[0].tensor.dtype == torch.float32
+    assert generator.double()([feature])[0].tensor.dtype == torch.float32  # as boxes are
+    assert generator.to("meta")([feature])[0].tensor.device.type == "meta"
+    assert generator.state_dict() == {}

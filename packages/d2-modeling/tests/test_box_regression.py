@@ -1,5 +1,6 @@
 """Box encodings and losses."""
 
+import math
 from typing import Any
 
 import pytest
@@ -147,3 +148,83 @@ def test_loss_weights_come_as_one_number_or_by_name() -> None:
     assert loss_weights({"a": 3}, ("a", "b")) == {"a": 3.0}
     with pytest.raises(ValueError, match="names \\['c'\\]"):
         loss_weights({"c": 1}, ("a", "b"))
+
+
+def decoded_by_hand(box: list[float], deltas: list[float], weights: list[float]) -> list[float]:
+    dx, dy, dw, dh = (delta / weight for delta, weight in zip(deltas, weights, strict=True))
+    width, height = box[2] - box[0], box[3] - box[1]
+    x = box[0] + width / 2 + dx * width
+    y = box[1] + height / 2 + dy * height
+    width *= math.exp(min(dw, math.log(1000 / 16)))
+    height *= math.exp(min(dh, math.log(1000 / 16)))
+    return [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+
+
+@given(st.integers(1, 6), st.integers(1, 3), st.integers(0, 1000))
+@settings(max_examples=25, deadline=None)
+def test_boxes_are_decoded_one_after_another(count: int, classes: int, seed: int) -> None:
+    boxes, weights = random_boxes(count, seed), [10.0, 10.0, 5.0, 5.0]
+    generator = torch.Generator().manual_seed(seed)
+    deltas = torch.randn(count, 4 * classes, generator=generator) * 10
+    got = Box2BoxTransform(weights).apply_deltas(deltas, boxes)
+    wanted = [
+        [
+            value
+            for kind in range(classes)
+            for value in decoded_by_hand(
+                box.double().tolist(), row[4 * kind : 4 * kind + 4].double().tolist(), weights
+            )
+        ]
+        for box, row in zip(boxes, deltas, strict=True)
+    ]
+    expected = torch.tensor(wanted, dtype=torch.float64)
+    torch.testing.assert_close(got.double(), expected, rtol=1e-4, atol=1e-3)
+
+
+def giou_by_hand(a: list[float], b: list[float]) -> float:
+    width = max(min(a[2], b[2]) - max(a[0], b[0]), 0.0)
+    height = max(min(a[3], b[3]) - max(a[1], b[1]), 0.0)
+    union = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)) - width * height
+    hull = (max(a[2], b[2]) - min(a[0], b[0])) * (max(a[3], b[3]) - min(a[1], b[1]))
+    return 1 - width * height / union + (hull - union) / hull
+
+
+@given(st.integers(0, 8), st.integers(0, 1000))
+@settings(max_examples=25, deadline=None)
+def test_the_giou_loss_is_the_sum_over_pairs(count: int, seed: int) -> None:
+    first, second = random_boxes(count, seed), random_boxes(count, seed + 1)
+    loss = giou_loss(first.double(), second.double(), reduction="sum")
+    wanted = sum(
+        giou_by_hand(a, b)
+        for a, b in zip(first.double().tolist(), second.double().tolist(), strict=True)
+    )
+    assert loss.item() == pytest.approx(wanted, rel=1e-6, abs=1e-9)
+
+
+@given(st.integers(0, 8), st.integers(0, 1000), st.sampled_from([0.0, 0.1, 1.0]))
+@settings(max_examples=25, deadline=None)
+def test_smooth_l1_is_taken_of_the_deltas_of_each_pair(count: int, seed: int, beta: float) -> None:
+    reference, gt = random_boxes(count, seed), random_boxes(count, seed + 1)
+    predicted = torch.randn(count, 4, generator=torch.Generator().manual_seed(seed))
+    total = 0.0
+    for box, target, deltas in zip(
+        reference.double().tolist(), gt.double().tolist(), predicted.double().tolist(), strict=True
+    ):
+        size = (box[2] - box[0], box[3] - box[1])
+        wanted_size = (target[2] - target[0], target[3] - target[1])
+        shift = [
+            ((target[i] + target[i + 2]) - (box[i] + box[i + 2])) / 2 / size[i] for i in range(2)
+        ]
+        wanted = shift + [math.log(new / old) for new, old in zip(wanted_size, size, strict=True)]
+        for got, value in zip(deltas, wanted, strict=True):
+            error = abs(got - value)
+            total += 0.5 * error**2 / beta if error < beta else error - 0.5 * beta
+    loss = box_regression_loss(
+        reference,
+        predicted,
+        gt,
+        box2box_transform=Box2BoxTransform((1.0, 1.0, 1.0, 1.0)),
+        box_reg_loss_type="smooth_l1",
+        smooth_l1_beta=beta,
+    )
+    assert loss.item() == pytest.approx(total, rel=1e-4, abs=1e-4)
