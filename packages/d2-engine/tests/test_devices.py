@@ -37,9 +37,20 @@ def test_precision_follows_an_explicit_choice(enabled):
 
 
 @pytest.mark.parametrize(("bf16", "wanted"), [(True, True), (False, False)])
-def test_auto_precision_on_the_cpu_follows_its_capabilities(monkeypatch, bf16, wanted):
+def test_auto_precision_on_the_cpu_follows_its_capabilities_and_says_so(
+    monkeypatch, caplog, bf16, wanted
+):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": bf16}, raising=False)
-    assert use_mixed_precision("auto", CPU) is wanted
+    with caplog.at_level("INFO", "d2_engine.devices"):
+        assert use_mixed_precision("auto", CPU) is wanted
+    assert f"Training in {'bfloat16' if wanted else 'float32'}: this processor" in caplog.text
+
+
+@pytest.mark.parametrize("bf16", [True, False])
+def test_mixed_precision_on_a_cpu_without_it_is_warned_of(monkeypatch, caplog, bf16):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": bf16}, raising=False)
+    assert use_mixed_precision(True, CPU) is True
+    assert ("ten times as long" in caplog.text) is not bf16
 
 
 def test_auto_precision_is_full_where_torch_cannot_tell(monkeypatch):
