@@ -257,14 +257,19 @@ def test_suspected_annotations_are_a_fiftyone_folder(dataset, tmp_path):
 # --------------------------------------------------------------------- in a browser
 
 
+def found_browser() -> str:
+    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if browser is None:
+        pytest.skip(f"no browser was found: none of {', '.join(BROWSERS)} is on the path")
+    return browser
+
+
 def run_in_browser(page: Path, script: str, *options: str) -> dict:
     """Open a page in a browser without a window, run a script in it, and get what it returns.
 
     What the page logs as an error, or raises, is returned as ``errors``.
     """
-    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if browser is None:
-        pytest.skip(f"no browser was found: none of {', '.join(BROWSERS)} is on the path")
+    browser = found_browser()
     text = page.read_text(encoding="utf-8")
     listen = (
         "<script>window.seen = [];"
@@ -398,3 +403,48 @@ def test_a_comparison_opens_without_errors(dataset, tmp_path):
     assert "Difference" in got["text"]
     assert "Found only by new" in got["changes"]
     assert "cat 0.90" in got["changes"]
+
+
+AS_PRINTED = """
+    for (const sheet of document.styleSheets) for (const { media } of sheet.cssRules)
+      if (media?.mediaText === "print") media.mediaText = "all";
+    dispatchEvent(new Event("beforeprint"));
+"""
+
+
+def test_print_is_light_and_shows_everything_but_controls(page):
+    got = run_in_browser(
+        page,
+        AS_PRINTED
+        + """
+        const hidden = (found) => [...document.querySelectorAll(found)]
+          .every((element) => getComputedStyle(element).display === "none");
+        const wide = (element) => element.getBoundingClientRect().right > innerWidth + 1;
+        return {
+          theme: document.documentElement.dataset.theme,
+          controls: hidden(".contents, #theme, .filters, .field, #label-chips"),
+          shown: [...document.querySelectorAll("main section h2")].length,
+          pictures: [...document.querySelectorAll("#cards img")].map((image) => image.loading),
+          cut: [...document.querySelectorAll("section > *, canvas, table")].filter(wide).length,
+        };
+        """,
+        "--blink-settings=preferredColorScheme=0",
+    )
+    assert got["errors"] == []
+    assert got["theme"] == "light"
+    assert got["controls"] is True
+    assert got["shown"] >= 8
+    assert got["pictures"] == ["eager"] * 4
+    assert got["cut"] == 0
+
+
+def test_printing_puts_the_pictures_on_paper(page):
+    browser, paper = found_browser(), page.with_name("page.pdf")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
+    profile = f"--user-data-dir={page.with_name('profile')}"
+    command = [browser, *options, profile, f"--print-to-pdf={paper}", page.as_uri()]
+    subprocess.run(command, capture_output=True, check=True, timeout=120)
+    content = paper.read_bytes()
+    assert content.startswith(b"%PDF")
+    assert len(re.findall(rb"/Type /Page\b", content)) > 1
+    assert content.count(b"/DCTDecode") >= 4
