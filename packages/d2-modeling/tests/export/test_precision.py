@@ -102,6 +102,13 @@ def test_what_lies_between_layers_is_not_converted_back_and_forth(
     assert len([node for node in into if node.output[0] in read]) == 1  # the image
 
 
+def test_the_last_layer_of_int8_stays_float32(files: dict[str, pathlib.Path]) -> None:
+    graph = onnx.load(files["int8"]).graph
+    weights = {each.name for each in graph.initializer if len(each.dims) == 4}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    assert [node.input[1] in weights for node in convolutions] == [False, False, True]
+
+
 @pytest.mark.parametrize(
     ("precision", "format", "calibrated", "message"),
     [

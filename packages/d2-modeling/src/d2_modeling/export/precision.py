@@ -147,8 +147,9 @@ def calibration_tensors(
 
 
 def to_int8(path: Path, calibration: Iterable[Sequence[Tensor]]) -> None:
-    """Let convolutions and matrix products of an ONNX file compute in int8.
+    """Let convolutions and matrix products of an ONNX file compute in int8, but for the last ones.
 
+    What scores and boxes are read from stays float32: they are small, and a step of int8 is pixels.
     Weights get a scale for each channel, activations one for the range that they have on the
     calibration inputs.
 
@@ -160,23 +161,39 @@ def to_int8(path: Path, calibration: Iterable[Sequence[Tensor]]) -> None:
         ImportError: if ONNX Runtime is not installed.
     """
     quantization = import_optional("onnxruntime.quantization", "onnx", package="d2-modeling")
+    onnx = import_optional("onnx", "onnx", package="d2-modeling")
     _fold(path)
+    graph = onnx.load(os.fspath(path)).graph
     with _quiet():
         quantization.quantize_static(
             os.fspath(path),
             os.fspath(path),
-            _reader(quantization, path, calibration),
+            _reader(quantization, [each.name for each in graph.input], calibration),
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=list(_HEAVY),
+            nodes_to_exclude=_last_layers(graph),
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
         )
 
 
-def _reader(quantization: Any, path: Path, calibration: Iterable[Sequence[Tensor]]) -> Any:
-    onnx = import_optional("onnx", "onnx", package="d2-modeling")
-    names = [each.name for each in onnx.load(os.fspath(path)).graph.input]
+def _last_layers(graph: Any) -> list[str]:
+    """Names of heavy nodes whose outputs go neither to another nor to what lies between."""
+    goes_on: set[str] = set()
+    for node in graph.node:
+        if node.op_type in (*_HEAVY, *_BETWEEN, "Resize"):
+            goes_on.update(node.input)
+    return [
+        node.name
+        for node in graph.node
+        if node.op_type in _HEAVY and not goes_on.intersection(node.output)
+    ]
+
+
+def _reader(
+    quantization: Any, names: Sequence[str], calibration: Iterable[Sequence[Tensor]]
+) -> Any:
     calls = iter(calibration)
 
     class Reader(quantization.CalibrationDataReader):
