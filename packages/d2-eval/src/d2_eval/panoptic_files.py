@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from d2_data.formats import decode_panoptic_png, read_json
 from d2_eval.panoptic_quality import PanopticQuality
 
-Prediction = tuple[str | os.PathLike[str] | bytes, Sequence[Mapping[str, Any]]]
+Png = str | os.PathLike[str] | bytes
+
+Prediction = tuple[Png, Sequence[Mapping[str, Any]]]
 """A PNG, as a path or its content, and the segments in it."""
 
 _ANNOTATIONS = ("images", "annotations", "categories")
@@ -83,13 +89,16 @@ def panoptic_scores(
             f"{missing[:3]}; panoptic quality is of the whole dataset"
         )
     quality = PanopticQuality([category["id"] for category in truth["categories"]])
-    for annotation in annotations:
-        png, segments = predictions[annotation["image_id"]]
+    pairs = (
+        (Path(truth_folder) / annotation["file_name"], predictions[annotation["image_id"]][0])
+        for annotation in annotations
+    )
+    for annotation, (truth_ids, found_ids) in zip(annotations, _decoded(pairs), strict=True):
         quality.add(
-            decode_panoptic_png(Path(truth_folder) / annotation["file_name"]),
+            truth_ids,
             annotation["segments_info"],
-            decode_panoptic_png(png),
-            segments,
+            found_ids,
+            predictions[annotation["image_id"]][1],
             f"image {annotation['image_id']!r}",
         )
     things = [category["id"] for category in truth["categories"] if category["isthing"]]
@@ -99,6 +108,22 @@ def panoptic_scores(
         for name, value in zip(("PQ", "SQ", "RQ"), quality.average(chosen), strict=True):
             scores[name + suffix] = 100 * value
     return scores
+
+
+def _decoded(pairs: Iterable[tuple[Path, Png]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Both maps of each image, in order; a few images are decoded ahead, on all cores."""
+    cores = os.cpu_count() or 1
+    with ThreadPoolExecutor(cores) as pool:
+        ahead: deque[tuple[Future[np.ndarray], Future[np.ndarray]]] = deque()
+        for truth, found in pairs:
+            ahead.append(
+                (pool.submit(decode_panoptic_png, truth), pool.submit(decode_panoptic_png, found))
+            )
+            if len(ahead) > cores:
+                first, second = ahead.popleft()
+                yield first.result(), second.result()
+        for first, second in ahead:
+            yield first.result(), second.result()
 
 
 def _png_folder(json_file: Path, given: str | os.PathLike[str] | None) -> Path:
