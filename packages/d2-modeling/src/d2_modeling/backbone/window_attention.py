@@ -54,7 +54,9 @@ def window_partition(x: Tensor, window_size: int) -> tuple[Tensor, tuple[int, in
     """
     batch, height, width, channels = x.shape
     size = window_size
-    padded_height, padded_width = -(-height // size) * size, -(-width // size) * size
+    # ONNX divides negative numbers otherwise than Python.
+    padded_height = (height + size - 1) // size * size
+    padded_width = (width + size - 1) // size * size
     x = F.pad(x, (0, 0, 0, padded_width - width, 0, padded_height - height))
     x = x.view(batch, padded_height // size, size, padded_width // size, size, channels)
     windows = _in_order(x.permute(0, 1, 3, 2, 4, 5)).view(-1, size, size, channels)
