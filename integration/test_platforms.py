@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from dist import record
+from dist import record, syntax
 
 ROOT = Path(__file__).parents[1]
 WHEEL = "d2_ops-0.1.0-cp312-abi3-manylinux2014_x86_64.manylinux_2_17_x86_64.whl"
@@ -85,3 +85,19 @@ def test_recording_replaces_only_the_block_of_readme(wheel: Path, tmp_path: Path
     assert record.block(text) == record.table(noted)
     assert text.startswith("before\n<!--")
     assert text.endswith("-->\nafter\n")
+
+
+def test_sources_that_compile_are_told_of_a_platform_without_a_wheel() -> None:
+    noted: record.Record = {}
+    record.compiled(noted, "amd64", ["a.cpp", "b.cpp"], {})
+    (line, _) = [line for line in record.table(noted).splitlines() if "Windows" in line]
+    assert line.endswith("| not built | sources: all 2 compile | not run |")
+    record.compiled(noted, "amd64", ["a.cpp", "b.cpp"], {"b.cpp": "error: no such file"})
+    (line, _) = [line for line in record.table(noted).splitlines() if "Windows" in line]
+    assert line.endswith("| not built | sources: **b.cpp of 2 refused** | not run |")
+
+
+def test_loops_that_a_compiler_reports_are_read_with_their_width() -> None:
+    said = "in include/d2_ops/nms.h:56:7: remark: vectorized loop (vectorization width: 16, inter"
+    assert syntax.VECTORISED.findall(said) == [("nms.h", "56", "16")]
+    assert not syntax.VECTORISED.findall(said.replace("vectorized", "did not vectorize"))

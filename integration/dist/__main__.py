@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from dist import checks, record
+from dist import checks, record, syntax
 from dist.build import build_wheel
 from dist.interpreters import environment, interpreter
 from dist.platforms import PLATFORMS, Platform, torch_folder
@@ -67,8 +67,19 @@ def unpacked(sdist: Path, folder: Path) -> Path:
     return source
 
 
-def main() -> int:
-    """Build and check; 1 if a check failed."""
+def other_platforms(source: Path, torch: Path, work: Path, noted: record.Record) -> list[str]:
+    """Compile the sources for platforms whose wheels are not built; what does not compile."""
+    wrong = []
+    for name, (target, configuration) in syntax.TARGETS.items():
+        files = syntax.sources_of(source)
+        refused = syntax.refused(source, target, configuration, torch, work)
+        record.compiled(noted, name, [file.name for file in files], refused)
+        wrong += [f"{target}: {file}: {text}" for file, text in refused.items()]
+        print(f"{target}: {len(files) - len(refused)} of {len(files)} sources compile", flush=True)
+    return wrong
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dist")
     folder = {"type": lambda text: Path(text).resolve(), "required": True}
     parser.add_argument("--work", **folder, help="downloads, compilers, caches")
@@ -81,8 +92,12 @@ def main() -> int:
     parser.add_argument(
         "--other", type=Path, action="append", default=[], help="checked as they are"
     )
-    options = parser.parse_args()
+    return parser.parse_args()
 
+
+def main() -> int:
+    """Build and check; 1 if a check failed."""
+    options = _arguments()
     builders = pythons(options.python or ("3.11", "3.12"), options.work, options.tool)
     source = unpacked(options.sdist, options.work / "source")
     folders = {name: Path(folder) for name, folder in (t.split("=", 1) for t in options.torch)}
@@ -96,6 +111,9 @@ def main() -> int:
             fit = checks.fit_for_an_index(wheel, PLATFORMS[name], options.out)
             made.append((fit, PLATFORMS[name], torch))
             print(f"built {made[-1][0].name}", flush=True)
+    if not options.platform and builders:
+        torch = torch_folder("aarch64", options.work / "torch")  # headers are the same for all
+        wrong += other_platforms(source, torch, options.work, noted)
     for path, platform, torch in made:
         found = check(path, platform, torch, options.work)
         rows.append(row(path, found))

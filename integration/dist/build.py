@@ -14,6 +14,17 @@ from dist.platforms import PLATFORMS, Platform
 # Not for every source: what does not know Python is compiled once for all Pythons.
 LIMITED = 'case "$*" in *Py_LIMITED_API*) set -- -include cstdio "$@" ;; esac'
 
+# Its linker makes libraries of macOS and no bundles; Python, which loads both alike, brings its own
+# names, and nanobind's list of those is in the words of another linker.
+BUNDLES = """for word do
+  shift
+  case "$word" in
+    -bundle) set -- "$@" -shared -Wl,-undefined,dynamic_lookup ;;
+    -Wl,@*) ;;
+    *) set -- "$@" "$word" ;;
+  esac
+done"""
+
 
 def build_wheel(sdist: Path, name: str, torch: Path, python: str, work: Path) -> Path:
     """Build a wheel from an sdist for a platform.
@@ -76,7 +87,8 @@ def _compilers(platform: Platform, folder: Path) -> Path:
     for name, words in commands.items():
         program = folder / name
         words = (sys.executable, "-m", "ziglang", *words)
-        program.write_text(f'#!/bin/sh\n{LIMITED}\nexec {shlex.join(words)} "$@"\n')
+        changes = f"{LIMITED}\n{BUNDLES}" if platform.system == "Darwin" else LIMITED
+        program.write_text(f'#!/bin/sh\n{changes}\nexec {shlex.join(words)} "$@"\n')
         program.chmod(0o755)
     return folder
 

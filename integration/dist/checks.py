@@ -11,6 +11,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +111,7 @@ def undefined_symbols(wheel: Path, platform: Platform, torch: Path) -> str | Non
     """
     import lief
 
-    suffix = "dylib" if platform.system == "Darwin" else "so"
-    provided: set[str] = set()
-    for name in TORCH_LIBRARIES:
-        library = lief.parse(str(torch / "lib" / f"{name}.{suffix}"))
-        provided |= {str(symbol.name) for symbol in library.imported_symbols}
-        provided |= {str(symbol.name) for symbol in library.exported_symbols}
+    provided = _provided(torch, "dylib" if platform.system == "Darwin" else "so")
     missing = []
     with zipfile.ZipFile(wheel) as archive:
         for member in archive.namelist():
@@ -128,6 +124,19 @@ def undefined_symbols(wheel: Path, platform: Platform, torch: Path) -> str | Non
                 if not known and not _of_glibc(symbol) and not _weak(symbol):
                     missing.append(f"{member}: {name}")
     return f"not in torch nor beside it: {', '.join(missing)}" if missing else None
+
+
+@cache
+def _provided(torch: Path, suffix: str) -> frozenset[str]:
+    """What torch's libraries define, and what they take from the system: a minute of reading."""
+    import lief
+
+    names: set[str] = set()
+    for name in TORCH_LIBRARIES:
+        library = lief.parse(str(torch / "lib" / f"{name}.{suffix}"))
+        names |= {str(symbol.name) for symbol in library.imported_symbols}
+        names |= {str(symbol.name) for symbol in library.exported_symbols}
+    return frozenset(names)
 
 
 def _of_glibc(symbol: object) -> bool:

@@ -49,6 +49,11 @@ def built(record: Record, wheel: Path, found: dict[str, str | None]) -> None:
     }
 
 
+def compiled(record: Record, platform: str, names: list[str], refused: dict[str, str]) -> None:
+    """Note which sources compile for a platform whose wheel is not built."""
+    record[f"{platform} sources"] = {"files": len(names), "refused": sorted(refused)}
+
+
 def ran(record: Record, wheel: Path, report: Path, where: str) -> None:
     """Note what pytest said of a recorded wheel.
 
@@ -84,7 +89,8 @@ def table(record: Record) -> str:
     lines = ["| platform | Python | wheel | checks | its tests |", "|---|---|---|---|---|"]
     for platform, title in PLATFORMS.items():
         for python, versions in PYTHONS.items():
-            cells = _cells(record.get(f"{platform} {python}"))
+            entry, sources = (record.get(f"{platform} {key}") for key in (python, "sources"))
+            cells = _cells(entry) if entry or not sources else _not_built(sources)
             lines.append(f"| {title} | {versions} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -103,6 +109,12 @@ def _cells(entry: dict[str, Any] | None) -> tuple[str, str, str]:
     told += f", **{run['failed']} failed**" if run["failed"] else ""
     told += f", {run['skipped']} skipped" if run["skipped"] else ""
     return f"`{tag}`, {entry['bytes'] / 1024:.0f} KiB", checks, f"{told} ({run['where']})"
+
+
+def _not_built(sources: dict[str, Any]) -> tuple[str, str, str]:
+    count, refused = sources["files"], sources["refused"]
+    told = f"**{', '.join(refused)} of {count} refused**" if refused else f"all {count} compile"
+    return "not built", f"sources: {told}", "not run"
 
 
 def _key(wheel: Path) -> str:

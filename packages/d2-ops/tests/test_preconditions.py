@@ -91,3 +91,26 @@ def test_a_device_without_operators_is_told_once_with_the_remedy(
         _preconditions.warn_of_missing_cuda("this wheel was built without a CUDA compiler")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     _preconditions.warn_of_missing_cuda("nobody will notice")
+
+
+@pytest.mark.parametrize("driver", [13000, 13020, 14010])
+def test_a_driver_serves_the_builds_of_its_own_and_older_cuda(
+    driver: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch._C, "_cuda_getDriverVersion", lambda: driver, raising=False)
+    assert _preconditions.driver_too_old("13.0.88") is None
+    assert _preconditions.driver_too_old("12.6.20") is None
+
+
+def test_a_driver_older_than_the_build_is_one_sentence_with_both_and_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch._C, "_cuda_getDriverVersion", lambda: 12040, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert _preconditions.driver_too_old("13.0.88") is None
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    reason = str(_preconditions.driver_too_old("13.0.88"))
+    assert reason.startswith("they were built with CUDA 13.0.88, and the driver is of CUDA 12.4")
+    with pytest.warns(RuntimeWarning, match=r"has no operators for it \(they were .*update the"):
+        _preconditions.warn_of_missing_cuda(reason)

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from . import _preconditions
-from ._build import NAMESPACE
+from ._build import CUDA_VERSION, NAMESPACE
 
 torch = _preconditions.import_torch()
 
@@ -41,6 +41,8 @@ def _load_cuda() -> tuple[str | None, str | None]:
         return None, "this wheel was built without a CUDA compiler"
     if torch.version.cuda is None:
         return None, f"torch {torch.__version__} is built without CUDA"
+    if reason := _preconditions.driver_too_old(CUDA_VERSION):
+        return None, reason
     try:
         torch.ops.load_library(cuda)
     except OSError as error:

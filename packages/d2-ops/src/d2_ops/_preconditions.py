@@ -79,6 +79,28 @@ def require_free_namespace(namespace: str, probe: str) -> None:
         )
 
 
+def driver_too_old(toolkit: str) -> str | None:
+    """None, or that the driver is of an older CUDA than the one whose runtime a build holds.
+
+    A torch of CUDA 12 runs on drivers that no operator built with CUDA 13 starts on; the torch's
+    own line says nothing, since newer drivers serve every older one.
+
+    Args:
+        toolkit: the release of CUDA that the operators were built with, such as 13.0.88.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    driver: int = getattr(torch._C, "_cuda_getDriverVersion")()  # noqa: B009 - untyped; 12040 is 12.4
+    if driver // 1000 >= int(toolkit.split(".")[0]):
+        return None
+    return (
+        f"they were built with CUDA {toolkit}, and the driver is of CUDA "
+        f"{driver // 1000}.{driver % 1000 // 10}: update the driver, or take an older nvcc"
+    )
+
+
 def warn_of_missing_cuda(reason: str) -> None:
     """Say once that a GPU is there whose tensors the operators will not take."""
     import torch
