@@ -135,6 +135,32 @@ def test_unknown_argument_is_named_with_close_matches() -> None:
     )
 
 
+class _Base:
+    def __init__(self, *, num_classes: int) -> None:
+        self.num_classes = num_classes
+
+
+class _Derived(_Base):
+    def __init__(self, *, beta: float = 0.1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.beta = beta
+
+
+class _Open(dict):
+    def __init__(self, **kwargs: Any) -> None:
+        raise TypeError("never made")
+
+
+def test_unknown_argument_that_a_class_hands_to_its_base_is_named() -> None:
+    with pytest.raises(TypeError, match=r"it has no argument 'num_class'\. Did you mean num_cl"):
+        instantiate(L(_Derived)(beta=0.2, num_class=3))
+
+
+def test_a_class_that_takes_any_argument_is_not_said_to_lack_one() -> None:
+    with pytest.raises(TypeError, match=r"never made$"):
+        instantiate(L(_Open)(num_class=3))
+
+
 @pytest.mark.parametrize(
     "error",
     [

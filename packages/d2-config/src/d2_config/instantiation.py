@@ -152,15 +152,28 @@ def _name(target: Any) -> str:
 
 def _unknown_arguments(target: Callable[..., Any], arguments: Iterable[str]) -> str:
     """Name the arguments that ``target`` does not take, and the closest that it does."""
-    try:
-        parameters = inspect.signature(target).parameters
-    except (TypeError, ValueError):  # some builtins have no signature
+    names = _argument_names(target)
+    if names is None:
         return ""
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return ""
-    unknown = [name for name in arguments if name not in parameters]
-    hints = (f"; it has no argument {n!r}.{did_you_mean(n, parameters)}" for n in unknown)
+    unknown = [name for name in arguments if name not in names]
+    hints = (f"; it has no argument {n!r}.{did_you_mean(n, names)}" for n in unknown)
     return "".join(hints)
+
+
+def _argument_names(target: Callable[..., Any]) -> set[str] | None:
+    """The arguments of a function, or of a class with those of its bases; None if it takes any."""
+    bases = target.__mro__[1:] if isinstance(target, type) else ()
+    makers = [target, *(vars(base)["__init__"] for base in bases if "__init__" in vars(base))]
+    names: set[str] = set()
+    for maker in makers:
+        try:
+            parameters = inspect.signature(maker).parameters
+        except (TypeError, ValueError):  # some builtins have no signature
+            return None
+        names |= parameters.keys()
+        if all(p.kind is not p.VAR_KEYWORD for p in parameters.values()):
+            return names
+    return None
 
 
 def _with_context(error: Exception, context: str) -> Exception:
