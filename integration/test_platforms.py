@@ -1,9 +1,13 @@
 """README's table of platforms says what the checks recorded, and nothing else."""
 
+import sys
+import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from dist import record, syntax
+from dist import checks, record, syntax
+from dist.platforms import PLATFORMS
 
 ROOT = Path(__file__).parents[1]
 WHEEL = "d2_ops-0.1.0-cp312-abi3-manylinux2014_x86_64.manylinux_2_17_x86_64.whl"
@@ -101,3 +105,28 @@ def test_loops_that_a_compiler_reports_are_read_with_their_width() -> None:
     said = "in include/d2_ops/nms.h:56:7: remark: vectorized loop (vectorization width: 16, inter"
     assert syntax.VECTORISED.findall(said) == [("nms.h", "56", "16")]
     assert not syntax.VECTORISED.findall(said.replace("vectorized", "did not vectorize"))
+
+
+@pytest.mark.parametrize(
+    ("name", "is_weak", "missing"),
+    [
+        ("_of_torch", False, None),
+        ("_of_the_system", False, None),
+        ("_PyTuple_New", False, None),
+        ("_elsewhere", True, None),
+        ("_elsewhere", False, "d2_ops/_host.so: _elsewhere"),
+    ],
+)
+def test_a_symbol_that_nobody_has_on_macos_is_named(
+    name: str, is_weak: bool, missing: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    binding = SimpleNamespace(weak_import=is_weak)
+    symbol = SimpleNamespace(name=name, has_binding_info=True, binding_info=binding)
+    library = SimpleNamespace(imported_symbols=[symbol])
+    monkeypatch.setitem(sys.modules, "lief", SimpleNamespace(parse=lambda content: library))
+    monkeypatch.setattr(checks, "_provided", lambda torch, suffix: frozenset({"_of_torch"}))
+    monkeypatch.setattr(checks, "_of_macos", lambda: frozenset({"_of_the_system"}))
+    with zipfile.ZipFile(tmp_path / "some.whl", "w") as archive:
+        archive.writestr("d2_ops/_host.so", b"library")
+    said = checks.undefined_symbols(tmp_path / "some.whl", PLATFORMS["macos"], tmp_path)
+    assert said == (missing and f"not in torch nor beside it: {missing}")

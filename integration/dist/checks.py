@@ -111,7 +111,10 @@ def undefined_symbols(wheel: Path, platform: Platform, torch: Path) -> str | Non
     """
     import lief
 
-    provided = _provided(torch, "dylib" if platform.system == "Darwin" else "so")
+    is_macos = platform.system == "Darwin"
+    provided = _provided(torch, "dylib" if is_macos else "so")
+    if is_macos:
+        provided |= _of_macos()
     missing = []
     with zipfile.ZipFile(wheel) as archive:
         for member in archive.namelist():
@@ -139,13 +142,26 @@ def _provided(torch: Path, suffix: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def _of_glibc(symbol: object) -> bool:
+@cache
+def _of_macos() -> frozenset[str]:
+    """What the system's library has, by the list that zig links against."""
+    import ziglang
+
+    listed = Path(ziglang.__file__).parent / "lib" / "libc" / "darwin" / "libSystem.tbd"
+    groups = re.findall(r"symbols:\s*\[(.*?)\]", listed.read_text(), re.DOTALL)
+    return frozenset(name for group in groups for name in re.findall(r"[\w$]+", group))
+
+
+def _of_glibc(symbol: Any) -> bool:
     version = getattr(symbol, "symbol_version", None)
     auxiliary = getattr(version, "symbol_version_auxiliary", None)
     return auxiliary is not None and str(auxiliary.name).startswith("GLIBC_")
 
 
-def _weak(symbol: object) -> bool:
+def _weak(symbol: Any) -> bool:
+    """Whether a library goes without, or has a definition of its own, where nobody else has one."""
+    if getattr(symbol, "has_binding_info", False):  # of macOS
+        return bool(symbol.binding_info.weak_import)
     return "WEAK" in str(getattr(symbol, "binding", "")).upper()
 
 
