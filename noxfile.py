@@ -364,9 +364,8 @@ def wheels(session: nox.Session) -> None:
 def dist(session: nox.Session) -> None:
     """Files fit for an index, in dist/index/, checked, and a table of them.
 
-    Six packages are pure. d2-ops is cross-built for Linux on x86-64 and ARM64, for
-    Python 3.11 and for 3.12 and later; ``nox -s dist -- --platform aarch64`` builds for one,
-    ``--platform macos`` tries what has not been proven.
+    Six packages are pure. d2-ops is cross-built for Linux on x86-64 and ARM64 and for macOS, each
+    for Python 3.11 and for 3.12 and later; ``nox -s dist -- --platform aarch64`` builds for one.
     """
     index = DIST / "index"
     shutil.rmtree(index, ignore_errors=True)

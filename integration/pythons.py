@@ -17,9 +17,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 from dist.interpreters import environment, interpreter
+from dist.record import counts
 
 ROOT = Path(__file__).parents[1]
 RECORD = Path(__file__).with_name("pythons.json")
@@ -44,16 +44,6 @@ def wheels(index: Path, version: str) -> list[Path]:
             raise FileNotFoundError(f"no {pattern} is in {index}: make it by nox -s dist")
         found.append(files[-1])
     return found
-
-
-def counts(report: Path) -> dict[str, int]:
-    """What pytest's JUnit XML adds up to."""
-    sums = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
-    for suite in ElementTree.parse(report).getroot().iter("testsuite"):
-        sums = {key: n + int(suite.get(key, 0)) for key, n in sums.items()}
-    failed = sums["failures"] + sums["errors"]
-    passed = sums["tests"] - failed - sums["skipped"]
-    return {"passed": passed, "failed": failed, "skipped": sums["skipped"]}
 
 
 def proven(record: Record, package: str) -> list[str]:

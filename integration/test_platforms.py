@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from dist import __main__ as dist_main
 from dist import checks, record, syntax
 from dist.platforms import PLATFORMS
 
@@ -130,3 +131,16 @@ def test_a_symbol_that_nobody_has_on_macos_is_named(
         archive.writestr("d2_ops/_host.so", b"library")
     said = checks.undefined_symbols(tmp_path / "some.whl", PLATFORMS["macos"], tmp_path)
     assert said == (missing and f"not in torch nor beside it: {missing}")
+
+
+def test_loops_in_neon_are_listed_by_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remark = "include/d2_ops/nms.h:{}:3: remark: vectorized loop (vectorization width: {}, x)\n"
+    said = {
+        "a.cpp": (0, remark.format(56, 4)),
+        "b.cpp": (0, remark.format(56, 16) + remark.format(9, 2)),
+    }
+    monkeypatch.setattr(syntax, "compiled", lambda *arguments: said)
+    table = dist_main.neon_report(tmp_path, tmp_path, tmp_path).splitlines()
+    assert table[2:] == ["| nms.h | 9, 56 | 16 |"]

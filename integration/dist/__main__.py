@@ -13,7 +13,6 @@ from dist.build import build_wheel
 from dist.interpreters import environment, interpreter
 from dist.platforms import PLATFORMS, Platform, torch_folder
 
-PROVEN = ("x86_64", "aarch64")  # macOS by --platform macos: its build has not been proven
 ROOT = Path(__file__).parents[2]
 
 
@@ -79,6 +78,17 @@ def other_platforms(source: Path, torch: Path, work: Path, noted: record.Record)
     return wrong
 
 
+def neon_report(source: Path, torch: Path, work: Path) -> str:
+    """A table of the loops that become NEON instructions, by the compiler's own report."""
+    found = syntax.vectorised(source, PLATFORMS["aarch64"].zig, torch, work)
+    rows = [
+        f"| {header} | {', '.join(map(str, sorted(loops)))} | {max(loops.values())} |"
+        for header, loops in found.items()
+    ]
+    head = ("| kernel | lines of loops in NEON | most values at once |", "|---|---|---:|")
+    return "\n".join([*head, *rows])
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dist")
     folder = {"type": lambda text: Path(text).resolve(), "required": True}
@@ -104,7 +114,7 @@ def main() -> int:
     rows, wrong, noted = [], [], record.read()
     others = [Path(shutil.copy(file, options.out)) for file in (options.sdist, *options.other)]
     made: list[tuple[Path, Platform | None, Path | None]] = [(p, None, None) for p in others]
-    for name in options.platform or PROVEN:
+    for name in options.platform or PLATFORMS:
         torch = folders.get(name) or torch_folder(name, options.work / "torch")
         for python in builders:
             wheel = build_wheel(source, name, torch, python, options.work)
@@ -114,6 +124,7 @@ def main() -> int:
     if not options.platform and builders:
         torch = torch_folder("aarch64", options.work / "torch")  # headers are the same for all
         wrong += other_platforms(source, torch, options.work, noted)
+        print(neon_report(source, torch, options.work), flush=True)
     for path, platform, torch in made:
         found = check(path, platform, torch, options.work)
         rows.append(row(path, found))

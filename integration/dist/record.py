@@ -69,19 +69,19 @@ def ran(record: Record, wheel: Path, report: Path, where: str) -> None:
     entry = record.get(_key(wheel), {})
     if entry.get("sha256") != hashlib.sha256(wheel.read_bytes()).hexdigest():
         raise ValueError(f"{wheel.name} is not the file that nox -s dist recorded: run it first")
-    counts = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
-    files: set[str] = set()
+    cases = ElementTree.parse(report).getroot().iter("testcase")
+    files = {case.get("classname") for case in cases}
+    entry["run"] = {"where": where, "files": len(files), **counts(report)}
+
+
+def counts(report: Path) -> dict[str, int]:
+    """What pytest's JUnit XML adds up to: passed, failed and skipped."""
+    sums = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
     for suite in ElementTree.parse(report).getroot().iter("testsuite"):
-        counts = {key: n + int(suite.get(key, 0)) for key, n in counts.items()}
-        files |= {str(case.get("classname")) for case in suite.iter("testcase")}
-    failed = counts["failures"] + counts["errors"]
-    entry["run"] = {
-        "where": where,
-        "files": len(files),
-        "passed": counts["tests"] - failed - counts["skipped"],
-        "failed": failed,
-        "skipped": counts["skipped"],
-    }
+        sums = {key: n + int(suite.get(key, 0)) for key, n in sums.items()}
+    failed = sums["failures"] + sums["errors"]
+    passed = sums["tests"] - failed - sums["skipped"]
+    return {"passed": passed, "failed": failed, "skipped": sums["skipped"]}
 
 
 def table(record: Record) -> str:

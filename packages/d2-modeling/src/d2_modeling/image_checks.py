@@ -42,12 +42,12 @@ def picture_of(entry: Mapping[str, Any], index: int, channels: int) -> Tensor:
     """The ``image`` of an input for a graph that resizes and normalises pictures itself.
 
     Raises:
-        ValueError: as `image_of`, or if it is not of uint8 or has no pixels.
+        ValueError: as `image_of`, or if it is not of uint8.
     """
     image = image_of(entry, index, channels)
-    if image.dtype != torch.uint8 or image.numel() == 0:
+    if image.dtype != torch.uint8:
         raise ValueError(
             f"input {index} wants an image of uint8, as it was read: what was exported with "
-            f"preprocessing resizes it itself; got {image.dtype} of shape {tuple(image.shape)}"
+            f"preprocessing resizes it itself; got {image.dtype}"
         )
     return image

@@ -68,12 +68,7 @@ def evaluate(
         ValueError: if there are no test sets or no weights, the weights are not those of the whole
             model, or classes of model and test data do not fit each other.
     """
-    if not plan.test_sets:
-        raise ValueError(
-            f"there is nothing to evaluate on: {plan.settings.called('test_names')} names no data"
-        )
-    loaders = {test.name: test.loader() for test in plan.test_sets}
-    guard_loaders(loaders.values(), stall_timeout)
+    loaders = loaders_of(plan, stall_timeout)
     plan = with_counts(plan)
     model = build_model(plan)
     DetectionCheckpointer(model).load(plan.weights, strict=True, prefer_ema=True)
@@ -83,6 +78,21 @@ def evaluate(
     if pages is not None and comm.is_main_process():
         write_pages(plan, pages, compare_with)
     return evaluated.results
+
+
+def loaders_of(plan: RunPlan, stall_timeout: float) -> dict[str, Any]:
+    """Return the guarded loader of each test set, by its name.
+
+    Raises:
+        ValueError: if there are no test sets.
+    """
+    if not plan.test_sets:
+        raise ValueError(
+            f"there is nothing to evaluate on: {plan.settings.called('test_names')} names no data"
+        )
+    loaders = {test.name: test.loader() for test in plan.test_sets}
+    guard_loaders(loaders.values(), stall_timeout)
+    return loaders
 
 
 def guard_loaders(loaders: Iterable[Any], stall_timeout: float) -> None:

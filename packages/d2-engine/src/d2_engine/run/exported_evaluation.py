@@ -10,7 +10,7 @@ from torch import nn
 
 from d2_data import STALL_TIMEOUT
 from d2_data.detection_utils import image_to_tensor, read_image
-from d2_engine.run.evaluate import Results, evaluate, evaluate_model, guard_loaders
+from d2_engine.run.evaluate import Results, evaluate, evaluate_model, loaders_of
 from d2_engine.run.plan import RunPlan, TestSet
 from d2_modeling.export import ExportedModel, load_exported
 from d2_structures import comm
@@ -66,15 +66,10 @@ def evaluate_exported(
         ValueError: if there are no test sets, their classes are not those of the exported model,
             or it is a program and ``allow_unsafe`` is not given; otherwise as `evaluate`.
     """
-    if not plan.test_sets:
-        raise ValueError(
-            f"there is nothing to evaluate on: {plan.settings.called('test_names')} names no data"
-        )
     loaded = load_exported(path, allow_unsafe=allow_unsafe)
-    loaders = {test.name: test.loader() for test in plan.test_sets}
+    loaders = loaders_of(plan, stall_timeout)
     for test in plan.test_sets:
         _check_classes(loaded, Path(path), test)
-    guard_loaders(loaders.values(), stall_timeout)
     found: dict[str, Results] = {}
     if beside_model:
         found["model"] = evaluate(plan, stall_timeout=stall_timeout)

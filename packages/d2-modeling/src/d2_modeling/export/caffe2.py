@@ -15,10 +15,10 @@ from d2_config import CfgNode
 from .formats import onnx_program
 from .graph import OUTPUT_NAMES, ExportableModel
 from .loading import ExportedModel, load_exported
+from .quiet import quiet_torchscript
 from .runtimes import onnx_runner
 from .sidecar import PanopticMerging, Preprocessing, Sidecar, TensorSpec
 from .supported import check_exportable
-from .torchscript_warnings import quiet_torchscript
 from .verification import example_of
 
 __all__ = ["Caffe2Model", "Caffe2Tracer", "add_export_config"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ from d2_structures import import_optional
 
 from .graph import ExportableModel
 from .onnx_operators import OPSET, translations
-from .torchscript_warnings import quiet_torchscript
+from .quiet import quiet_log, quiet_torchscript
 
 __all__ = ["FORMATS", "exported_program", "onnx_program"]
 
@@ -166,12 +165,6 @@ def _explained(graph: ExportableModel, what: str) -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what the exporter tells about its own parts."""
-    log = logging.getLogger("onnxscript")
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(before)
+    with quiet_log("onnxscript"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

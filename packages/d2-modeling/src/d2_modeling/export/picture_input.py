@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2_ops.host import resize_picture
-from d2_structures import Boxes, RotatedBoxes
 
 from ..batched_selection import at_least, at_most, clipped_to_images
+from ..box_kinds import box_kind
 from .graph import INPUT_NAMES, ExportableModel
 
 __all__ = ["PictureModel", "resized", "resized_size"]
@@ -144,7 +144,7 @@ def _enlarged(
     if "boxes" in outputs:
         scale_y, scale_x = size[0] / seen[0], size[1] / seen[1]
         boxes = outputs["boxes"]
-        scaled = (RotatedBoxes if boxes.shape[1] == 5 else Boxes)(boxes)
+        scaled = box_kind(boxes.shape[1]).boxes(boxes)
         scaled.scale(scale_x, scale_y)
         outputs["boxes"] = clipped_to_images(scaled.tensor, sizes[outputs["batch_index"]])
         if "keypoints" in outputs:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from d2_structures import import_optional
 
 from ..image_checks import image_of, picture_of
 from .graph import ExportableModel
+from .quiet import quiet_log
 
 __all__ = ["PRECISIONS", "calibration_tensors", "check_precision", "to_float16", "to_int8"]
 
@@ -164,7 +163,7 @@ def to_int8(path: Path, calibration: Iterable[Sequence[Tensor]]) -> None:
     onnx = import_optional("onnx", "onnx", package="d2-modeling")
     _fold(path)
     graph = onnx.load(os.fspath(path)).graph
-    with _quiet():
+    with quiet_log(None):  # in which the tools advise their caller what to do before
         quantization.quantize_static(
             os.fspath(path),
             os.fspath(path),
@@ -216,15 +215,3 @@ def _fold(path: Path) -> None:
     options.log_severity_level = 3
     runtime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
     os.replace(folded, path)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what the tools advise their caller to do before."""
-    log = logging.getLogger()
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(before)

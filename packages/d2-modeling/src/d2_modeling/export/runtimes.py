@@ -16,7 +16,7 @@ from torch import Tensor
 import d2_ops  # noqa: F401  # graphs of PyTorch call its operators
 from d2_structures import import_optional
 
-from .torchscript_warnings import quiet_torchscript
+from .quiet import quiet_torchscript
 
 __all__ = ["CODE_FORMATS", "Runner", "onnx_runner", "runner_of"]
 

@@ -19,7 +19,7 @@ from torch.jit import _recursive, _state
 
 from d2_structures import Instances
 
-from .torchscript_warnings import quiet_torchscript
+from .quiet import quiet_torchscript
 
 __all__ = ["patch_instances", "unscripted_instances"]
 

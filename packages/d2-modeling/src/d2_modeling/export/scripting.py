@@ -13,10 +13,10 @@ from d2_structures import RotatedBoxes
 
 from ..detection_fields import INSTANCE_FIELDS
 from .graph import ExportableModel
+from .quiet import quiet_torchscript
 from .scripted_detector import ScriptedDetector
 from .scripted_instances import patch_instances
 from .supported import check_exportable
-from .torchscript_warnings import quiet_torchscript
 
 __all__ = ["freeze_training_mode", "scripting_with_instances"]
 

@@ -72,8 +72,10 @@ def combine_outputs_of_images(
     counts = torch.stack(good).tolist()
     laid = []
     for found, semantic, count in zip(instance_results, semantic_results, counts, strict=True):
-        things = _lay_things(semantic, found, count, overlap_threshold)
-        laid.append(_lay_stuff(semantic, *things, num_labels, stuff_area_thresh))
+        rows = found.scores.argsort(descending=True)[:count]
+        things, stays = _lay_things(semantic, found, rows, overlap_threshold)
+        ids, areas = _lay_stuff(semantic, things, stays.sum(), num_labels, stuff_area_thresh)
+        laid.append((ids, rows, found.scores[rows], found.pred_classes[rows], stays, areas))
     # Doubles hold all of these numbers exactly.
     tables = torch.cat([table.double() for image in laid for table in image[1:]]).tolist()
     results, values = [], iter(tables)
@@ -84,19 +86,17 @@ def combine_outputs_of_images(
 
 
 def _lay_things(
-    semantic: Tensor, instances: Instances, count: int, overlap_threshold: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Lay the ``count`` best instances over each other.
+    semantic: Tensor, instances: Instances, rows: Tensor, overlap_threshold: float
+) -> tuple[Tensor, Tensor]:
+    """Lay the instances of (R,) rows under each other, the best first.
 
     Returns:
-        (H, W) int32 ids; and of each of these instances its row, its score, its class, and whether
-        it stays.
+        (H, W) int32 ids, and (R,) bool: which of them stay.
     """
     segment_ids = torch.zeros_like(semantic, dtype=torch.int32)
-    rows = instances.scores.argsort(descending=True)[:count]
     masks = instances.pred_masks.to(device=semantic.device, dtype=torch.bool)
-    stays = torch.zeros(count, dtype=torch.bool, device=semantic.device)
-    for place in range(count):
+    stays = torch.zeros(len(rows), dtype=torch.bool, device=semantic.device)
+    for place in range(len(rows)):
         mask = masks.index_select(0, rows[place : place + 1])[0]
         free = mask & (segment_ids == 0)
         area = mask.sum()
@@ -104,20 +104,17 @@ def _lay_things(
         stays[place] = (area > 0) & (covered.double() / area <= overlap_threshold)
         number = stays.sum(dtype=torch.int32)
         segment_ids = torch.where(free & stays[place], number, segment_ids)
-    return segment_ids, rows, instances.scores[rows], instances.pred_classes[rows], stays
+    return segment_ids, stays
 
 
 def _lay_stuff(
-    semantic: Tensor,
-    segment_ids: Tensor,
-    rows: Tensor,
-    scores: Tensor,
-    classes: Tensor,
-    stays: Tensor,
-    num_labels: int,
-    area_thresh: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Fill what is free with stuff; returns what `_segments` wants, ids first."""
+    semantic: Tensor, segment_ids: Tensor, num_things: Tensor, num_labels: int, area_thresh: float
+) -> tuple[Tensor, Tensor]:
+    """Fill what is free with stuff.
+
+    Returns:
+        (H, W) int32 ids, and (L,) int64: the pixels of each label's segment, 0 where it has none.
+    """
     free = segment_ids == 0
     flat = semantic.flatten().long()
     areas = torch.zeros(num_labels, dtype=torch.int64, device=semantic.device)
@@ -125,9 +122,9 @@ def _lay_stuff(
     areas = areas.where(areas >= area_thresh, 0)
     areas[:1] = 0  # things together
     wanted = areas > 0
-    numbers = (stays.sum() + wanted.cumsum(0)).where(wanted, 0).to(torch.int32)
+    numbers = (num_things + wanted.cumsum(0)).where(wanted, 0).to(torch.int32)
     segment_ids = torch.where(free, numbers[flat].view_as(segment_ids), segment_ids)
-    return segment_ids, rows, scores, classes, stays, areas
+    return segment_ids, areas
 
 
 def _segments(

@@ -207,9 +207,9 @@ class PointMaskHead(RegionHead):
         fine, in_image = self._at_points(features, self.point_in_features, boxes, point_coords)
         return self._classified(fine, point_coords, coarse), in_image
 
+    @abstractmethod
     def _classified(self, fine: Tensor, point_coords: Tensor, coarse: Tensor) -> Tensor:
         """Logits (R, C, P) from (R, F, P) features, (R, P, 2) points and the coarse prediction."""
-        raise NotImplementedError(f"{type(self).__name__} must implement _classified()")
 
     def _subdivided(
         self, features: Mapping[str, Tensor], coarse: Tensor, boxes: RegionBoxes, classes: Tensor

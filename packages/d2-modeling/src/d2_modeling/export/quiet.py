@@ -1,14 +1,15 @@
-"""What `torch.jit` warns of where TorchScript is what was asked for."""
+"""Silence of what exporting is built on, where what it says is not for our caller."""
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-__all__ = ["quiet_torchscript"]
+__all__ = ["quiet_log", "quiet_torchscript"]
 
 
 @contextmanager
@@ -21,3 +22,15 @@ def quiet_torchscript() -> Iterator[None]:
         warnings.filterwarnings("ignore", r"`torch\.jit\.", DeprecationWarning)
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         yield
+
+
+@contextmanager
+def quiet_log(name: str | None) -> Iterator[None]:
+    """Let a logger, the root for None, say nothing but errors."""
+    log = logging.getLogger(name)
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
