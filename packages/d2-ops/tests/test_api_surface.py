@@ -12,7 +12,9 @@ def test_public_names_are_exactly_these() -> None:
         "ROIPool",
         "assign_to_pyramid",
         "batched_nms",
+        "batched_nms_of_all",
         "batched_nms_rotated",
+        "batched_nms_rotated_of_all",
         "box_iou_rotated",
         "build_info",
         "ciou_loss",
@@ -59,6 +61,7 @@ def test_documented_parameters_are_kept() -> None:
 
     assert parameters(d2_ops.nms) == ["boxes", "scores", "iou_threshold"]
     assert parameters(d2_ops.batched_nms) == ["boxes", "scores", "idxs", "iou_threshold"]
+    assert parameters(d2_ops.batched_nms_of_all) == parameters(d2_ops.batched_nms)
     assert parameters(d2_ops.nms_rotated) == parameters(d2_ops.nms)
     assert parameters(d2_ops.batched_nms_rotated) == parameters(d2_ops.batched_nms)
     assert parameters(d2_ops.box_iou_rotated) == ["boxes1", "boxes2"]

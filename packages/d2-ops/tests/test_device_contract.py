@@ -124,6 +124,14 @@ CASES = {
         scored(rotated),
         waits=True,
     ),
+    "batched_nms_of_all": Case(
+        lambda boxes, scores, idxs: d2_ops.batched_nms_of_all(boxes, scores, idxs, 0.3),
+        scored(corners),
+    ),
+    "batched_nms_rotated_of_all": Case(
+        lambda boxes, scores, idxs: d2_ops.batched_nms_rotated_of_all(boxes, scores, idxs, 0.3),
+        scored(rotated),
+    ),
     "pairwise_iou": Case(
         lambda boxes1, boxes2: d2_ops.pairwise_iou(boxes1, boxes2), two_sets(corners), PAIR
     ),

@@ -56,10 +56,14 @@ def test_cuda_operators_load_wherever_torch_and_the_wheel_have_cuda() -> None:
     if torch.version.cuda is None or info["cuda_architectures"] is None:
         pytest.skip("torch or this wheel is built without CUDA")
     assert info["cuda_library"] is not None, info["cuda_missing_because"]
-    suppression = ("nms", "batched_nms", "nms_rotated", "batched_nms_rotated", "box_iou_rotated")
+    suppression = [
+        f"{name}{kind}{rest}"
+        for kind in ("", "_rotated")
+        for name, rest in (("nms", ""), ("batched_nms", ""), ("batched_nms", "_of_all"))
+    ]
     pooling = [f"roi_align{kind}{way}" for kind in ("", "_rotated") for way in ("", "_backward")]
     convolution = [f"deform_conv2d{way}" for way in ("", "_backward_sampling", "_backward_weight")]
-    for name in (*suppression, *pooling, *convolution, "paste_masks_in_image"):
+    for name in (*suppression, "box_iou_rotated", *pooling, *convolution, "paste_masks_in_image"):
         assert torch._C._dispatch_has_kernel_for_dispatch_key(f"d2_ops::{name}", "CUDA")
 
 

@@ -62,6 +62,9 @@ def test_keeps_what_the_definition_keeps(
     assert d2_ops.nms(boxes, scores, threshold).equal(oracle(boxes, scores, threshold))
     kept = d2_ops.batched_nms(boxes, scores, idxs, threshold)
     assert kept.equal(oracle(boxes, scores, threshold, idxs))
+    order, marks = d2_ops.batched_nms_of_all(boxes, scores, idxs, threshold)
+    assert order.equal(scores.sort(descending=True, stable=True).indices)
+    assert order[marks].equal(kept)
 
 
 @pytest.mark.parametrize("n", [63, 64, 65, 1023, 1025, 5000])
@@ -228,6 +231,8 @@ def test_opcheck() -> None:
     d2_ops.load_library()
     torch.library.opcheck(torch.ops.d2_ops.nms.default, (boxes, scores, 0.5))
     torch.library.opcheck(torch.ops.d2_ops.batched_nms.default, (boxes, scores, idxs, 0.5))
+    of_all = torch.ops.d2_ops.batched_nms_of_all.default
+    torch.library.opcheck(of_all, (boxes, scores, idxs, 0.5))
 
 
 def test_compiles_in_one_graph_and_exports_with_dynamic_shapes() -> None:

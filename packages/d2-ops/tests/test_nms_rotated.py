@@ -59,6 +59,9 @@ def test_keeps_what_the_definition_keeps(
     assert d2_ops.nms_rotated(boxes, scores, threshold).equal(oracle(boxes, scores, threshold))
     kept = d2_ops.batched_nms_rotated(boxes, scores, idxs, threshold)
     assert kept.equal(oracle(boxes, scores, threshold, idxs))
+    order, marks = d2_ops.batched_nms_rotated_of_all(boxes, scores, idxs, threshold)
+    assert order.equal(scores.sort(descending=True, stable=True).indices)
+    assert order[marks].equal(kept)
 
 
 def test_upright_boxes_are_treated_as_by_nms() -> None:

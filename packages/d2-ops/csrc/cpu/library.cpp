@@ -4,8 +4,13 @@
 D2_OPS_LIBRARY(m) {
   m.def("nms(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor");
   m.def("batched_nms(Tensor boxes, Tensor scores, Tensor idxs, float iou_threshold) -> Tensor");
+  // Of all boxes: the indices by decreasing score, and whether each, in that order, is kept.
+  m.def("batched_nms_of_all(Tensor boxes, Tensor scores, Tensor idxs, float iou_threshold) -> (Tensor, Tensor)");
   m.def("nms_rotated(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor");
   m.def("batched_nms_rotated(Tensor boxes, Tensor scores, Tensor idxs, float iou_threshold) -> Tensor");
+  m.def(
+      "batched_nms_rotated_of_all(Tensor boxes, Tensor scores, Tensor idxs, float iou_threshold) "
+      "-> (Tensor, Tensor)");
   m.def("box_iou_rotated(Tensor boxes1, Tensor boxes2) -> Tensor");
   m.def("pairwise_iou(Tensor boxes1, Tensor boxes2) -> Tensor");
   m.def("pairwise_ioa(Tensor boxes1, Tensor boxes2) -> Tensor");

@@ -43,14 +43,19 @@ inline Tensor selected(const Tensor& tensor, const Tensor& mask) {
   return to<Tensor>(stack[0]);
 }
 
+// All boxes by decreasing score, and whether each of them, in that order, is kept.
+using Suppression = std::tuple<Tensor, Tensor>;
+
 // prepare(boxes by class and, within a class, by decreasing score) makes them ready for
 // compare(prepared, classes or null, grid, stream, band, dropped, words), which launches compare_boxes.
 template <class Prepare, class Compare>
-Tensor greedy_nms(const Tensor& boxes, const Tensor& scores, const Tensor* idxs, const Prepare& prepare,
-                  const Compare& compare) {
+Suppression suppression(const Tensor& boxes, const Tensor& scores, const Tensor* idxs, const Prepare& prepare,
+                        const Compare& compare) {
   const torch::stable::accelerator::DeviceGuard guard(boxes.get_device_index());
   const int64_t n = boxes.size(0), tiles = (n + kTile - 1) / kTile;
-  if (n == 0) return torch::stable::new_empty(boxes, {0}, ScalarType::Long);
+  if (n == 0)
+    return {torch::stable::new_empty(boxes, {0}, ScalarType::Long),
+            torch::stable::new_empty(boxes, {0}, ScalarType::Bool)};
 
   const Tensor order = stable_sort(scores, true).second;
   Tensor visited = order, classes, ranks;
@@ -76,6 +81,13 @@ Tensor greedy_nms(const Tensor& boxes, const Tensor& scores, const Tensor* idxs,
                                                           mutable_data<uint64_t>(dropped), mutable_data<bool>(keep));
     STD_CUDA_KERNEL_LAUNCH_CHECK();
   }
+  return {order, keep};
+}
+
+inline Tensor kept(const Suppression& all) {
+  const auto& [order, keep] = all;
+  if (order.size(0) == 0) return order;
+  const torch::stable::accelerator::DeviceGuard guard(order.get_device_index());
   return selected(order, keep);
 }
 

@@ -5,9 +5,9 @@
 namespace d2_ops {
 namespace {
 
-Tensor keep_boxes(const Tensor& boxes, const Tensor& scores, const Tensor* idxs, double iou_threshold) {
+Suppression suppress_boxes(const Tensor& boxes, const Tensor& scores, const Tensor* idxs, double iou_threshold) {
   const ScalarType type = compute_type(boxes.scalar_type());
-  return greedy_nms(
+  return suppression(
       boxes, scores, idxs, [&](const Tensor& sorted) { return contiguous_as(sorted, type); },
       [&](const Tensor& corners, const int64_t* classes, dim3 grid, cudaStream_t stream, const NmsBand& band,
           const uint64_t* dropped, uint64_t* words) {
@@ -21,12 +21,18 @@ Tensor keep_boxes(const Tensor& boxes, const Tensor& scores, const Tensor* idxs,
 
 Tensor nms_cuda(const Tensor& boxes, const Tensor& scores, double iou_threshold) {
   check_nms_arguments(boxes, 4, scores, nullptr, iou_threshold, "nms");
-  return keep_boxes(boxes, scores, nullptr, iou_threshold);
+  return kept(suppress_boxes(boxes, scores, nullptr, iou_threshold));
 }
 
 Tensor batched_nms_cuda(const Tensor& boxes, const Tensor& scores, const Tensor& idxs, double iou_threshold) {
   check_nms_arguments(boxes, 4, scores, &idxs, iou_threshold, "batched_nms");
-  return keep_boxes(boxes, scores, &idxs, iou_threshold);
+  return kept(suppress_boxes(boxes, scores, &idxs, iou_threshold));
+}
+
+Suppression batched_nms_of_all_cuda(const Tensor& boxes, const Tensor& scores, const Tensor& idxs,
+                                       double iou_threshold) {
+  check_nms_arguments(boxes, 4, scores, &idxs, iou_threshold, "batched_nms_of_all");
+  return suppress_boxes(boxes, scores, &idxs, iou_threshold);
 }
 
 }  // namespace
@@ -35,4 +41,5 @@ Tensor batched_nms_cuda(const Tensor& boxes, const Tensor& scores, const Tensor&
 D2_OPS_LIBRARY_IMPL(CUDA, m) {
   m.impl("nms", D2_OPS_BOX(&d2_ops::nms_cuda));
   m.impl("batched_nms", D2_OPS_BOX(&d2_ops::batched_nms_cuda));
+  m.impl("batched_nms_of_all", D2_OPS_BOX(&d2_ops::batched_nms_of_all_cuda));
 }

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "iou_threshold.h"
@@ -74,24 +75,26 @@ inline std::vector<int64_t> ranks_by_class(const int64_t* classes, const std::ve
 
 }  // namespace nms_detail
 
-// Indices of the kept boxes, by decreasing score. boxes: n rows; scores: n; classes: n labels, or
-// null to treat all boxes as one class.
+// All boxes by decreasing score, and whether each of them, in that order, is dropped.
+struct Suppression {
+  std::vector<int64_t> order;
+  std::vector<uint8_t> dropped;
+};
+
+// boxes: n rows; scores: n; classes: n labels, or null to treat all boxes as one class.
 template <class Columns, class T, class S, class ParallelFor>
-std::vector<int64_t> greedy_nms(const T* boxes, const S* scores, const int64_t* classes, int64_t n,
-                                double iou_threshold, const ParallelFor& parallel_for) {
+Suppression suppress_greedily(const T* boxes, const S* scores, const int64_t* classes, int64_t n, double iou_threshold,
+                              const ParallelFor& parallel_for) {
   using namespace nms_detail;
-  const std::vector<int64_t> order = order_by_score(scores, n);
+  std::vector<int64_t> order = order_by_score(scores, n);
   const auto threshold = round_down<typename Columns::Value>(iou_threshold);
   Columns columns(n);
   std::vector<uint8_t> dead(n, 0);
-  std::vector<int64_t> keep;
 
   if (classes == nullptr) {
     for (int64_t i = 0; i < n; ++i) columns.set(i, boxes + Columns::kRow * order[i]);
     settle(columns, 0, n, threshold, dead.data(), parallel_for);
-    for (int64_t i = 0; i < n; ++i)
-      if (!dead[i]) keep.push_back(order[i]);
-    return keep;
+    return {std::move(order), std::move(dead)};
   }
 
   const std::vector<int64_t> ranks = ranks_by_class(classes, order);
@@ -116,9 +119,15 @@ std::vector<int64_t> greedy_nms(const T* boxes, const S* scores, const int64_t* 
 
   std::vector<uint8_t> dropped(n);
   for (int64_t i = 0; i < n; ++i) dropped[ranks[i]] = dead[i];
-  for (int64_t rank = 0; rank < n; ++rank)
-    if (!dropped[rank]) keep.push_back(order[rank]);
-  return keep;
+  return {std::move(order), std::move(dropped)};
+}
+
+// Indices of the kept boxes, by decreasing score.
+inline std::vector<int64_t> kept_of(const Suppression& all) {
+  std::vector<int64_t> kept;
+  for (size_t rank = 0; rank < all.order.size(); ++rank)
+    if (!all.dropped[rank]) kept.push_back(all.order[rank]);
+  return kept;
 }
 
 }  // namespace d2_ops

@@ -85,12 +85,19 @@ void BoxColumns<T>::suppress(const int64_t* by, int64_t by_count, int64_t begin,
   nms_detail::suppress_by(*this, by, by_count, begin, end, threshold, dead);
 }
 
-// Indices of the kept boxes, by decreasing score. boxes: n rows of x1, y1, x2, y2; scores: n;
-// classes: n labels, or null to treat all boxes as one class.
+// boxes: n rows of x1, y1, x2, y2; scores: n; classes: n labels, or null to treat all boxes as one
+// class.
+template <class T, class S, class ParallelFor>
+Suppression nms_of_all(const T* boxes, const S* scores, const int64_t* classes, int64_t n, double iou_threshold,
+                       const ParallelFor& parallel_for) {
+  return suppress_greedily<BoxColumns<T>>(boxes, scores, classes, n, iou_threshold, parallel_for);
+}
+
+// Indices of the kept boxes, by decreasing score.
 template <class T, class S, class ParallelFor>
 std::vector<int64_t> nms(const T* boxes, const S* scores, const int64_t* classes, int64_t n,
                          double iou_threshold, const ParallelFor& parallel_for) {
-  return greedy_nms<BoxColumns<T>>(boxes, scores, classes, n, iou_threshold, parallel_for);
+  return kept_of(nms_of_all(boxes, scores, classes, n, iou_threshold, parallel_for));
 }
 
 }  // namespace d2_ops

@@ -45,12 +45,19 @@ inline void SuppressibleRotatedColumns::suppress(const int64_t* by, int64_t by_c
   nms_rotated_detail::suppress(*this, by, by_count, begin, end, threshold, dead);
 }
 
-// Indices of the kept boxes, by decreasing score. boxes: n rows of centre x, centre y, width,
-// height and degrees counter-clockwise; scores: n; classes: n labels, or null for one class.
+// boxes: n rows of centre x, centre y, width, height and degrees counter-clockwise; scores: n;
+// classes: n labels, or null for one class.
+template <class S, class ParallelFor>
+Suppression nms_rotated_of_all(const double* boxes, const S* scores, const int64_t* classes, int64_t n,
+                               double iou_threshold, const ParallelFor& parallel_for) {
+  return suppress_greedily<SuppressibleRotatedColumns>(boxes, scores, classes, n, iou_threshold, parallel_for);
+}
+
+// Indices of the kept boxes, by decreasing score.
 template <class S, class ParallelFor>
 std::vector<int64_t> nms_rotated(const double* boxes, const S* scores, const int64_t* classes, int64_t n,
                                  double iou_threshold, const ParallelFor& parallel_for) {
-  return greedy_nms<SuppressibleRotatedColumns>(boxes, scores, classes, n, iou_threshold, parallel_for);
+  return kept_of(nms_rotated_of_all(boxes, scores, classes, n, iou_threshold, parallel_for));
 }
 
 }  // namespace d2_ops

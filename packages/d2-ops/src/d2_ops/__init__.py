@@ -25,7 +25,14 @@ if TYPE_CHECKING:
         multilevel_roi_align_rotated,
         pyramid_levels,
     )
-    from ._nms import batched_nms, batched_nms_rotated, nms, nms_rotated
+    from ._nms import (
+        batched_nms,
+        batched_nms_of_all,
+        batched_nms_rotated,
+        batched_nms_rotated_of_all,
+        nms,
+        nms_rotated,
+    )
     from ._operators import load_library
     from ._pairwise_boxes import pairwise_giou, pairwise_ioa, pairwise_iou
     from ._paste_masks import paste_masks_in_image
@@ -42,7 +49,9 @@ __all__ = [
     "ROIPool",
     "assign_to_pyramid",
     "batched_nms",
+    "batched_nms_of_all",
     "batched_nms_rotated",
+    "batched_nms_rotated_of_all",
     "box_iou_rotated",
     "build_info",
     "ciou_loss",
@@ -86,7 +95,9 @@ __getattr__, __dir__ = lazy_names(
         "ROIPool": "_roi_pool",
         "assign_to_pyramid": "_multilevel_roi_align",
         "batched_nms": "_nms",
+        "batched_nms_of_all": "_nms",
         "batched_nms_rotated": "_nms",
+        "batched_nms_rotated_of_all": "_nms",
         "box_iou_rotated": "_box_iou_rotated",
         "build_info": "_build_info",
         "ciou_loss": "_box_losses",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -32,7 +34,8 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
         TypeError: if an argument is not a floating tensor.
         ValueError: if shapes or devices disagree, or the threshold is NaN.
     """
-    return _suppress("nms", 4, boxes, scores, iou_threshold)
+    kept: Tensor = _suppress("nms", 4, boxes, scores, iou_threshold)
+    return kept
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
@@ -54,7 +57,35 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
         TypeError: if boxes or scores are not floating tensors, or idxs not an integer tensor.
         ValueError: if shapes or devices disagree, or the threshold is NaN.
     """
-    return _suppress("batched_nms", 4, boxes, scores, iou_threshold, idxs)
+    kept: Tensor = _suppress("batched_nms", 4, boxes, scores, iou_threshold, idxs)
+    return kept
+
+
+def batched_nms_of_all(
+    boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float
+) -> tuple[Tensor, Tensor]:
+    """What ``batched_nms`` says of every box: results whose size depends on no value.
+
+    On CUDA the host does not wait for it.
+
+    Args:
+        boxes: see ``batched_nms``, as the other arguments.
+        scores: see there.
+        idxs: see there.
+        iou_threshold: see there.
+
+    Returns:
+        (N,) int64 indices of all boxes by decreasing score, and (N,) bool, whether each of them,
+        in that order, is kept: ``batched_nms`` gives ``order[kept]``.
+
+    Raises:
+        TypeError: see ``batched_nms``.
+        ValueError: see there.
+    """
+    order: Tensor
+    kept: Tensor
+    order, kept = _suppress("batched_nms_of_all", 4, boxes, scores, iou_threshold, idxs)
+    return order, kept
 
 
 def nms_rotated(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
@@ -78,7 +109,8 @@ def nms_rotated(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
         TypeError: if an argument is not a floating tensor.
         ValueError: if shapes or devices disagree, or the threshold is NaN.
     """
-    return _suppress("nms_rotated", 5, boxes, scores, iou_threshold)
+    kept: Tensor = _suppress("nms_rotated", 5, boxes, scores, iou_threshold)
+    return kept
 
 
 def batched_nms_rotated(
@@ -100,7 +132,18 @@ def batched_nms_rotated(
         TypeError: if boxes or scores are not floating tensors, or idxs not an integer tensor.
         ValueError: if shapes or devices disagree, or the threshold is NaN.
     """
-    return _suppress("batched_nms_rotated", 5, boxes, scores, iou_threshold, idxs)
+    kept: Tensor = _suppress("batched_nms_rotated", 5, boxes, scores, iou_threshold, idxs)
+    return kept
+
+
+def batched_nms_rotated_of_all(
+    boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float
+) -> tuple[Tensor, Tensor]:
+    """``batched_nms_of_all`` for rotated boxes, as ``batched_nms_rotated`` takes them."""
+    order: Tensor
+    kept: Tensor
+    order, kept = _suppress("batched_nms_rotated_of_all", 5, boxes, scores, iou_threshold, idxs)
+    return order, kept
 
 
 def _suppress(
@@ -110,7 +153,7 @@ def _suppress(
     scores: Tensor,
     iou_threshold: float,
     *idxs: Tensor,
-) -> Tensor:
+) -> Any:
     """Check the arguments and call the operator; ``idxs`` are none, or the classes."""
     check_floating("boxes", boxes)
     check_floating("scores", scores)
@@ -122,8 +165,7 @@ def _suppress(
         check_integers("idxs", classes)
         check_rows("idxs", classes, boxes)
     classes_of_all = [classes.long() for classes in idxs]
-    kept: Tensor = getattr(_ops, operator)(boxes, scores, *classes_of_all, iou_threshold)
-    return kept
+    return getattr(_ops, operator)(boxes, scores, *classes_of_all, iou_threshold)
 
 
 @torch.library.register_fake(qualified("nms"))
@@ -132,3 +174,10 @@ def _suppress(
 @torch.library.register_fake(qualified("batched_nms_rotated"))
 def _(boxes: Tensor, *_: object) -> Tensor:
     return boxes.new_empty((torch.library.get_ctx().new_dynamic_size(),), dtype=torch.int64)
+
+
+@torch.library.register_fake(qualified("batched_nms_of_all"))
+@torch.library.register_fake(qualified("batched_nms_rotated_of_all"))
+def _(boxes: Tensor, *_: object) -> tuple[Tensor, Tensor]:
+    size = boxes.shape[:1]
+    return boxes.new_empty(size, dtype=torch.int64), boxes.new_empty(size, dtype=torch.bool)
