@@ -64,7 +64,7 @@ def test_suppression_is_that_within_each_category_of_each_image(
     categories = torch.randint(2, (total,), generator=generator)
     valid = torch.rand(total, generator=generator) > 0.3 if some_invalid else None
     images = batch_index_of(counts, boxes.device)
-    rows, kept_counts = suppressed(
+    everything = suppressed(
         *(boxes, scores, categories, images),
         num_images=len(counts),
         num_categories=2,
@@ -72,6 +72,7 @@ def test_suppression_is_that_within_each_category_of_each_image(
         limit=limit,
         valid=valid,
     )
+    rows, kept_counts, known = everything.on_host(lambda: torch.tensor(total > 0))
     wanted: list[int] = []
     wanted_counts = []
     for image in range(len(counts)):
@@ -88,11 +89,14 @@ def test_suppression_is_that_within_each_category_of_each_image(
         wanted_counts.append(len(kept))
     assert rows.tolist() == wanted
     assert kept_counts == wanted_counts
+    assert known == [total > 0]
+    assert sorted(everything.rows.tolist()) == list(range(total))  # of a size that is known
+    assert everything.taken().sum() == len(wanted)
 
 
 def test_boxes_that_do_not_count_suppress_nothing() -> None:
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10]])
-    rows, counts = suppressed(
+    kept = suppressed(
         boxes,
         torch.tensor([0.9, 0.5]),
         torch.zeros(2, dtype=torch.int64),
@@ -103,6 +107,7 @@ def test_boxes_that_do_not_count_suppress_nothing() -> None:
         limit=10,
         valid=torch.tensor([False, True]),
     )
+    rows, counts, _ = kept.on_host()
     assert rows.tolist() == [1]
     assert counts == [1]
 

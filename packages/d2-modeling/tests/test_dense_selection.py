@@ -64,6 +64,7 @@ def test_repetitions_are_suppressed_within_a_class_of_an_image_across_levels() -
     ]
     levels.append(Candidates(box[:, :0], torch.zeros(2, 0), torch.zeros(2, 0, dtype=torch.int64)))
     options = {"num_classes": 2, "score_thresh": 0.1, "nms_thresh": 0.5}
+    options["image_sizes"] = torch.full((2, 2), 20)
     found = detections_of_levels(levels, **options, max_detections=10)
     torch.testing.assert_close(found.scores, torch.tensor([0.9, 0.7, 0.3, 0.2]))
     assert found.classes.tolist() == [0, 1, 0, 1]

@@ -1,5 +1,6 @@
 """Detections out of region scores, against a choice made one region after another."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from d2_modeling import host_waits
 from d2_modeling.roi_heads import fast_rcnn_inference, fast_rcnn_inference_single_image
 from d2_structures import RotatedBoxes
 
@@ -119,3 +121,40 @@ def test_rotated_boxes_stay_rotated() -> None:
     result, kept = fast_rcnn_inference_single_image(boxes, scores, SIZE, 0.5, 0.5, 10, box_dim=5)
     assert isinstance(result.pred_boxes, RotatedBoxes)
     assert kept.tolist() == [0, 2]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.integers(0, 12), min_size=1, max_size=3),
+    st.integers(0, 10**6),
+    st.booleans(),
+    st.sampled_from([0.0, 0.3, 0.9]),
+    st.sampled_from([0, 1, 3, 100]),
+    st.integers(1, 20),
+    st.booleans(),
+)
+def test_on_a_device_the_best_pairs_are_enough_or_all_are_looked_at(
+    counts: list[int],
+    seed: int,
+    agnostic: bool,
+    score: float,
+    limit: int,
+    pairs: int,
+    ties: bool,
+) -> None:
+    images = [regions(count, 3, seed + place, agnostic) for place, count in enumerate(counts)]
+    boxes, scores = [image[0] for image in images], [image[1] for image in images]
+    if ties:
+        scores = [(image * 8).round() / 8 for image in scores]
+    settings = [SIZE] * len(counts), score, 0.5, limit
+    wanted, wanted_rows = fast_rcnn_inference(boxes, scores, *settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(host_waits, "_is_read_at_once", lambda device: False)
+        module = "d2_modeling.roi_heads.fast_rcnn_inference"
+        patch.setattr(sys.modules[module], "_PAIRS_PER_IMAGE", pairs)
+        got, rows = fast_rcnn_inference(boxes, scores, *settings)
+    for one, other in zip(got, wanted, strict=True):
+        assert torch.equal(one.pred_boxes.tensor, other.pred_boxes.tensor)
+        assert torch.equal(one.scores, other.scores)
+        assert torch.equal(one.pred_classes, other.pred_classes)
+    assert [row.tolist() for row in rows] == [row.tolist() for row in wanted_rows]

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from d2_config import get_cfg
+from d2_modeling import host_waits
 from d2_modeling.box_regression import Box2BoxTransform
 from d2_modeling.events import EventStorage
 from d2_modeling.layers import ShapeSpec
@@ -276,7 +277,9 @@ def test_sigmoid_loss_counts_each_class_on_its_own() -> None:
     torch.testing.assert_close(probs, scores.sigmoid())
 
 
-def test_the_federated_loss_takes_present_classes_and_fills_up() -> None:
+def test_the_federated_loss_takes_present_classes_and_fills_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     layers = predictor(
         num_classes=6,
         use_sigmoid_ce=True,
@@ -293,6 +296,16 @@ def test_the_federated_loss_takes_present_classes_and_fills_up() -> None:
     assert layers.sigmoid_cross_entropy_loss(torch.randn(3, 7), torch.tensor([0, 2, 6])) > 0
     with pytest.raises(ValueError, match="use_fed_loss needs"):
         predictor(use_fed_loss=True)
+    monkeypatch.setattr(host_waits, "_is_read_at_once", lambda device: False)
+    times = torch.zeros(6)
+    for _ in range(400):
+        chosen = layers._federated_classes(torch.tensor([0, 2, 6]))
+        assert chosen[[0, 2]].all()
+        assert chosen.sum() == 3
+        assert not chosen[5]
+        times += chosen
+    assert (times[[1, 3, 4]] - 400 / 3).abs().max() < 45
+    assert layers._federated_classes(torch.tensor([0, 1, 2, 3, 4])).sum() == 5
 
 
 def test_a_config_gets_the_class_weights_of_the_federated_loss() -> None:

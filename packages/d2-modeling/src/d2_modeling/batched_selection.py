@@ -8,7 +8,7 @@ images there are; but for `batch_index_of`, `rows_where`, `counts_per_image` and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from d2_structures import Instances
 
 from .box_kinds import box_kind
+from .host_waits import is_recording, remember_lasting, sides_remain
 
 _MOST_BOXES = 2**31 - 1
 
@@ -43,6 +44,7 @@ class Detections(NamedTuple):
     batch_index: Tensor  # (D,) int64
     source: Tensor  # (D,) int64, the row among the candidates that each came from
     counts: Sequence[int] | None = None  # of each image, where the host knows them
+    lasting: bool = False  # the host knows that `sides_remain` is true of all
 
     def rois(self) -> Tensor:
         """As `Regions.rois`."""
@@ -52,8 +54,41 @@ class Detections(NamedTuple):
 class Kept(NamedTuple):
     """What suppression leaves of the boxes of all images."""
 
-    rows: Tensor  # (K,) int64, by image, and within an image by decreasing score
-    counts: list[int] | None  # of each image; None where a graph is recorded
+    rows: Tensor
+    """(P,) int64: those kept by image, and within an image by decreasing score; then the others."""
+    counts: Tensor | None
+    """(N,) int64, how many are kept of each image; None in a graph, which has no other rows."""
+
+    def taken(self) -> Tensor:
+        """(P,) bool: which of ``rows`` are kept."""
+        if self.counts is None:
+            return torch.ones_like(self.rows, dtype=torch.bool)
+        return torch.arange(self.rows.shape[0], device=self.rows.device) < self.counts.sum()
+
+    def on_host(self, *facts: Callable[[], Tensor]) -> tuple[Tensor, list[int] | None, list[bool]]:
+        """The rows that are kept, how many of each image, and what else is to be known.
+
+        The host waits for the device once. Where a graph is recorded it does not, and neither
+        counts nor facts are known.
+
+        Args:
+            facts: give scalars.
+        """
+        if self.counts is None:
+            return self.rows, None, []
+        scalars = [fact().to(self.counts).view(1) for fact in facts]
+        known = torch.cat([self.counts, *scalars]).tolist()
+        counts = known[: self.counts.shape[0]]
+        return self.rows[: sum(counts)], counts, [bool(fact) for fact in known[len(counts) :]]
+
+    def all_last(self, boxes: Tensor, sizes: Tensor) -> Tensor:
+        """Scalar bool: `sides_remain` is true of all boxes that are kept.
+
+        Args:
+            boxes: (P, 4) or (P, 5), those that were compared.
+            sizes: (P, 2), height and width of the image of each.
+        """
+        return (sides_remain(boxes, sizes)[self.rows] | ~self.taken()).all()
 
 
 def at_most(size: Any, other: Any) -> Any:
@@ -132,29 +167,32 @@ def suppressed(
         valid: (P,) bool, boxes that count; None for all.
 
     Returns:
-        The rows that are left; equal scores in input order. The host waits for the device once,
-        for how many they are, and where the kernel for rows that depend on values waits.
+        The rows that are left; equal scores in input order. The host waits for nothing.
     """
     groups = batch_index * num_categories + categories
     if valid is not None:
         # Each alone in a group of its own: nothing that counts is affected.
         alone = -1 - torch.arange(boxes.shape[0], device=boxes.device)
         groups = torch.where(valid, groups, alone)
-    kept = box_kind(boxes.shape[1]).batched_nms(boxes, scores, groups, nms_thresh)
-    _bound(kept.shape[0])
-    images = batch_index[kept]
-    member = images[:, None] == torch.arange(num_images, device=boxes.device)
+    kind = box_kind(boxes.shape[1])
+    if is_recording():  # other runtimes know this one
+        order = kind.batched_nms(boxes, scores, groups, nms_thresh)
+        _bound(order.shape[0])
+        counted = torch.ones_like(order, dtype=torch.bool)
+    else:
+        order, counted = kind.batched_nms_of_all(boxes, scores, groups, nms_thresh)
     if valid is not None:
-        member = member & valid[kept][:, None]
-    # The kept ones come by decreasing score: counting them gives ranks in their image, from 1.
+        counted = counted & valid[order]
+    images = batch_index[order]
+    member = (images[:, None] == torch.arange(num_images, device=boxes.device)) & counted[:, None]
+    # They come by decreasing score: counting them gives ranks in their image, from 1.
     rank = (member.to(torch.int64).cumsum(dim=0) * member).sum(dim=1)
     chosen = rank > 0 if limit < 0 else (rank > 0) & (rank <= limit)
-    if torch.jit.is_tracing() or torch.compiler.is_compiling():
+    if is_recording():
         rows = chosen.nonzero()[:, 0]
-        return Kept(kept[rows[images[rows].argsort(stable=True)]], None)
-    counts: list[int] = (member & chosen[:, None]).sum(dim=0).tolist()
+        return Kept(order[rows[images[rows].argsort(stable=True)]], None)
     by_image = images.where(chosen, num_images).argsort(stable=True)
-    return Kept(kept[by_image[: sum(counts)]], counts)
+    return Kept(order[by_image], (member & chosen[:, None]).sum(dim=0))
 
 
 def _bound(count: Any) -> None:
@@ -195,7 +233,11 @@ def detections_of_images(
     """
     kind = box_kind(found.boxes.shape[1])
     parts = (rows.split(list(counts)) for rows in (found.boxes, found.scores, found.classes))
-    return [
+    results = [
         Instances(size, pred_boxes=kind.boxes(boxes), scores=scores, pred_classes=classes)
         for size, boxes, scores, classes in zip(image_sizes, *parts, strict=True)
     ]
+    if found.lasting:
+        for result in results:
+            remember_lasting(result.pred_boxes.tensor)
+    return results

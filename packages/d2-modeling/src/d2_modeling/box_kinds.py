@@ -8,7 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from d2_ops import batched_nms, batched_nms_rotated
+from d2_ops import (
+    batched_nms,
+    batched_nms_of_all,
+    batched_nms_rotated,
+    batched_nms_rotated_of_all,
+)
 from d2_structures import Boxes, RotatedBoxes, pairwise_iou, pairwise_iou_rotated
 
 # Boxes turned by at most so many degrees are clipped; what is left of others is no rectangle.
@@ -24,6 +29,8 @@ class BoxKind(NamedTuple):
     """(M, N) overlaps of M boxes with N boxes."""
     batched_nms: Callable[[Tensor, Tensor, Tensor, float], Tensor]
     """Suppression within categories."""
+    batched_nms_of_all: Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
+    """The same as the order of all boxes and a mark on each."""
     sides: Callable[[Tensor], Tensor]
     """(P, 2) width and height."""
     clipped: Callable[[Tensor, Tensor], Tensor]
@@ -67,11 +74,14 @@ def _clipped_rotated(boxes: Tensor, width_height: Tensor) -> Tensor:
     return torch.where(angles.abs() <= _STRAIGHT_DEG, clipped, turned)
 
 
-_STRAIGHT = BoxKind(Boxes, pairwise_iou, batched_nms, _straight_sides, _clipped_straight)
+_STRAIGHT = BoxKind(
+    Boxes, pairwise_iou, batched_nms, batched_nms_of_all, _straight_sides, _clipped_straight
+)
 _ROTATED = BoxKind(
     RotatedBoxes,
     pairwise_iou_rotated,  # type: ignore[arg-type]  # of the same kind on both sides
     batched_nms_rotated,
+    batched_nms_rotated_of_all,
     _rotated_sides,
     _clipped_rotated,
 )

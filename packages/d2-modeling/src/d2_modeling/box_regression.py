@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 from d2_ops import decode_boxes, decode_rotated_boxes
 from d2_structures import Boxes
 
+from .host_waits import asking_waits
 from .layers import cat
 from .losses import ciou_loss, diou_loss, giou_loss, smooth_l1_loss
 
@@ -215,6 +216,7 @@ def box_regression_loss(
     box2box_transform: BoxTransform,
     box_reg_loss_type: str,
     smooth_l1_beta: float,
+    counted: Tensor | None = None,
 ) -> Tensor:
     """Summed regression loss of boxes that are already paired with their ground truth.
 
@@ -226,20 +228,44 @@ def box_regression_loss(
         box_reg_loss_type: ``"smooth_l1"`` on deltas, or ``"giou"``, ``"diou"``, ``"ciou"``
             on decoded boxes.
         smooth_l1_beta: where smooth L1 turns linear.
+        counted: (N,) bool, the boxes that count, as the others have no ground truth; None for all.
 
     Raises:
         ValueError: if the loss type is unknown.
     """
+    if counted is not None:
+        # What would be infinite or NaN would be so in gradients too.
+        pred_deltas = pred_deltas.where(counted[:, None], 0.0)
+        gt_boxes = gt_boxes.where(counted[:, None], reference_boxes)
+    reduction: Literal["none", "sum"] = "sum" if counted is None else "none"
+    loss = _box_regression_loss(
+        *(reference_boxes, pred_deltas, gt_boxes, box2box_transform),
+        *(box_reg_loss_type, smooth_l1_beta, reduction),
+    )
+    if counted is None:
+        return loss
+    return loss.where(counted[:, None] if loss.dim() == 2 else counted, 0.0).sum()
+
+
+def _box_regression_loss(
+    reference_boxes: Tensor,
+    pred_deltas: Tensor,
+    gt_boxes: Tensor,
+    box2box_transform: BoxTransform,
+    box_reg_loss_type: str,
+    smooth_l1_beta: float,
+    reduction: Literal["none", "sum"],
+) -> Tensor:
     if box_reg_loss_type == "smooth_l1":
         target = box2box_transform.get_deltas(reference_boxes, gt_boxes)
-        return smooth_l1_loss(pred_deltas, target, beta=smooth_l1_beta, reduction="sum")
+        return smooth_l1_loss(pred_deltas, target, beta=smooth_l1_beta, reduction=reduction)
     if box_reg_loss_type not in _IOU_LOSSES:
         known = ["smooth_l1", *_IOU_LOSSES]
         close = difflib.get_close_matches(str(box_reg_loss_type), known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"unknown box_reg_loss_type {box_reg_loss_type!r}{hint} Known: {known}")
     decoded = box2box_transform.apply_deltas(pred_deltas, reference_boxes)
-    return _IOU_LOSSES[box_reg_loss_type](decoded, gt_boxes, reduction="sum")
+    return _IOU_LOSSES[box_reg_loss_type](decoded, gt_boxes, reduction=reduction)
 
 
 def dense_box_regression_loss(
@@ -262,14 +288,21 @@ def dense_box_regression_loss(
         box_reg_loss_type: see `box_regression_loss`.
         smooth_l1_beta: see `box_regression_loss`.
     """
-    image_idx, anchor_idx = fg_mask.nonzero(as_tuple=True)
     all_anchors = cat([level.tensor for level in anchors])
-    deltas = cat(list(pred_anchor_deltas), dim=1)
+    deltas, targets = cat(list(pred_anchor_deltas), dim=1), torch.stack(list(gt_boxes))
+    paired: tuple[Tensor, Tensor, Tensor]
+    counted = None
+    if asking_waits(deltas):
+        all_anchors = all_anchors.repeat(len(fg_mask), 1)
+        paired = all_anchors, deltas.flatten(0, 1), targets.flatten(0, 1)
+        counted = fg_mask.flatten()
+    else:
+        rows = fg_mask.nonzero(as_tuple=True)
+        paired = all_anchors[rows[1]], deltas[rows], targets[rows]
     return box_regression_loss(
-        all_anchors[anchor_idx],
-        deltas[image_idx, anchor_idx],
-        torch.stack(list(gt_boxes))[image_idx, anchor_idx],
+        *paired,
         box2box_transform=box2box_transform,
         box_reg_loss_type=box_reg_loss_type,
         smooth_l1_beta=smooth_l1_beta,
+        counted=counted,
     )

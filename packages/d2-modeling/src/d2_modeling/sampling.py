@@ -53,3 +53,32 @@ def subsample_labels_of_images(
         chosen_negative = torch.randperm(negative.numel(), device=negative.device)[:num_negative]
         drawn.append((positive[chosen_positive], negative[chosen_negative]))
     return drawn
+
+
+def sampled_labels(
+    labels: Tensor, num_samples: int, positive_fraction: float, bg_label: int
+) -> Tensor:
+    """Draw as `subsample_labels` does, in every image, without asking how many there are.
+
+    The draw is as uniform, but another one for the same seed.
+
+    Args:
+        labels: (N, R) of N images.
+        num_samples: see `subsample_labels`, as the other arguments.
+        positive_fraction: see there.
+        bg_label: see there.
+
+    Returns:
+        (N, R) int8: 1 for drawn positives, 0 for drawn negatives, -1 elsewhere.
+    """
+    background = labels == bg_label
+    positive = (labels != -1) & ~background
+    drawn = torch.full_like(labels, -1, dtype=torch.int8)
+    wanted = torch.full_like(labels[:, :1], int(num_samples * positive_fraction), dtype=torch.int64)
+    for mask, value in ((positive, 1), (background, 0)):
+        keys = torch.rand(labels.shape, device=labels.device).masked_fill(~mask, -1.0)
+        keys, rows = keys.topk(min(num_samples, labels.shape[1]), dim=1)
+        taken = (keys >= 0) & (torch.arange(keys.shape[1], device=labels.device) < wanted)
+        drawn.scatter_(1, rows, drawn.gather(1, rows).masked_fill(taken, value))
+        wanted = num_samples - taken.sum(dim=1, keepdim=True)
+    return drawn

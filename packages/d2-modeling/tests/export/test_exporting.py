@@ -145,7 +145,7 @@ def test_waits_for_the_host_do_not_grow_with_the_number_of_images(
         with torch.no_grad(), Count() as count:
             graph(batch, image_sizes)
         waits.append(count.waits)
-    assert waits[0] == waits[1] == {"RetinaNet": 3, "Mask R-CNN": 5}[name]
+    assert waits[0] == waits[1] == {"RetinaNet": 2, "Mask R-CNN": 3}[name]
 
 
 def test_an_unknown_format_is_refused(tmp_path: pathlib.Path) -> None:

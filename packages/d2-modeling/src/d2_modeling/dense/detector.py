@@ -357,9 +357,7 @@ class DenseDetector(ImageInput, metaclass=ABCMeta):
         image_sizes: Sequence[tuple[int, int]],
     ) -> list[Instances]:
         """Detections of each image out of what `_per_anchor` gives."""
-        sizes = None
-        if self.clip_before_nms:
-            sizes = sizes_as_tensor(image_sizes, anchors[0].tensor)
+        sizes = sizes_as_tensor(image_sizes, anchors[0].tensor)
         found = self._detections(anchors, predictions, sizes)
         counts = counts_per_image(found, len(image_sizes))
         return detections_of_images(found, image_sizes, counts)
@@ -368,7 +366,7 @@ class DenseDetector(ImageInput, metaclass=ABCMeta):
         self,
         anchors: Sequence[Boxes],
         predictions: Sequence[Sequence[Tensor]],
-        image_sizes: Tensor | None,
+        image_sizes: Tensor,
     ) -> Detections:
         levels = [
             self.level_candidates(level.tensor, *of_level)
@@ -380,7 +378,8 @@ class DenseDetector(ImageInput, metaclass=ABCMeta):
             score_thresh=self.test_score_thresh,
             nms_thresh=self.test_nms_thresh,
             max_detections=self.max_detections_per_image,
-            clip_to=image_sizes if self.clip_before_nms else None,
+            image_sizes=image_sizes,
+            clip=self.clip_before_nms,
         )
 
 

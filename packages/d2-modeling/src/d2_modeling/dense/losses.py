@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..host_waits import asking_waits
 from ..losses import sigmoid_focal_loss
+
+# A logit of probability 0, in float16 too.
+_SURELY_NOT = -1e4
 
 
 def foreground_of(labels: Tensor, num_classes: int) -> Tensor:
@@ -26,11 +30,16 @@ def dense_focal_loss(logits: Tensor, labels: Tensor, *, alpha: float, gamma: flo
 
     Source: Lin et al., "Focal Loss for Dense Object Detection", 2017.
     """
-    valid = (labels >= 0).flatten().nonzero()[:, 0]
-    known = labels.flatten()[valid]
+    known, rows = labels.flatten(), logits.flatten(0, 1)
+    if asking_waits(logits):
+        # Background of which nobody could be surer adds nothing.
+        ignored = known < 0
+        known = known.masked_fill(ignored, logits.shape[2])
+        rows = rows.masked_fill(ignored[:, None], _SURELY_NOT)
+    else:
+        valid = (known >= 0).nonzero()[:, 0]
+        known, rows = known[valid], rows[valid]
     # In the logits' own type, and not as the int64 of F.one_hot, which are several times as large.
     targets = logits.new_zeros(len(known), logits.shape[2] + 1)
     targets = targets.scatter_(1, known[:, None], 1.0)[:, :-1]
-    return sigmoid_focal_loss(
-        logits.flatten(0, 1)[valid], targets, alpha=alpha, gamma=gamma, reduction="sum"
-    )
+    return sigmoid_focal_loss(rows, targets, alpha=alpha, gamma=gamma, reduction="sum")

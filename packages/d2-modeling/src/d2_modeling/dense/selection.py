@@ -65,7 +65,8 @@ def detections_of_levels(
     score_thresh: float,
     nms_thresh: float,
     max_detections: int,
-    clip_to: Tensor | None = None,
+    image_sizes: Tensor,
+    clip: bool = False,
 ) -> Detections:
     """Join the boxes of all feature maps and suppress repetitions within each class.
 
@@ -75,8 +76,9 @@ def detections_of_levels(
         score_thresh: only higher scores are detections.
         nms_thresh: IoU above which the lower-scoring box of a class is dropped.
         max_detections: number of boxes kept per image.
-        clip_to: (N, 2), height and width of each image; boxes are clipped to them first. None
-            compares and returns whole boxes.
+        image_sizes: (N, 2), height and width of each image.
+        clip: boxes are clipped to their images first; otherwise whole boxes are compared and
+            returned.
 
     Returns:
         Detections of all images. ``source`` counts the candidates of
@@ -86,9 +88,9 @@ def detections_of_levels(
     num_images = scores.shape[0]
     images = torch.arange(num_images, device=scores.device)[:, None].expand_as(scores).flatten()
     flat_boxes, flat_scores, flat_classes = boxes.flatten(0, 1), scores.flatten(), classes.flatten()
-    if clip_to is not None:
-        flat_boxes = clipped_to_images(flat_boxes, clip_to[images])
-    rows, counts = suppressed(
+    if clip:
+        flat_boxes = clipped_to_images(flat_boxes, image_sizes[images])
+    kept = suppressed(
         flat_boxes,
         flat_scores,
         flat_classes,
@@ -99,6 +101,13 @@ def detections_of_levels(
         limit=max_detections,
         valid=flat_scores > score_thresh,
     )
+    rows, counts, known = kept.on_host(lambda: kept.all_last(flat_boxes, image_sizes[images]))
     return Detections(
-        flat_boxes[rows], flat_scores[rows], flat_classes[rows], images[rows], rows, counts
+        flat_boxes[rows],
+        flat_scores[rows],
+        flat_classes[rows],
+        images[rows],
+        rows,
+        counts,
+        any(known),
     )

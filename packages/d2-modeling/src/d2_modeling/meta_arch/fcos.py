@@ -17,6 +17,7 @@ from ..box_regression import Box2BoxTransformLinear, BoxTransform
 from ..dense import Candidates, DenseDetector, labels_by_place
 from ..dense.detector import chosen_features
 from ..dense.labels import Labels
+from ..host_waits import asking_waits
 from ..layers import cat
 
 
@@ -111,12 +112,17 @@ class FCOS(DenseDetector):
         """
         (pred_centerness,) = others
         found = self.anchor_losses(anchors, pred_logits, gt_labels, pred_anchor_deltas, gt_boxes)
-        rows = found.foreground.nonzero(as_tuple=True)
-        targets = self.compute_ctrness_targets(anchors, gt_boxes)[rows]
-        centreness = cat(list(pred_centerness), dim=1).squeeze(2)[rows]
-        loss = F.binary_cross_entropy_with_logits(
-            centreness, targets.to(centreness.dtype), reduction="sum"
-        )
+        targets = self.compute_ctrness_targets(anchors, gt_boxes)
+        centreness = cat(list(pred_centerness), dim=1).squeeze(2)
+        if asking_waits(centreness):
+            targets = targets.where(found.foreground, 0.0).to(centreness.dtype)
+            each = F.binary_cross_entropy_with_logits(centreness, targets, reduction="none")
+            loss = each.where(found.foreground, 0.0).sum()
+        else:
+            rows = found.foreground.nonzero(as_tuple=True)
+            loss = F.binary_cross_entropy_with_logits(
+                centreness[rows], targets[rows].to(centreness.dtype), reduction="sum"
+            )
         return {
             "loss_fcos_cls": found.classification,
             "loss_fcos_loc": found.regression,

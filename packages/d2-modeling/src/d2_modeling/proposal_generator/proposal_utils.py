@@ -107,12 +107,6 @@ def filter_proposals(
     )
     all_boxes, all_scores = cat(list(boxes), dim=1), cat(list(scores), dim=1)
     finite = torch.isfinite(all_boxes).all(dim=2) & torch.isfinite(all_scores)
-    if training and not bool(finite.all()):
-        raise FloatingPointError(
-            "the proposal generator predicted boxes or scores that are infinite or NaN: "
-            "training has diverged. Lower the learning rate, clip gradients, or look for "
-            "broken annotations"
-        )
     num_images = all_scores.shape[0]
     batch_index = torch.arange(num_images, device=all_scores.device)[:, None]
     batch_index = batch_index.expand_as(all_scores).flatten()
@@ -120,7 +114,7 @@ def filter_proposals(
         all_boxes.where(finite[:, :, None], 0.0).flatten(0, 1), image_sizes[batch_index]
     )
     flat_scores = all_scores.flatten()
-    rows, counts = suppressed(
+    kept = suppressed(
         flat_boxes,
         flat_scores,
         level_ids.flatten(),
@@ -131,6 +125,13 @@ def filter_proposals(
         limit=post_nms_topk,
         valid=finite.flatten() & nonempty(flat_boxes, min_box_size),
     )
+    rows, counts, known = kept.on_host(finite.all)
+    if training and not all(known):
+        raise FloatingPointError(
+            "the proposal generator predicted boxes or scores that are infinite or NaN: "
+            "training has diverged. Lower the learning rate, clip gradients, or look for "
+            "broken annotations"
+        )
     return Regions(flat_boxes[rows], flat_scores[rows], batch_index[rows], counts)
 
 

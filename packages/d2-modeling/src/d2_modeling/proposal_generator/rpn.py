@@ -17,12 +17,13 @@ from ..batched_selection import Regions, sizes_as_tensor
 from ..box_regression import Box2BoxTransform, BoxTransform, dense_box_regression_loss
 from ..dense.selection import per_anchor
 from ..events import active_event_storage
+from ..host_waits import asking_waits
 from ..initialization import normal_fill
 from ..layers import Conv2d, ShapeSpec, cat
 from ..layers.shape_spec import select_shapes
 from ..losses import loss_weights
 from ..matcher import Matcher, match_boxes
-from ..sampling import subsample_labels, subsample_labels_of_images
+from ..sampling import sampled_labels, subsample_labels, subsample_labels_of_images
 from .build import PROPOSAL_GENERATOR_REGISTRY, RPN_HEAD_REGISTRY, build_rpn_head
 from .proposal_utils import filter_proposals, proposals_of_images, top_anchors
 
@@ -239,9 +240,12 @@ class RPN(nn.Module):
         return self._subsample_images(labels), matched_boxes
 
     def _subsample_images(self, labels: list[Tensor]) -> list[Tensor]:
-        """`_subsample_labels` of each image, with one wait for the device."""
+        """`_subsample_labels` of each image, without a wait for the device."""
         if getattr(self._subsample_labels, "__func__", None) is not RPN._subsample_labels:
             return [self._subsample_labels(image) for image in labels]  # a subclass draws itself
+        if labels and asking_waits(labels[0]):
+            settings = self.batch_size_per_image, self.positive_fraction, 0
+            return list(sampled_labels(torch.stack(labels), *settings))
         drawn = subsample_labels_of_images(
             labels, self.batch_size_per_image, self.positive_fraction, 0
         )
@@ -284,11 +288,18 @@ class RPN(nn.Module):
             box_reg_loss_type=self.box_reg_loss_type,
             smooth_l1_beta=self.smooth_l1_beta,
         )
-        sampled = (labels >= 0).flatten().nonzero()[:, 0]
-        logits = cat(list(pred_objectness_logits), dim=1).flatten()[sampled]
-        loss_cls = F.binary_cross_entropy_with_logits(
-            logits, labels.flatten()[sampled].to(logits.dtype), reduction="sum"
-        )
+        logits = cat(list(pred_objectness_logits), dim=1).flatten()
+        targets, sampled = labels.flatten(), (labels >= 0).flatten()
+        if asking_waits(logits):
+            each = F.binary_cross_entropy_with_logits(
+                logits, targets.to(logits.dtype), reduction="none"
+            )
+            loss_cls = each.where(sampled, 0.0).sum()
+        else:
+            rows = sampled.nonzero()[:, 0]
+            loss_cls = F.binary_cross_entropy_with_logits(
+                logits[rows], targets[rows].to(logits.dtype), reduction="sum"
+            )
         normalizer = self.batch_size_per_image * len(labels)
         losses = {"loss_rpn_cls": loss_cls, "loss_rpn_loc": loss_loc}
         return {

@@ -17,6 +17,7 @@ from d2_structures import Instances
 from ..batched_selection import Detections, Regions
 from ..box_regression import Box2BoxTransform, BoxTransform, box_regression_loss
 from ..events import active_event_storage
+from ..host_waits import asking_waits
 from ..initialization import normal_fill
 from ..layers import ShapeSpec, cat, cross_entropy
 from ..losses import loss_weights
@@ -161,19 +162,24 @@ class FastRCNNOutputLayers(nn.Module):
             gt_classes: (R,) int64, K for background.
         """
         box_dim = proposal_boxes.shape[1]
-        fg = ((gt_classes >= 0) & (gt_classes < self.num_classes)).nonzero().squeeze(1)
-        if pred_deltas.shape[1] == box_dim:
-            fg_deltas = pred_deltas[fg]
-        else:
+        foreground = (gt_classes >= 0) & (gt_classes < self.num_classes)
+        counted = foreground if asking_waits(pred_deltas) else None
+        classes = gt_classes.where(foreground, 0)
+        if counted is None:
+            fg = foreground.nonzero()[:, 0]
+            proposal_boxes, gt_boxes = proposal_boxes[fg], gt_boxes[fg]
+            pred_deltas, classes = pred_deltas[fg], classes[fg]
+        if pred_deltas.shape[1] != box_dim:
             by_class = pred_deltas.unflatten(1, (self.num_classes, box_dim))
-            fg_deltas = by_class[fg, gt_classes[fg]]
+            pred_deltas = by_class[torch.arange(len(classes), device=classes.device), classes]
         loss = box_regression_loss(
-            proposal_boxes[fg],
-            fg_deltas,
-            gt_boxes[fg],
+            proposal_boxes,
+            pred_deltas,
+            gt_boxes,
             box2box_transform=self.box2box_transform,
             box_reg_loss_type=self.box_reg_loss_type,
             smooth_l1_beta=self.smooth_l1_beta,
+            counted=counted,
         )
         # All regions count, not only foreground: in that way each foreground region has
         # the same weight in every batch.
@@ -201,12 +207,18 @@ class FastRCNNOutputLayers(nn.Module):
     def _federated_classes(self, gt_classes: Tensor) -> Tensor:
         """(K,) bool: the classes present, filled up to the wanted number at random."""
         chosen = torch.zeros(self.num_classes + 1, dtype=torch.bool, device=gt_classes.device)
-        chosen[gt_classes] = True
+        chosen.index_fill_(0, gt_classes, True)
         # Background counts as a class of the sample where there is any, as in the original.
+        weights = F.pad(self.get_buffer("fed_loss_cls_weights").float(), (0, 1))
+        weights = weights.masked_fill(chosen, 0)
+        if asking_waits(weights):
+            # What torch.multinomial does, for a number that the host does not know.
+            keys = (weights / torch.empty_like(weights).exponential_()).sort(descending=True)
+            ranks = torch.arange(len(weights), device=weights.device)
+            drawn = (ranks < self.fed_loss_num_classes - chosen.sum()) & (keys.values > 0)
+            return chosen.index_put((keys.indices,), drawn | chosen[keys.indices])[:-1]
         lacking = self.fed_loss_num_classes - int(chosen.sum())
         if lacking > 0:
-            weights = F.pad(self.get_buffer("fed_loss_cls_weights").float(), (0, 1))
-            weights[chosen] = 0
             lacking = min(lacking, int((weights > 0).sum()))
             if lacking > 0:
                 chosen[torch.multinomial(weights, lacking, replacement=False)] = True

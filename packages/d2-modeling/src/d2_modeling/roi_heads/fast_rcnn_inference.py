@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +20,11 @@ from ..batched_selection import (
     sizes_as_tensor,
     suppressed,
 )
+from ..host_waits import asking_waits
 from ..layers import cat
+
+# Far more than remain as detections. Where they are too few, all are compared.
+_PAIRS_PER_IMAGE = 4096
 
 
 def fast_rcnn_inference(
@@ -111,22 +116,79 @@ def select_detections(
     finite = torch.isfinite(boxes).all(dim=1) & torch.isfinite(scores).all(dim=1)
     class_scores = scores[:, :-1]
     candidates = (class_scores > score_thresh) & finite[:, None]
-    region_idx, class_idx = candidates.nonzero().unbind(dim=1)
-    images = batch_index[region_idx]
     per_class = boxes.unflatten(1, (-1, box_dim))
-    chosen = per_class[region_idx, 0 if per_class.shape[1] == 1 else class_idx]
-    chosen = clipped_to_images(chosen, image_sizes[images])
-    chosen_scores = class_scores[region_idx, class_idx]
-    rows, counts = suppressed(
-        chosen,
-        chosen_scores,
-        class_idx,
-        images,
-        num_images=image_sizes.shape[0],
-        num_categories=class_scores.shape[1],
-        nms_thresh=nms_thresh,
-        limit=limit,
-    )
-    return Detections(
-        chosen[rows], chosen_scores[rows], class_idx[rows], images[rows], region_idx[rows], counts
-    )
+
+    def detect(pairs: _Pairs) -> Detections | None:
+        """None if pairs that were left out might be detections too."""
+        region_idx, class_idx, valid, out_of_reach = pairs
+        images = batch_index[region_idx]
+        sizes = image_sizes[images]
+        chosen = per_class[region_idx, 0 if per_class.shape[1] == 1 else class_idx]
+        chosen = clipped_to_images(chosen, sizes)
+        chosen_scores = class_scores[region_idx, class_idx]
+        kept = suppressed(
+            *(chosen, chosen_scores, class_idx, images),
+            num_images=image_sizes.shape[0],
+            num_categories=class_scores.shape[1],
+            nms_thresh=nms_thresh,
+            limit=limit,
+            valid=valid,
+        )
+
+        def complete() -> Tensor:
+            if kept.counts is None or out_of_reach is None:
+                return batch_index.new_ones(())
+            worst = chosen_scores[kept.rows].where(kept.taken(), torch.inf).amin()
+            full = (kept.counts >= limit).all() & (worst > out_of_reach)
+            return full | (out_of_reach == -torch.inf)
+
+        rows, counts, known = kept.on_host(complete, lambda: kept.all_last(chosen, sizes))
+        if known and not known[0]:
+            return None
+        return Detections(
+            chosen[rows],
+            chosen_scores[rows],
+            class_idx[rows],
+            images[rows],
+            region_idx[rows],
+            counts,
+            known[-1:] == [True],
+        )
+
+    found = None
+    if limit >= 0 and asking_waits(scores) and candidates.numel() > 0:
+        most = _PAIRS_PER_IMAGE * image_sizes.shape[0]
+        found = detect(_best_pairs(class_scores, candidates, most))
+    if found is None:
+        found = detect(_Pairs(*candidates.nonzero().unbind(dim=1)))
+    assert found is not None
+    return found
+
+
+class _Pairs(NamedTuple):
+    """Pairs of region and class, by region and then by class."""
+
+    region_idx: Tensor  # (P,) int64
+    class_idx: Tensor  # (P,) int64
+    valid: Tensor | None = None  # (P,) bool, those that are candidates; None if all are
+    out_of_reach: Tensor | None = None  # no candidate left out has a higher score; None: none is
+
+
+def _best_pairs(scores: Tensor, candidates: Tensor, most: int) -> _Pairs:
+    """The best of (R, K) pairs, so many that the host need not ask how many candidates there are.
+
+    Args:
+        scores: (R, K), at least one.
+        candidates: (R, K) bool.
+        most: how many to take.
+    """
+    flat = scores.masked_fill(~candidates, -torch.inf).flatten()
+    top = flat.topk(min(most, flat.shape[0]), sorted=False).indices.sort().values
+    region_idx = top.div(scores.shape[1], rounding_mode="floor")
+    out_of_reach = None
+    if top.shape[0] < flat.shape[0]:
+        chosen = flat[top]
+        everything = candidates.sum() <= top.shape[0]
+        out_of_reach = chosen.amin().masked_fill(everything, -torch.inf)
+    valid = candidates.flatten()[top]
+    return _Pairs(region_idx, top.remainder(scores.shape[1]), valid, out_of_reach)

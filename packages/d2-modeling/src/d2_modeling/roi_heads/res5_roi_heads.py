@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from .fast_rcnn import FastRCNNOutputLayers
 from .region_branch import tensors_of_head
 from .region_head import HeadOutputs, Losses, as_instances, as_losses
 from .region_pooling import build_region_pooler
-from .region_selection import select_foreground_proposals
+from .region_selection import foreground_rows
 from .roi_heads import ROIHeads, require_known_boxes
 
 
@@ -87,8 +88,11 @@ class Res5ROIHeads(ROIHeads):
             return self.forward_with_given_boxes(features, detections), {}
         losses: Losses = self.box_predictor.losses(predictions, proposals)
         if self.mask_on:
-            foreground, chosen = select_foreground_proposals(proposals, self.num_classes)
-            masks = self.mask_head(regions[torch.cat(chosen)], foreground)
+            rows = foreground_rows(proposals, self.num_classes)
+            foreground = [image[chosen] for image, chosen in zip(proposals, rows, strict=True)]
+            starts = itertools.accumulate([len(image) for image in proposals], initial=0)
+            chosen_of_all = [chosen + start for chosen, start in zip(rows, starts, strict=False)]
+            masks = self.mask_head(regions[torch.cat(chosen_of_all)], foreground)
             losses.update(as_losses(masks, "mask_head"))
         return proposals, losses
 

@@ -19,10 +19,7 @@ from .fast_rcnn import FastRCNNOutputLayers
 from .region_branch import RegionBranch
 from .region_head import HeadOutputs, Losses, RegionOutput, as_instances, as_losses
 from .region_pooling import branch_from_config, build_region_pooler
-from .region_selection import (
-    select_foreground_proposals,
-    select_proposals_with_visible_keypoints,
-)
+from .region_selection import select_foreground_proposals, select_foreground_with_keypoints
 from .roi_heads import ROIHeads, require_known_boxes
 
 
@@ -211,8 +208,7 @@ class StandardROIHeads(ROIHeads):
         if branch is None:
             return {} if self.training else instances
         if self.training:
-            instances, _ = select_foreground_proposals(instances, self.num_classes)
-            instances = select_proposals_with_visible_keypoints(instances)
+            instances = select_foreground_with_keypoints(instances, self.num_classes)
         return self._output_of(branch, features, instances)
 
     def _box_losses(
