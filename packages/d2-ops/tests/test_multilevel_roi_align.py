@@ -356,3 +356,78 @@ def test_cuda_gives_nan_for_a_level_that_does_not_exist(cuda: torch.device) -> N
     pooled = d2_ops.multilevel_roi_align(features, boxes, 2, [1.0], levels=levels)
     assert pooled[[0, 2]].isnan().all()
     assert (pooled[1] == 1).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    count=st.integers(0, 9),
+    channels=st.sampled_from([2, 8, 31, 32, 33, 70]),
+    ratio=st.sampled_from([0, 2]),
+    dtype=st.sampled_from([torch.float64, torch.float32, torch.float16, torch.bfloat16]),
+    last=st.lists(st.booleans(), min_size=3, max_size=3),
+)
+def test_the_memory_format_of_maps_changes_no_bit(
+    seed: int, count: int, channels: int, ratio: int, dtype: torch.dtype, last: list[bool]
+) -> None:
+    boxes, levels = random_boxes(seed, count)
+    generator = torch.Generator().manual_seed(seed)
+    sides = ((24, 32), (12, 16), (6, 8))
+    maps = [torch.randn(2, channels, *side, generator=generator).to(dtype) for side in sides]
+    formats = [torch.channels_last if each else torch.contiguous_format for each in last]
+    ours = [
+        each.contiguous(memory_format=chosen).requires_grad_()
+        for each, chosen in zip(maps, formats, strict=True)
+    ]
+    theirs = [each.clone().requires_grad_() for each in maps]
+    pooled, expected = (
+        d2_ops.multilevel_roi_align(each, boxes, (2, 3), SCALES, ratio, True, levels=levels)
+        for each in (ours, theirs)
+    )
+    assert pooled.equal(expected)
+    assert pooled.is_contiguous()
+    weights = torch.randn(pooled.shape, generator=generator).to(dtype)
+    grads, wanted = (
+        torch.autograd.grad(output, each, weights)
+        for output, each in ((pooled, ours), (expected, theirs))
+    )
+    for grad, other in zip(grads, wanted, strict=True):
+        assert grad.equal(other)
+        if all(last):
+            assert grad.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_maps_in_channels_last_are_differentiable_twice_and_boxes_may_be_anything() -> None:
+    boxes, levels = random_boxes(3, 4)
+    boxes = torch.cat([boxes, torch.tensor([[0, math.nan, 0, 5, 5], [1, -90.0, -90, -80, -80]])])
+    levels = torch.cat([levels, torch.tensor([0, 1])])
+    plain = pyramid()
+    last = [each.contiguous(memory_format=torch.channels_last) for each in plain]
+    results = [
+        d2_ops.multilevel_roi_align(maps, boxes, 2, SCALES, 2, levels=levels)
+        for maps in (plain, last)
+    ]
+    torch.testing.assert_close(*results, equal_nan=True, rtol=0, atol=0)
+    inputs = tuple(each[:, :1, :6, :8].repeat(1, 2, 1, 1) for each in last)
+    inputs = tuple(
+        each.contiguous(memory_format=torch.channels_last).requires_grad_() for each in inputs
+    )
+
+    def pooled(*maps: Tensor) -> Tensor:
+        return d2_ops.multilevel_roi_align(maps, boxes[:2], 2, SCALES, 2, levels=levels[:2])
+
+    assert torch.autograd.gradcheck(pooled, inputs)
+    assert torch.autograd.gradgradcheck(pooled, inputs)
+
+
+def test_opcheck_in_channels_last() -> None:
+    boxes, levels = random_boxes(1, 3)
+    maps = [
+        each.contiguous(memory_format=torch.channels_last).requires_grad_() for each in pyramid()
+    ]
+    arguments = (maps, boxes, levels, SCALES, 2, 2, 2, True)
+    torch.library.opcheck(torch.ops.d2_ops.multilevel_roi_align.default, arguments)
+    grad = torch.randn(3, 3, 2, 2, dtype=torch.float64, requires_grad=True)
+    sizes = [2, 3, 24, 32, 12, 16, 6, 8]
+    backward = torch.ops.d2_ops.multilevel_roi_align_backward_channels_last.default
+    torch.library.opcheck(backward, (grad, *arguments[1:], sizes))

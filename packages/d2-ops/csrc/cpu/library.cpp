@@ -47,6 +47,10 @@ D2_OPS_LIBRARY(m) {
   m.def(
       "multilevel_roi_align_backward(Tensor grad, Tensor boxes, Tensor levels, float[] spatial_scales, "
       "SymInt pooled_height, SymInt pooled_width, int sampling_ratio, bool aligned, SymInt[] input_sizes) -> Tensor[]");
+  // The gradients of maps whose channels lie beside each other, as they are.
+  m.def(
+      "multilevel_roi_align_backward_channels_last(Tensor grad, Tensor boxes, Tensor levels, float[] spatial_scales, "
+      "SymInt pooled_height, SymInt pooled_width, int sampling_ratio, bool aligned, SymInt[] input_sizes) -> Tensor[]");
   m.def(
       "multilevel_roi_align_rotated(Tensor[] features, Tensor boxes, Tensor levels, float[] spatial_scales, "
       "SymInt pooled_height, SymInt pooled_width, int sampling_ratio) -> Tensor");

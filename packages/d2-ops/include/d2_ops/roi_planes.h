@@ -32,17 +32,14 @@ struct PlanesTask {
 namespace roi_planes_detail {
 
 // The tasks of each image of each level, for RoIs sorted by level and image.
-template <class T, class LevelOf, class ImageOf>
-std::vector<PlanesTask> tasks_of(const FeatureLevels<T>& levels, int64_t roi_count, int64_t least_planes,
+template <class T, class PlanesOf, class LevelOf, class ImageOf>
+std::vector<PlanesTask> tasks_of(const FeatureLevels<T>& levels, int64_t roi_count, const PlanesOf& planes_of,
                                  const LevelOf& level_of, const ImageOf& image_of) {
   std::vector<PlanesTask> tasks;
   for (int64_t first = 0, end; first < roi_count; first = end) {
     const int64_t level = level_of(first), image = image_of(first);
     for (end = first + 1; end < roi_count && level_of(end) == level && image_of(end) == image;) ++end;
-    const LevelShape& shape = levels.level[level];
-    const int64_t plane_bytes = std::max<int64_t>(shape.height * shape.width * sizeof(T), 1);
-    const int64_t fitting = std::clamp<int64_t>(kPlanesBytes / plane_bytes, least_planes, kMostPlanes);
-    const int64_t block = fitting / least_planes * least_planes;
+    const int64_t block = planes_of(levels.level[level]);
     for (int64_t c = 0; c < levels.channels; c += block)
       tasks.push_back({level, image, first, end, c, std::min(c + block, levels.channels)});
   }
@@ -54,16 +51,14 @@ std::vector<PlanesTask> tasks_of(const FeatureLevels<T>& levels, int64_t roi_cou
 
 }  // namespace roi_planes_detail
 
-// Calls visit(task, taps of the task's first RoI, buffer) for blocks of the channels of every image and level.
-// All visits of one plane happen on one thread, and RoIs follow each other from top to bottom. A task has
-// a multiple of least_planes channels, as long as there are so many.
+// Calls visit(taps, how many) for chunks of the RoIs, by level and image and there from top to bottom.
 //
 // Taps is a RoI ready to be applied to any plane: it has `index`, kRow (numbers per RoI), kAtOnce (which
 // bounds the memory), prepare(row, index, level shape, options, scratch), the thread's Scratch for that,
 // and its Buffer for visits.
 template <class Taps, class F, class T, class Options, class ParallelFor, class Visit>
-void for_each_task(const FeatureLevels<F>& levels, const T* rois, int64_t roi_count, const Options& options,
-                   int64_t least_planes, const ParallelFor& parallel_for, const Visit& visit) {
+void for_each_chunk(const FeatureLevels<F>& levels, const T* rois, int64_t roi_count, const Options& options,
+                    const ParallelFor& parallel_for, const Visit& visit) {
   std::vector<int64_t> order(roi_count);
   std::iota(order.begin(), order.end(), 0);
   const auto image_of = [&](int64_t roi) { return static_cast<int64_t>(rois[Taps::kRow * roi]); };
@@ -83,14 +78,36 @@ void for_each_task(const FeatureLevels<F>& levels, const T* rois, int64_t roi_co
         taps[k].prepare(rois + Taps::kRow * roi, roi, levels.level[levels.level_of(roi)], options, &scratch);
       }
     });
+    visit(static_cast<const Taps*>(taps.data()), count);
+  }
+}
+
+// Calls visit(task, taps of the task's first RoI, buffer) for blocks of the channels of every image and level.
+// All visits of one plane happen on one thread, and RoIs follow each other from top to bottom. A task has
+// planes_of(level shape) channels, as long as there are so many.
+template <class Taps, class F, class T, class Options, class PlanesOf, class ParallelFor, class Visit>
+void for_each_block(const FeatureLevels<F>& levels, const T* rois, int64_t roi_count, const Options& options,
+                    const PlanesOf& planes_of, const ParallelFor& parallel_for, const Visit& visit) {
+  for_each_chunk<Taps>(levels, rois, roi_count, options, parallel_for, [&](const Taps* taps, int64_t count) {
     const std::vector<PlanesTask> tasks = roi_planes_detail::tasks_of(
-        levels, count, least_planes, [&](int64_t k) { return levels.level_of(order[chunk + k]); },
-        [&](int64_t k) { return image_of(order[chunk + k]); });
+        levels, count, planes_of, [&](int64_t k) { return levels.level_of(taps[k].index); },
+        [&](int64_t k) { return static_cast<int64_t>(rois[Taps::kRow * taps[k].index]); });
     parallel_for(0, static_cast<int64_t>(tasks.size()), 1, [&](int64_t from, int64_t to) {
       typename Taps::Buffer buffer;
-      for (int64_t t = from; t < to; ++t) visit(tasks[t], taps.data() + tasks[t].first_roi, &buffer);
+      for (int64_t t = from; t < to; ++t) visit(tasks[t], taps + tasks[t].first_roi, &buffer);
     });
-  }
+  });
+}
+
+// for_each_block of as many planes as fit a cache, a multiple of least_planes.
+template <class Taps, class F, class T, class Options, class ParallelFor, class Visit>
+void for_each_task(const FeatureLevels<F>& levels, const T* rois, int64_t roi_count, const Options& options,
+                   int64_t least_planes, const ParallelFor& parallel_for, const Visit& visit) {
+  const auto planes_of = [&](const LevelShape& shape) {
+    const int64_t plane_bytes = std::max<int64_t>(shape.height * shape.width * sizeof(T), 1);
+    return std::clamp<int64_t>(kPlanesBytes / plane_bytes, least_planes, kMostPlanes) / least_planes * least_planes;
+  };
+  for_each_block<Taps>(levels, rois, roi_count, options, planes_of, parallel_for, visit);
 }
 
 // Calls visit(taps, level, image, first channel, end channel, buffer) for every RoI of every task.

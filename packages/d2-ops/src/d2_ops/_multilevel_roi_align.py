@@ -39,7 +39,8 @@ def multilevel_roi_align(
     """Pool every region from its feature map, all of them in one launch.
 
     Args:
-        features: up to 16 maps, each (B, C, H, W) floating, of any H and W.
+        features: up to 16 maps, each (B, C, H, W) floating, of any H and W. On the CPU those in
+            ``torch.channels_last`` are read as they are, and so are their gradients.
         boxes: (K, 5) floating rows of image index, x1, y1, x2, y2, or one (L, 4) tensor per image.
             Any precision: half-precision features keep exact boxes.
         output_size: bins as (height, width), or one number for both.
@@ -188,5 +189,5 @@ def _exact(lengths: Tensor) -> Tensor:
     return lengths.to(torch.promote_types(lengths.dtype, torch.float32))
 
 
-register_linear_pooling("multilevel_roi_align", regions=2)
+register_linear_pooling("multilevel_roi_align", regions=2, channels_last=True)
 register_linear_pooling("multilevel_roi_align_rotated", regions=2)
