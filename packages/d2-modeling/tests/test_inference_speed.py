@@ -3,6 +3,7 @@
 import copy
 import logging
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -294,3 +295,70 @@ def test_a_model_is_as_it_was_when_the_block_fails() -> None:
     with pytest.raises(RuntimeError, match="within"), optimized_for_inference(model):
         raise RuntimeError("within")
     assert all(type(layer) is Conv2d for layer in model)
+
+
+def detector() -> Any:
+    cfg = get_cfg()
+    cfg.MODEL.DEVICE, cfg.MODEL.META_ARCHITECTURE = "cpu", "RetinaNet"
+    cfg.MODEL.BACKBONE.NAME = "build_retinanet_resnet_fpn_backbone"
+    cfg.MODEL.RESNETS.OUT_FEATURES = cfg.MODEL.FPN.IN_FEATURES = ["res3", "res4", "res5"]
+    cfg.MODEL.RESNETS.RES2_OUT_CHANNELS, cfg.MODEL.FPN.OUT_CHANNELS = 8, 16
+    cfg.MODEL.RESNETS.STEM_OUT_CHANNELS = cfg.MODEL.RESNETS.WIDTH_PER_GROUP = 8
+    torch.manual_seed(0)
+    return build_model(cfg).eval()
+
+
+@pytest.fixture
+def as_a_processor_with_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+
+
+@pytest.mark.usefixtures("as_a_processor_with_bfloat16")
+def test_bfloat16_gives_the_same_within_three_hundredths_and_float32_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = detector()
+    with caplog.at_level(logging.INFO, "d2_modeling.inference_speed"):
+        fast = optimize_for_inference(model, dtype=torch.bfloat16)
+    assert "9 modules compute in bfloat16" in caplog.text  # the backbone, and 4 of each tower
+    x = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        wanted, got = model.backbone(x), fast.backbone(x)
+        head_wanted, head = (one.head(list(wanted.values())) for one in (model, fast))
+        for name, feature in wanted.items():
+            assert got[name].dtype == torch.float32
+            largest = float(feature.abs().max())
+            assert 0 < float((got[name] - feature).abs().max()) <= 0.03 * largest
+        for part, other in zip(chain(*head), chain(*head_wanted), strict=True):
+            assert part.dtype == torch.float32
+            assert float((part - other).abs().max()) <= 0.03 * float(other.abs().max())
+    assert fast.state_dict().keys() == model.state_dict().keys()
+    assert all(value.dtype == torch.float32 for value in fast.parameters())
+    again = optimize_for_inference(copy.deepcopy(fast), dtype=torch.float32)
+    with torch.inference_mode():
+        for name, feature in again.backbone(x).items():
+            assert_close(feature, wanted[name])
+    layer, plain = fast.head.cls_subnet[0], model.head.cls_subnet[0]
+    x = torch.randn(1, 16, 8, 8)
+    with torch.no_grad():
+        assert float((layer(x) - plain(x)).abs().max()) > 1e-4 * float(plain(x).abs().max())
+    assert_close(layer.train()(x), plain(x))
+
+
+def test_where_the_processor_has_no_bfloat16_float32_stays_and_the_log_says_why(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False)
+    with caplog.at_level(logging.INFO, "d2_modeling.inference_speed"):
+        fast = optimize_for_inference(block(), dtype=torch.bfloat16)
+    assert "float32 instead of bfloat16: this processor has neither" in caplog.text
+    with torch.no_grad():
+        assert_close(fast(images()), block()(images()))
+
+
+def test_other_types_and_compiling_in_bfloat16_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"dtype can be torch.bfloat16 or .* got torch.float16"):
+        optimize_for_inference(block(), dtype=torch.float16)
+    with pytest.raises(ValueError, match="do not go together: choose one"):
+        optimize_for_inference(detector(), dtype=torch.bfloat16, compile=True)

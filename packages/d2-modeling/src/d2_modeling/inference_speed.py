@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from .layers.folded_convolution import FoldedConv2d, fold_norms, unfold_norms
+from .layers.reduced_precision import reduce_precision, restore_precision
 
 _logger = logging.getLogger(__name__)
 
@@ -22,6 +23,7 @@ def optimize_for_inference(
     model: Model,
     *,
     memory_format: torch.memory_format | None = None,
+    dtype: torch.dtype | None = None,
     compile: bool = False,
     inplace: bool = False,
 ) -> Model:
@@ -42,6 +44,12 @@ def optimize_for_inference(
             chooses by rule: ``torch.channels_last`` on CPUs where torch has oneDNN, whose kernels
             compute in that order and would else bring maps into it and back, and for half
             precision on CUDA, whose tensor cores want it; elsewhere the order that is there.
+        dtype: what the backbone and the hidden convolutions of heads compute in. None leaves that
+            as it is. ``torch.bfloat16`` is for processors that multiply in it (AVX512-BF16 or
+            AMX, or CUDA): elsewhere it takes many times as long, so that float32 stays and the log
+            says so. Weights, state dicts, and what scores and boxes are read from stay float32;
+            feature maps differ by up to 3 % of their largest magnitude, and detections near the
+            thresholds come and go. ``torch.float32`` undoes it.
         compile: also compile ``model.backbone`` for images of any size. Additions and ReLUs are
             then computed within the convolutions and weights packed for the processor. The first
             image takes minutes longer, and a C++ compiler has to be there.
@@ -52,8 +60,10 @@ def optimize_for_inference(
         The model, in evaluation mode.
 
     Raises:
-        ValueError: if ``compile`` is on for a model without a module ``backbone``.
+        ValueError: if ``compile`` is on for a model without a module ``backbone`` or together with
+            ``dtype``, or ``dtype`` is another.
     """
+    _check_dtype(dtype, compile)
     backbone = getattr(model, "backbone", None)
     if compile and not isinstance(backbone, nn.Module):
         raise ValueError(
@@ -65,14 +75,16 @@ def optimize_for_inference(
     if chosen is not None:
         _set_format(model, chosen)
     folded = fold_norms(model)
+    precision = "" if dtype is None else f"; {_set_precision(model, dtype)}"
     if compile:
         model.backbone.compile(dynamic=True, options={"freezing": True})  # type: ignore[union-attr]  # checked above
     _logger.info(
-        "Optimised %s for inference: %d norms folded into convolutions; memory format %s (%s)%s",
+        "Optimised %s for inference: %d norms folded into convolutions; memory format %s (%s)%s%s",
         type(model).__name__,
         folded,
         "kept" if chosen is None else str(chosen).removeprefix("torch."),
         reason,
+        precision,
         "; the backbone is compiled at the first image" if compile else "",
     )
     return model
@@ -104,6 +116,38 @@ def optimized_for_inference(model: nn.Module) -> Iterator[None]:
         unfold_norms(model)
         for weight, data in zip(weights, before, strict=True):
             weight.data = data
+
+
+def _check_dtype(dtype: torch.dtype | None, compile: bool) -> None:
+    if dtype not in (None, torch.float32, torch.bfloat16):
+        raise ValueError(f"dtype can be torch.bfloat16 or torch.float32, got {dtype}")
+    if compile and dtype is torch.bfloat16:
+        raise ValueError("compile and dtype=torch.bfloat16 do not go together: choose one")
+
+
+def _set_precision(model: nn.Module, dtype: torch.dtype) -> str:
+    """Let a model compute in a type where that pays, and say what was done."""
+    if dtype is torch.float32:
+        restore_precision(model)
+        return "float32 as asked for"
+    reason = _why_not_bfloat16(model)
+    if reason is not None:
+        return f"float32 instead of bfloat16: {reason}"
+    return f"{reduce_precision(model, dtype)} modules compute in bfloat16"
+
+
+def _why_not_bfloat16(model: nn.Module) -> str | None:
+    device = next((p.device.type for p in model.parameters()), "cpu")
+    if device == "cuda":
+        return None if torch.cuda.is_bf16_supported() else "the GPU has no bfloat16"
+    if device != "cpu":
+        return f"nothing is known of it on {device}"
+    known = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # since torch 2.6
+    if torch.backends.mkldnn.is_available() and any(
+        getattr(torch.cpu, name, lambda: False)() for name in known
+    ):
+        return None
+    return "this processor has neither AVX512-BF16 nor AMX, and would take many times as long"
 
 
 def _copy_with_hooks(model: Model) -> Model:
