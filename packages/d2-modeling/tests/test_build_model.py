@@ -176,10 +176,10 @@ def test_a_retinanet_pyramid_needs_the_last_stage(cfg: CfgNode) -> None:
 def test_feature_maps_of_a_shared_head_have_one_width(cfg: CfgNode) -> None:
     shapes = [SHAPES["p5"], SHAPES["wide"]]
     assert build_anchor_generator(cfg, shapes).num_anchors == [15, 15]
-    with pytest.raises(ValueError, match="equal width"):
+    with pytest.raises(ValueError, match="the RPN head wants feature maps of one known width"):
         build_rpn_head(cfg, shapes)
     cfg.MODEL.ROI_HEADS.IN_FEATURES = ["p5", "wide"]
-    with pytest.raises(ValueError, match="one width"):
+    with pytest.raises(ValueError, match="one known width"):
         build_roi_heads(cfg, SHAPES)
 
 

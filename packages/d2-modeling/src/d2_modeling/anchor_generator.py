@@ -32,6 +32,25 @@ def build_anchor_generator(cfg: CfgNode, input_shape: Sequence[ShapeSpec]) -> An
     return ANCHOR_GENERATOR_REGISTRY.get(cfg.MODEL.ANCHOR_GENERATOR.NAME)(cfg, input_shape)
 
 
+def anchors_per_pixel(generator: Any, wanted_by: str) -> int:
+    """How many anchors a generator puts on every pixel, for a head that all feature maps share.
+
+    Args:
+        generator: see `build_anchor_generator`.
+        wanted_by: who asks; for the error.
+
+    Raises:
+        ValueError: if feature maps have different numbers.
+    """
+    counts: list[int] = list(generator.num_anchors)
+    if len(set(counts)) != 1:
+        raise ValueError(
+            f"{wanted_by} wants as many anchors on every feature map, got {counts}; "
+            "see MODEL.ANCHOR_GENERATOR"
+        )
+    return counts[0]
+
+
 # Training at several image sizes meets some dozens of shapes per level.
 _MAX_CACHED_GRIDS = 64
 

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from d2_config import CfgNode, configurable
 
-from ..anchor_generator import build_anchor_generator
+from ..anchor_generator import anchors_per_pixel, build_anchor_generator
 from ..initialization import normal_fill
 from ..layers import ShapeSpec, get_norm
+from ..layers.shape_spec import common_width
 
 _BATCH_NORMS: dict[str, Any] = {"BN": nn.BatchNorm2d, "SyncBN": nn.SyncBatchNorm}
 
@@ -50,11 +51,8 @@ class RetinaNetHead(nn.Module):
         prior_prob: float = 0.01,
     ) -> None:
         super().__init__()
-        widths = {shape.channels for shape in input_shape}
-        if len(widths) != 1 or None in widths:
-            raise ValueError(f"the head wants feature maps of one known width, got {widths}")
         self.num_levels = len(input_shape)
-        dims = [input_shape[0].channels or 0, *conv_dims]
+        dims = [common_width(input_shape, "the head"), *conv_dims]
         self.cls_subnet, self.bbox_subnet = _towers(dims, norm, self.num_levels)
         self.cls_score = nn.Conv2d(dims[-1], num_anchors * num_classes, 3, padding=1)
         self.bbox_pred = nn.Conv2d(dims[-1], num_anchors * 4, 3, padding=1)
@@ -93,16 +91,11 @@ class RetinaNetHead(nn.Module):
     def from_config(cls, cfg: CfgNode, input_shape: Sequence[ShapeSpec]) -> dict[str, Any]:
         """The constructor's arguments out of a config and the shapes of the feature maps."""
         options = cfg.MODEL.RETINANET
-        num_anchors = build_anchor_generator(cfg, input_shape).num_anchors
-        if len(set(num_anchors)) != 1:
-            raise ValueError(
-                f"RetinaNet wants as many anchors on every feature map, got {num_anchors}; "
-                "see MODEL.ANCHOR_GENERATOR"
-            )
+        anchors = build_anchor_generator(cfg, input_shape)
         return {
             "input_shape": input_shape,
             "num_classes": options.NUM_CLASSES,
-            "num_anchors": num_anchors[0],
+            "num_anchors": anchors_per_pixel(anchors, "RetinaNet"),
             "conv_dims": [input_shape[0].channels] * options.NUM_CONVS,
             "norm": options.NORM,
             "prior_prob": options.PRIOR_PROB,

@@ -20,6 +20,24 @@ class ShapeSpec:
     stride: int | None = None
 
 
+def common_width(shapes: Sequence[ShapeSpec], wanted_by: str) -> int:
+    """The number of channels that feature maps share.
+
+    Args:
+        shapes: of the feature maps.
+        wanted_by: who asks; for the error.
+
+    Raises:
+        ValueError: if they differ, or one is unknown.
+    """
+    widths = {shape.channels for shape in shapes}
+    width = next(iter(widths), None)
+    if len(widths) != 1 or width is None:
+        given = [shape.channels for shape in shapes]
+        raise ValueError(f"{wanted_by} wants feature maps of one known width, got {given} channels")
+    return width
+
+
 def select_shapes(
     shapes: Mapping[str, ShapeSpec], names: Sequence[str], wanted_by: str
 ) -> list[ShapeSpec]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from d2_config import CfgNode, configurable
 from d2_structures import Boxes, ImageList, Instances
 
-from ..anchor_generator import build_anchor_generator
+from ..anchor_generator import anchors_per_pixel, build_anchor_generator
 from ..batched_selection import Regions, sizes_as_tensor
 from ..box_regression import Box2BoxTransform, BoxTransform, dense_box_regression_loss
 from ..dense.selection import per_anchor
@@ -20,7 +20,7 @@ from ..events import active_event_storage
 from ..host_waits import asking_waits
 from ..initialization import normal_fill
 from ..layers import Conv2d, ShapeSpec, cat
-from ..layers.shape_spec import select_shapes
+from ..layers.shape_spec import common_width, select_shapes
 from ..losses import loss_weights
 from ..matcher import Matcher, match_boxes
 from ..sampling import sampled_labels, subsample_labels, subsample_labels_of_images
@@ -99,18 +99,10 @@ class StandardRPNHead(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Sequence[ShapeSpec]) -> dict[str, Any]:
         """The constructor's arguments out of a config and the shapes of the feature maps."""
-        widths = {shape.channels for shape in input_shape}
-        if len(widths) != 1:
-            raise ValueError(f"the RPN head wants feature maps of equal width, got {widths}")
         anchors = build_anchor_generator(cfg, input_shape)
-        if len(set(anchors.num_anchors)) != 1:
-            raise ValueError(
-                "the RPN head wants as many anchors on every feature map, got "
-                f"{anchors.num_anchors}; see MODEL.ANCHOR_GENERATOR"
-            )
         return {
-            "in_channels": widths.pop(),
-            "num_anchors": anchors.num_anchors[0],
+            "in_channels": common_width(input_shape, "the RPN head"),
+            "num_anchors": anchors_per_pixel(anchors, "the RPN head"),
             "box_dim": anchors.box_dim,
             "conv_dims": cfg.MODEL.RPN.CONV_DIMS,
         }

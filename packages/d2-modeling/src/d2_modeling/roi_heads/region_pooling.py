@@ -9,7 +9,7 @@ from torch import nn
 from d2_config import CfgNode
 
 from ..layers import ShapeSpec
-from ..layers.shape_spec import select_shapes
+from ..layers.shape_spec import common_width, select_shapes
 from ..poolers import ROIPooler
 from .region_branch import RegionBranch
 
@@ -33,9 +33,7 @@ def build_region_pooler(
     key = "MODEL.ROI_HEADS.IN_FEATURES"
     names = cfg.MODEL.ROI_HEADS.IN_FEATURES
     shapes = select_shapes(input_shape, names, key)
-    widths = {shape.channels for shape in shapes}
-    if len(widths) != 1:
-        raise ValueError(f"{key} {list(names)} have {widths} channels; one width is needed")
+    width = common_width(shapes, f"{key} {list(names)}")
     size = head_options.POOLER_RESOLUTION
     pooler = ROIPooler(
         output_size=size,
@@ -43,7 +41,7 @@ def build_region_pooler(
         sampling_ratio=head_options.POOLER_SAMPLING_RATIO,
         pooler_type=head_options.POOLER_TYPE,
     )
-    return pooler, ShapeSpec(channels=widths.pop(), height=size, width=size)
+    return pooler, ShapeSpec(channels=width, height=size, width=size)
 
 
 def branch_from_config(

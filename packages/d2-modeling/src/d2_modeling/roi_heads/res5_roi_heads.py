@@ -133,8 +133,7 @@ class Res5ROIHeads(ROIHeads):
         cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec] | None = None
     ) -> dict[str, Any]:
         """The constructor's arguments out of a config and the backbone's output shapes."""
-        if cfg.MODEL.KEYPOINT_ON:
-            raise ValueError("Res5ROIHeads has no keypoint head, but MODEL.KEYPOINT_ON is set")
+        _check_config(cfg)
         shapes = input_shape or {}
         pooler, pooled_shape = build_region_pooler(cfg, cfg.MODEL.ROI_BOX_HEAD, shapes)
         res5, width = cls._build_res5_block(cfg, pooled_shape)
@@ -157,11 +156,6 @@ class Res5ROIHeads(ROIHeads):
     ) -> tuple[list[CNNBlockBase], int]:
         """The blocks of the last stage of ``cfg.MODEL.RESNETS``, and their output width."""
         options = cfg.MODEL.RESNETS
-        if options.DEFORM_ON_PER_STAGE[-1]:
-            raise ValueError(
-                "Res5ROIHeads has no deformable res5, but MODEL.RESNETS.DEFORM_ON_PER_STAGE asks "
-                "for one; set its last value to False"
-            )
         width = 8 * options.RES2_OUT_CHANNELS
         blocks = ResNet.make_stage(
             BottleneckBlock,
@@ -175,3 +169,14 @@ class Res5ROIHeads(ROIHeads):
             stride_in_1x1=options.STRIDE_IN_1X1,
         )
         return blocks, width
+
+
+def _check_config(cfg: CfgNode) -> None:
+    """Refuse keys that ask for what these heads have no argument for."""
+    if cfg.MODEL.KEYPOINT_ON:
+        raise ValueError("Res5ROIHeads has no keypoint head, but MODEL.KEYPOINT_ON is set")
+    if cfg.MODEL.RESNETS.DEFORM_ON_PER_STAGE[-1]:
+        raise ValueError(
+            "Res5ROIHeads has no deformable res5, but MODEL.RESNETS.DEFORM_ON_PER_STAGE asks "
+            "for one; set its last value to False"
+        )
