@@ -21,6 +21,7 @@ from _paired import RESULTS, environment
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from d2_config import instantiate
 from d2_engine import model_zoo
 from d2_modeling import build_model, detector_from_torchvision, optimize_for_inference
 from d2_structures import BitMasks, Boxes, Instances, Keypoints
@@ -47,7 +48,7 @@ def pair(name: str, device: str) -> tuple[nn.Module, nn.Module | None]:
     torch.manual_seed(0)
     if name in ZOO:
         if ZOO[name].endswith(".py"):
-            return model_zoo.get(ZOO[name], trained=False, device=device), None
+            return instantiate(model_zoo.get_config(ZOO[name]).model).to(device), None
         cfg = model_zoo.get_config(ZOO[name])
         cfg.MODEL.DEVICE, cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = device, 0.0
         return build_model(cfg), None
