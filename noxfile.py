@@ -25,6 +25,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -496,28 +497,36 @@ def sanitize(session: nox.Session) -> None:
 def isolation(session: nox.Session) -> None:
     """Each wheel alone with only what it declares: its public names, its README's example."""
     packages, _ = _selected(session)
-    for package in packages:
-        closure = _closure(package)
-        environment = ROOT / ".nox" / f"isolation-{package}"
-        shutil.rmtree(environment, ignore_errors=True)
-        session.run(sys.executable, "-m", "venv", str(environment), silent=True)
-        python = _python(environment)
-        if _needs_torch(package):
-            _share(_torch(session, "cpu"), python)
-        pip = _pip(python)
-        session.run(*pip, *_wheels(session, closure))
-        absent = [f"d2_{p}" for p in PACKAGES if p not in closure]
-        absent += [] if _needs_torch(package) else ["torch", "numpy"]
-        session.run(
-            str(python),
-            str(ROOT / "integration" / "wheel_alone.py"),
-            f"d2_{package}",
-            str(ROOT / "packages" / f"d2-{package}" / "README.md"),
-            *absent,
-        )
-        session.run(*pip, *TEST_TOOLS)
-        surface = f"packages/d2-{package}/tests/test_api_surface.py"
-        _pytest(session, f"isolation-{package}", surface, python=str(python))
+    # What they share is made before several ask for it.
+    needed = {p for package in packages for p in _closure(package)}
+    _wheels(session, [p for p in PACKAGES if p in needed])
+    _torch(session, "cpu")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda package: _check_alone(session, package), packages))
+
+
+def _check_alone(session: nox.Session, package: str) -> None:
+    closure = _closure(package)
+    environment = ROOT / ".nox" / f"isolation-{package}"
+    shutil.rmtree(environment, ignore_errors=True)
+    session.run(sys.executable, "-m", "venv", str(environment), silent=True)
+    python = _python(environment)
+    if _needs_torch(package):
+        _share(_torch(session, "cpu"), python)
+    pip = _pip(python)
+    session.run(*pip, *_wheels(session, closure))
+    absent = [f"d2_{p}" for p in PACKAGES if p not in closure]
+    absent += [] if _needs_torch(package) else ["torch", "numpy"]
+    session.run(
+        str(python),
+        str(ROOT / "integration" / "wheel_alone.py"),
+        f"d2_{package}",
+        str(ROOT / "packages" / f"d2-{package}" / "README.md"),
+        *absent,
+    )
+    session.run(*pip, *TEST_TOOLS)
+    surface = f"packages/d2-{package}/tests/test_api_surface.py"
+    _pytest(session, f"isolation-{package}", surface, python=str(python))
 
 
 @nox.session(python=False)

@@ -122,8 +122,7 @@ def test_a_second_sigterm_to_one_of_two_processes_ends_both_at_once(tiny_lazy, t
     assert not (tmp_path / "run" / "last_checkpoint").exists()
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("signum", "processes"), [(signal.SIGINT, "1"), (signal.SIGTERM, "2")])
 def test_a_signal_while_a_run_evaluates_is_told_and_its_checkpoint_is_there(
     signum, processes, tiny_lazy, tmp_path
 ):

@@ -61,10 +61,10 @@ def test_a_signal_leaves_a_checkpoint_from_which_training_goes_on(signum, tiny, 
     assert iterations(tmp_path)[-1] == done + 1
 
 
-def test_a_signal_in_the_final_evaluation_is_not_swallowed(tiny, tmp_path):
+def test_a_signal_in_the_final_evaluation_is_not_swallowed(tiny_lazy, tmp_path):
     (tmp_path / "stop.py").write_text(_STOP_IN_EVALUATION)
-    arguments = [tiny.config, "--output", tmp_path / "run", "--import", tmp_path / "stop.py"]
-    done = d2("train", *arguments, *tiny.set(max_iter=1))
+    arguments = [tiny_lazy.config, "--output", tmp_path / "run", "--import", tmp_path / "stop.py"]
+    done = d2("train", *arguments, *tiny_lazy.set(max_iter=1))
     assert done.returncode == 128 + signal.SIGTERM, done.stderr
     assert "training interrupted by SIGTERM" in done.stderr
     assert (tmp_path / "run" / "model_final.pth").is_file()
