@@ -4,7 +4,7 @@
 #include <cmath>
 #include <vector>
 
-#include "d2_ops/box_coding.h"
+#include "coding_options.h"
 #include "tensor_arguments.h"
 
 namespace d2_ops {
@@ -18,25 +18,13 @@ void check_decode_arguments(const Tensor& deltas, const Tensor& boxes, const std
   require(deltas.dim() == 2 && deltas.size(0) == boxes.size(0) && deltas.size(1) % Coding::kRow == 0, op,
           ": deltas must have shape (N, k * ", Coding::kRow, ") for N boxes");
   require(deltas.get_device_index() == boxes.get_device_index(), op, ": deltas must be on the device of boxes");
-  require(static_cast<int64_t>(weights.size()) == Coding::kRow, op, ": weights must have ", Coding::kRow,
-          " values, got ", weights.size());
-  for (const double weight : weights)
-    require(weight != 0 && std::isfinite(weight), op, ": weights must be finite and not 0, got ", weight);
-  require(!std::isnan(scale_clamp), op, ": scale_clamp is NaN");
+  check_coding_options<Coding>(weights, scale_clamp, op);
 }
 
 inline void check_image_bounds(int64_t height, int64_t width, double min_size, double most_angle, const char* op) {
   require(height >= 0 && width >= 0, op, ": image_size must not be negative, got ", height, " x ", width);
   require(!std::isnan(min_size), op, ": min_size is NaN");
   require(!std::isnan(most_angle), op, ": clip_angle_threshold is NaN");
-}
-
-template <class T>
-CodingOptions<T> coding_options(const std::vector<double>& weights, double scale_clamp) {
-  CodingOptions<T> options{};
-  for (size_t i = 0; i < weights.size(); ++i) options.weights[i] = static_cast<T>(weights[i]);
-  options.scale_clamp = static_cast<T>(scale_clamp);
-  return options;
 }
 
 template <class T>

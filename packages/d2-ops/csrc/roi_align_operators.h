@@ -15,13 +15,6 @@ using Maps = std::vector<Tensor>;
 using Scales = std::vector<double>;
 using Sizes = std::vector<int64_t>;
 
-constexpr int64_t kMostSamples = 1 << 16;  // more, and a single bin takes seconds
-
-inline void check_sampling_ratio(int64_t sampling_ratio, const char* op) {
-  require(sampling_ratio <= kMostSamples, op, ": sampling_ratio must be at most ", kMostSamples, ", got ",
-          sampling_ratio);
-}
-
 template <class Kernels>
 struct RoiAlignOperators {
   static Tensor pool(const Maps& features, const Regions& regions, const RoiAlignOptions& options, const char* op) {

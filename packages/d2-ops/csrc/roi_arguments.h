@@ -7,11 +7,10 @@
 
 #include "d2_ops/feature_levels.h"
 #include "d2_ops/roi_geometry.h"
+#include "roi_checks.h"
 #include "tensor_arguments.h"
 
 namespace d2_ops {
-
-constexpr int64_t kMostPixels = int64_t(1) << 31;  // pixels are numbered in 32 bits
 
 // The regions to pool, in one feature map or in several.
 struct Regions {
@@ -26,22 +25,12 @@ inline void check_regions(const Regions& regions, const Tensor& beside, const ch
   require_matrix(regions.boxes, regions.columns, op, "boxes");
   require_floating(regions.boxes, op, "boxes");
   require(on_device(regions.boxes), op, ": boxes must be on the device of the features");
-  const int64_t maps = static_cast<int64_t>(regions.scales.size());
-  require(maps >= 1 && maps <= kMostLevels, op, ": from 1 to ", kMostLevels, " feature maps can be pooled, got ", maps);
+  check_level_count(static_cast<int64_t>(regions.scales.size()), op);
   if (regions.levels == nullptr) return;
   require(regions.levels->scalar_type() == ScalarType::Long, op, ": levels must be int64");
   require(regions.levels->dim() == 1 && regions.levels->size(0) == regions.boxes.size(0), op,
           ": levels must have shape (N,), one per box");
   require(on_device(*regions.levels), op, ": levels must be on the device of boxes");
-}
-
-inline void check_output_size(int64_t height, int64_t width, const char* op) {
-  require(height > 0 && width > 0, op, ": output_size must be positive, got ", height, " x ", width);
-}
-
-inline void check_plane(int64_t height, int64_t width, const char* op) {
-  require(height < kMostPixels && width < kMostPixels && height * width < kMostPixels, op,
-          ": a feature map has 2^31 pixels or more");
 }
 
 inline void check_pooling(const std::vector<Tensor>& features, const Regions& regions, int64_t pooled_height,

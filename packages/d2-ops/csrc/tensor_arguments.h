@@ -2,6 +2,7 @@
 #pragma once
 
 #include "boxed_kernel.h"
+#include "require.h"
 
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -22,15 +23,6 @@ namespace d2_ops {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
-
-// Arrives in Python as ValueError.
-template <class... Args>
-void require(bool condition, const Args&... message) {
-  if (condition) return;
-  std::ostringstream text;
-  (text << ... << message);
-  throw std::invalid_argument(text.str());
-}
 
 inline bool is_floating(ScalarType type) {
   return type == ScalarType::Float || type == ScalarType::Double || type == ScalarType::Half ||

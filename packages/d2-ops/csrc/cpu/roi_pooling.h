@@ -8,20 +8,6 @@
 
 namespace d2_ops {
 
-// On a device, checking these would stall the host.
-template <class F, class T>
-void require_images_and_levels(const FeatureLevels<F>& maps, const T* rois, int64_t columns, int64_t count,
-                               const char* op) {
-  for (int64_t k = 0; k < count; ++k) {
-    const T image = rois[columns * k];
-    require(image >= 0 && image < static_cast<T>(maps.images), op, ": boxes[", k, ", 0] is ", image,
-            ", not the index of one of ", maps.images, " images");
-    const int64_t level = maps.level_of(k);
-    require(level >= 0 && level < maps.count, op, ": levels[", k, "] is ", level, ", not the index of one of ",
-            maps.count, " feature maps");
-  }
-}
-
 // kernel(feature levels, rois, count, options, out, parallel for) fills out. The maps are of a type to compute in.
 template <class Options, class Kernel>
 Tensor pool_maps(const std::vector<Tensor>& maps, const Regions& regions, const Options& options, const char* op,
