@@ -117,5 +117,5 @@ def compiled(
 
 def sources_of(source: Path) -> list[Path]:
     """The C++ files that every platform compiles."""
-    parts = (source / "csrc" / name for name in ("cpu", "host"))
+    parts = (source / "csrc" / name for name in ("cpu", "host", "onnx"))
     return sorted(file for part in parts for file in part.glob("*.cpp"))

@@ -35,6 +35,7 @@ def test_public_names_are_exactly_these() -> None:
         "multilevel_roi_align_rotated",
         "nms",
         "nms_rotated",
+        "onnx_library",
         "overlay",
         "pairwise_giou",
         "pairwise_ioa",

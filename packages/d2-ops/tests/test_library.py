@@ -46,6 +46,7 @@ def test_build_info_says_what_was_loaded_and_why_the_rest_was_not() -> None:
     assert info["torch"] == torch.__version__
     assert info["wheel_tag"] is None or re.fullmatch(r"cp3\S+(, cp3\S+)*", str(info["wheel_tag"]))
     assert str(info["cpu_library"]).endswith(".so")
+    assert info["onnx_library"] == str(d2_ops.onnx_library())
     assert (info["cuda_library"] is None) == isinstance(info["cuda_missing_because"], str)
     if torch.version.cuda is None:
         assert info["cuda_library"] is None
@@ -95,6 +96,13 @@ def test_the_cmake_package_is_installed_with_the_headers() -> None:
     assert (folder / "d2_ops-config-version.cmake").exists()
     assert (folder.parent / "include" / "d2_ops" / "nms.h").exists()
     assert (folder.parent / "include" / "d2_ops" / "cuda" / "nms.cuh").exists()
+
+
+def test_the_path_of_the_operators_for_onnx_runtime_is_printed() -> None:
+    command = [sys.executable, "-m", "d2_ops", "--onnx-library"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert Path(printed.strip()) == d2_ops.onnx_library()
+    assert d2_ops.onnx_library().is_file()
 
 
 def test_pip_s_cuda_compiler_is_found_and_the_newest_wins(tmp_path: Path) -> None:

@@ -28,6 +28,15 @@
 #define D2_OPS_INLINE inline
 #endif
 
+// A function that whoever loads the library looks up by its name.
+#if defined(_WIN32)
+#define D2_OPS_EXPORT __declspec(dllexport)
+#elif defined(__GNUC__)
+#define D2_OPS_EXPORT __attribute__((visibility("default")))
+#else
+#define D2_OPS_EXPORT
+#endif
+
 #if defined(__CUDACC__)
 #define D2_OPS_HOST_DEVICE __host__ __device__ __forceinline__
 #else

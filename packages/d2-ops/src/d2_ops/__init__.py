@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         nms,
         nms_rotated,
     )
+    from ._onnx_library import onnx_library
     from ._operators import load_library
     from ._pairwise_boxes import pairwise_giou, pairwise_ioa, pairwise_iou
     from ._paste_masks import paste_masks_in_image
@@ -72,6 +73,7 @@ __all__ = [
     "multilevel_roi_align_rotated",
     "nms",
     "nms_rotated",
+    "onnx_library",
     "overlay",
     "pairwise_giou",
     "pairwise_ioa",
@@ -118,6 +120,7 @@ __getattr__, __dir__ = lazy_names(
         "multilevel_roi_align_rotated": "_multilevel_roi_align",
         "nms": "_nms",
         "nms_rotated": "_nms",
+        "onnx_library": "_onnx_library",
         "overlay": None,
         "pairwise_giou": "_pairwise_boxes",
         "pairwise_ioa": "_pairwise_boxes",

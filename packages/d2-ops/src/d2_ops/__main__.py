@@ -6,6 +6,7 @@ import argparse
 
 from ._build_info import build_info
 from ._cmake import cmake_dir
+from ._onnx_library import onnx_library
 
 
 def main() -> None:
@@ -17,8 +18,14 @@ def main() -> None:
         action="store_true",
         help="print only the folder for CMake's d2_ops_DIR: the kernels for C++ programs",
     )
-    if parser.parse_args().cmake_dir:
-        print(cmake_dir())
+    parser.add_argument(
+        "--onnx-library",
+        action="store_true",
+        help="print only the path of the operators for ONNX Runtime",
+    )
+    arguments = parser.parse_args()
+    if arguments.cmake_dir or arguments.onnx_library:
+        print(cmake_dir() if arguments.cmake_dir else onnx_library())
         return
     for key, value in build_info().items():
         print(f"{key + ':':<22}{value if value is not None else '—'}")

@@ -6,6 +6,7 @@ import importlib.metadata
 import platform
 
 from . import _build
+from ._compiled import path_of
 
 
 def build_info() -> dict[str, object]:
@@ -16,7 +17,7 @@ def build_info() -> dict[str, object]:
         that the wheel was compiled against; it runs on any from 2.10), ``cuda_toolkit`` and
         ``cuda_architectures`` (None for a CPU wheel), ``wheel_tag`` (of the installed wheel; None
         where nothing says), ``kernels`` (the version chosen on this processor), ``platform``,
-        ``python``, ``torch`` (None where it cannot be imported), ``torch_cuda``,
+        ``python``, ``onnx_library``, ``torch`` (None where it cannot be imported), ``torch_cuda``,
         ``cpu_library``, ``cuda_library`` and ``cuda_missing_because``.
     """
     info: dict[str, object] = {
@@ -30,6 +31,7 @@ def build_info() -> dict[str, object]:
         "kernels": _chosen_kernels(),
         "platform": platform.platform(),
         "python": platform.python_version(),
+        "onnx_library": path_of("_onnx_ops"),
     }
     try:
         import torch

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from . import _preconditions
 from ._build import CUDA_VERSION, NAMESPACE
+from ._compiled import path_of
 
 torch = _preconditions.import_torch()
 
@@ -23,7 +23,7 @@ class LoadedLibraries(NamedTuple):
 @cache
 def load() -> LoadedLibraries:
     """Load the libraries, once: schemas and kernels. The modules of the operators add the rest."""
-    cpu = _path_of("_cpu_ops")
+    cpu = path_of("_cpu_ops")
     if cpu is None:
         raise _preconditions.no_library("_cpu_ops")
     _preconditions.require_free_namespace(NAMESPACE, "nms")
@@ -36,7 +36,7 @@ def load() -> LoadedLibraries:
 
 def _load_cuda() -> tuple[str | None, str | None]:
     """The path of the CUDA library, or why it is not loaded."""
-    cuda = _path_of("_cuda_ops")
+    cuda = path_of("_cuda_ops")
     if cuda is None:
         return None, "this wheel was built without a CUDA compiler"
     if torch.version.cuda is None:
@@ -59,9 +59,3 @@ def operators() -> Any:
 def qualified(name: str) -> str:
     """An operator's name as ``torch.library`` takes it."""
     return f"{NAMESPACE}::{name}"
-
-
-def _path_of(library: str) -> str | None:
-    # Asking the import system instead of looking beside this file also serves editable installs.
-    spec = find_spec(f"{__package__}.{library}")
-    return spec.origin if spec is not None else None
