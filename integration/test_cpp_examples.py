@@ -14,7 +14,7 @@ import d2_ops
 from d2_modeling.export import export, load_exported
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "packages" / "d2-modeling" / "tests" / "export"))
-from bright_columns import BrightColumns
+from bright_columns import BrightColumns, TurnedColumns
 from tiny_models import build
 
 MODELING = Path(__file__).parents[1] / "packages" / "d2-modeling"
@@ -117,6 +117,21 @@ def test_onnx_runtime_needs_nothing_but_the_file(
     wanted = expected(path, image)
     command = (programs / "detect_onnx", "--rgb", "--threshold", THRESHOLD)
     torch.testing.assert_close(printed(*command, path, picture), wanted, rtol=0, atol=1e-3)
+
+
+def test_onnx_runtime_runs_rotated_boxes_with_the_library_of_d2_ops(
+    programs: Path, image: torch.Tensor, picture: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxscript", reason="ONNX files are made by onnxscript")
+    path = exported(TurnedColumns(), "onnx", tmp_path / "model.onnx", image)
+    wanted = expected(path, image)
+    assert len(wanted) > 3
+    assert wanted.shape[1] == 7
+    command = (programs / "detect_onnx", "--rgb", "--threshold", THRESHOLD)
+    found = printed(*command, "--operators", d2_ops.onnx_library(), path, picture)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-3)
+    with pytest.raises(AssertionError, match="d2_ops"):
+        run(*command, path, picture)
 
 
 @pytest.mark.parametrize("program", ["detect_torch", "detect_onnx"])

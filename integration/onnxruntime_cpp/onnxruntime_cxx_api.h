@@ -1,9 +1,8 @@
 // A stand-in for ONNX Runtime's header of that name, which no package of an index ships.
 //
 // It declares what examples/cpp/detect_onnx.cpp calls of ONNX Runtime's C++ interface, over the
-// C interface of the library in the Python package. That one is a table of functions whose places
-// never change: new ones are appended. With it the example is compiled and run where only the
-// Python package is installed; whoever has ONNX Runtime's own header compiles with that.
+// C interface of the library in the Python package. With it the example is compiled and run where
+// only the Python package is installed; whoever has ONNX Runtime's own header compiles with that.
 #pragma once
 
 #include <cstddef>
@@ -13,11 +12,9 @@
 #include <utility>
 #include <vector>
 
-struct OrtApiBase {
-  const void* const* (*GetApi)(uint32_t version);
-  const char* (*GetVersionString)();
-};
-extern "C" const OrtApiBase* OrtGetApiBase();
+#include "../../packages/d2-ops/csrc/onnx/onnxruntime_table.h"
+
+extern "C" const onnxruntime_table::OrtApiBase* OrtGetApiBase();
 
 enum OrtLoggingLevel { ORT_LOGGING_LEVEL_WARNING = 2 };
 enum OrtAllocatorType { OrtArenaAllocator = 1 };
@@ -25,102 +22,91 @@ enum OrtMemType { OrtMemTypeDefault = 0 };
 
 namespace Ort {
 
-// Places in the table.
-enum class Function : size_t {
-  get_error_message = 2,
-  create_env = 3,
-  create_session = 7,
-  run = 9,
-  create_session_options = 10,
-  create_tensor = 49,
-  get_tensor_data = 51,
-  get_element_count = 64,
-  get_tensor_info = 65,
-  create_cpu_memory_info = 69,
-  release_env = 92,
-  release_status = 93,
-  release_memory_info = 94,
-  release_session = 95,
-  release_value = 96,
-  release_tensor_info = 99,
-  release_session_options = 100,
-};
+namespace table = onnxruntime_table;
 
-template <typename Result, typename... Given>
-Result call(Function function, Given... given) {
-  static const void* const* table = OrtGetApiBase()->GetApi(1);
-  const void* entry = table[static_cast<size_t>(function)];
-  return reinterpret_cast<Result (*)(Given...)>(const_cast<void*>(entry))(given...);
+inline table::Table functions() {
+  static const table::Table found = OrtGetApiBase()->GetApi(table::kOldest);
+  return found;
 }
 
 struct Exception : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-template <typename... Given>
-void checked(Function function, Given... given) {
-  if (void* status = call<void*>(function, given...)) {
-    const std::string message = call<const char*>(Function::get_error_message, status);
-    call<void>(Function::release_status, status);
+inline void check(table::Status status) {
+  if (status != nullptr) {
+    const std::string message = table::get_error_message(functions(), status);
+    table::release_status(functions(), status);
     throw Exception(message);
   }
 }
 
-template <Function release>
+// release: the function of the table that ends what the pointer stands for.
+template <const auto& release>
 struct Handle {
   void* pointer = nullptr;
   explicit Handle(std::nullptr_t) {}
   Handle(Handle&& other) noexcept : pointer(std::exchange(other.pointer, nullptr)) {}
   ~Handle() {
     if (pointer != nullptr) {
-      call<void>(release, pointer);
+      release(functions(), pointer);
     }
   }
 };
 
-struct Env : Handle<Function::release_env> {
+struct Env : Handle<table::release_env> {
   Env(OrtLoggingLevel level, const char* name) : Handle(nullptr) {
-    checked(Function::create_env, level, name, &pointer);
+    check(table::create_env(functions(), level, name, &pointer));
   }
 };
 
-struct SessionOptions : Handle<Function::release_session_options> {
-  SessionOptions() : Handle(nullptr) { checked(Function::create_session_options, &pointer); }
+struct SessionOptions : Handle<table::release_session_options> {
+  SessionOptions() : Handle(nullptr) { check(table::create_session_options(functions(), &pointer)); }
+  SessionOptions& RegisterCustomOpsLibrary(const char* path) {
+    check(table::register_custom_ops_library(functions(), pointer, path));
+    return *this;
+  }
 };
 
 struct RunOptions {
   explicit RunOptions(std::nullptr_t) {}
 };
 
-struct MemoryInfo : Handle<Function::release_memory_info> {
+struct MemoryInfo : Handle<table::release_memory_info> {
   using Handle::Handle;
   static MemoryInfo CreateCpu(OrtAllocatorType allocator, OrtMemType kind) {
     MemoryInfo info(nullptr);
-    checked(Function::create_cpu_memory_info, allocator, kind, &info.pointer);
+    check(table::create_cpu_memory_info(functions(), allocator, kind, &info.pointer));
     return info;
   }
 };
 
-struct TensorTypeAndShapeInfo : Handle<Function::release_tensor_info> {
+struct TensorTypeAndShapeInfo : Handle<table::release_tensor_info> {
   using Handle::Handle;
   size_t GetElementCount() const {
     size_t count = 0;
-    checked(Function::get_element_count, pointer, &count);
+    check(table::get_element_count(functions(), pointer, &count));
     return count;
+  }
+  std::vector<int64_t> GetShape() const {
+    size_t rank = 0;
+    check(table::get_rank(functions(), pointer, &rank));
+    std::vector<int64_t> shape(rank);
+    check(table::get_shape(functions(), pointer, shape.data(), rank));
+    return shape;
   }
 };
 
-// As ONNX numbers types.
 template <typename T>
 constexpr int type_of = 0;
 template <>
-inline constexpr int type_of<float> = 1;
+inline constexpr int type_of<float> = table::kFloat;
 template <>
-inline constexpr int type_of<uint8_t> = 2;
+inline constexpr int type_of<uint8_t> = table::kUint8;
 template <>
-inline constexpr int type_of<int64_t> = 7;
+inline constexpr int type_of<int64_t> = table::kInt64;
 
-struct Value : Handle<Function::release_value> {
+struct Value : Handle<table::release_value> {
   using Handle::Handle;
 
   template <typename T>
@@ -128,28 +114,28 @@ struct Value : Handle<Function::release_value> {
                             size_t rank) {
     Value value(nullptr);
     void* start = data;
-    checked(Function::create_tensor, memory.pointer, start, count * sizeof(T), shape, rank,
-            type_of<T>, &value.pointer);
+    check(table::create_tensor(functions(), memory.pointer, start, count * sizeof(T), shape, rank,
+                               type_of<T>, &value.pointer));
     return value;
   }
 
   template <typename T>
   const T* GetTensorData() const {
     void* data = nullptr;
-    checked(Function::get_tensor_data, pointer, &data);
+    check(table::get_tensor_data(functions(), pointer, &data));
     return static_cast<const T*>(data);
   }
 
   TensorTypeAndShapeInfo GetTensorTypeAndShapeInfo() const {
     TensorTypeAndShapeInfo info(nullptr);
-    checked(Function::get_tensor_info, pointer, &info.pointer);
+    check(table::get_tensor_info(functions(), pointer, &info.pointer));
     return info;
   }
 };
 
-struct Session : Handle<Function::release_session> {
+struct Session : Handle<table::release_session> {
   Session(const Env& env, const char* path, const SessionOptions& options) : Handle(nullptr) {
-    checked(Function::create_session, env.pointer, path, options.pointer, &pointer);
+    check(table::create_session(functions(), env.pointer, path, options.pointer, &pointer));
   }
 
   std::vector<Value> Run(const RunOptions&, const char* const* input_names, const Value* inputs,
@@ -161,8 +147,8 @@ struct Session : Handle<Function::release_session> {
     }
     std::vector<void*> found(output_count, nullptr);
     const void* options = nullptr;
-    checked(Function::run, pointer, options, input_names, given.data(), input_count, output_names,
-            output_count, found.data());
+    check(table::run(functions(), pointer, options, input_names, given.data(), input_count,
+                     output_names, output_count, found.data()));
     std::vector<Value> values;
     for (void* each : found) {
       values.emplace_back(nullptr).pointer = each;

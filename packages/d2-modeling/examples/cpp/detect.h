@@ -40,7 +40,7 @@ inline Arguments parsed(int count, char** words) {
   }
   if (files.size() != 2) {
     throw std::invalid_argument(
-        "usage: [--rgb] [--inside] [--threshold 0.5] [--operators _cpu_ops.so] MODEL PICTURE.ppm");
+        "usage: [--rgb] [--inside] [--threshold 0.5] [--operators LIBRARY] MODEL PICTURE.ppm");
   }
   arguments.model = files[0];
   arguments.picture = files[1];
@@ -82,13 +82,17 @@ inline Picture read_ppm(const std::string& path, bool rgb) {
   return picture;
 }
 
-// One line for each detection: class, score, and the corners of its box in pixels.
+// One line for each detection: class, score, and its box in pixels: the corners or, in 5 columns,
+// centre x, centre y, width, height and degrees counter-clockwise.
 inline void print_detections(const float* boxes, const float* scores, const int64_t* classes,
-                             int64_t count, float threshold) {
+                             int64_t count, int64_t columns, float threshold) {
   for (int64_t i = 0; i < count; ++i) {
     if (scores[i] >= threshold) {
-      std::printf("%lld %.6f %.4f %.4f %.4f %.4f\n", static_cast<long long>(classes[i]), scores[i],
-                  boxes[4 * i], boxes[4 * i + 1], boxes[4 * i + 2], boxes[4 * i + 3]);
+      std::printf("%lld %.6f", static_cast<long long>(classes[i]), scores[i]);
+      for (int64_t column = 0; column < columns; ++column) {
+        std::printf(" %.4f", boxes[columns * i + column]);
+      }
+      std::printf("\n");
     }
   }
 }

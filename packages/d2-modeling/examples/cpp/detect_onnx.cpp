@@ -35,12 +35,16 @@ int main(int argc, char** argv) {
     }
 
     Ort::Env environment(ORT_LOGGING_LEVEL_WARNING, "detect");
-    Ort::Session session(environment, arguments.model.c_str(), Ort::SessionOptions{});
+    Ort::SessionOptions options;
+    if (!arguments.operators.empty()) {
+      options.RegisterCustomOpsLibrary(arguments.operators.c_str());
+    }
+    Ort::Session session(environment, arguments.model.c_str(), options);
     const auto outputs = session.Run(Ort::RunOptions{nullptr}, input_names.data(), inputs.data(),
                                      inputs.size(), output_names.data(), output_names.size());
-    const auto count = outputs[1].GetTensorTypeAndShapeInfo().GetElementCount();
+    const auto box_shape = outputs[0].GetTensorTypeAndShapeInfo().GetShape();
     print_detections(outputs[0].GetTensorData<float>(), outputs[1].GetTensorData<float>(),
-                     outputs[2].GetTensorData<int64_t>(), static_cast<int64_t>(count),
+                     outputs[2].GetTensorData<int64_t>(), box_shape[0], box_shape[1],
                      arguments.threshold);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());

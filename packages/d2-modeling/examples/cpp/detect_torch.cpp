@@ -57,7 +57,8 @@ int main(int argc, char** argv) {
     const at::Tensor scores = outputs.at(1).contiguous();
     const at::Tensor classes = outputs.at(2).contiguous();
     print_detections(boxes.const_data_ptr<float>(), scores.const_data_ptr<float>(),
-                     classes.const_data_ptr<int64_t>(), scores.size(0), arguments.threshold);
+                     classes.const_data_ptr<int64_t>(), scores.size(0), boxes.size(1),
+                     arguments.threshold);
   } catch (const c10::Error& error) {
     std::fprintf(stderr, "%s\n", error.what_without_backtrace());
     return 1;

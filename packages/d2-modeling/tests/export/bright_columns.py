@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import d2_ops
 from d2_modeling.image_input import ImageInput
 from d2_modeling.postprocessing import detector_postprocess
 from d2_structures import Boxes, Instances
@@ -49,3 +50,15 @@ class BrightColumns(ImageInput):
             wanted = entry.get("height", size[0]), entry.get("width", size[1])
             results.append({"instances": detector_postprocess(instances, *wanted)})
         return results
+
+
+class TurnedColumns(BrightColumns):
+    """Finds them by rotated boxes three columns wide, of which those that overlap are dropped."""
+
+    def predict_tensors(self, images: Tensor, image_sizes: Tensor) -> dict[str, Tensor]:
+        found = super().predict_tensors(images, image_sizes)
+        left, _, right, height = found["boxes"].unbind(1)
+        centre_x, centre_y, width = (left + right) / 2, height / 2, right - left + 2
+        boxes = torch.stack([centre_x, centre_y, height, width, 90 + torch.zeros_like(left)], dim=1)
+        kept = d2_ops.batched_nms_rotated(boxes, found["scores"], found["batch_index"], 0.1)
+        return {name: part[kept] for name, part in (found | {"boxes": boxes}).items()}
