@@ -12,6 +12,7 @@ from torch import nn
 
 from d2_config import CfgNode
 
+from .custom_operators import custom_domains
 from .formats import onnx_program
 from .graph import OUTPUT_NAMES, ExportableModel
 from .loading import ExportedModel, load_exported
@@ -66,7 +67,8 @@ class Caffe2Tracer:
         """Export to ONNX.
 
         Returns:
-            An ``onnx.ModelProto`` of standard operators, for ONNX Runtime, TensorRT and others.
+            An ``onnx.ModelProto`` for ONNX Runtime; of standard operators, for TensorRT and others
+            too, unless the model is of rotated boxes or deformable convolutions.
 
         Raises:
             ImportError: if onnx or onnxscript is not installed.
@@ -110,7 +112,8 @@ class Caffe2Model(nn.Module):
         else:
             sidecar = _described(predict_net)
             names = [output.name for output in sidecar.outputs]
-            runner = onnx_runner(predict_net.SerializeToString(), names)
+            domains = custom_domains(predict_net)
+            runner = onnx_runner(predict_net.SerializeToString(), names, domains)
             self._model = ExportedModel(runner, sidecar)
 
     @property

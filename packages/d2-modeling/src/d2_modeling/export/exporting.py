@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .custom_operators import domains_of_file
 from .formats import FORMATS
 from .graph import ExportableModel
 from .picture_input import PictureModel
@@ -112,11 +113,13 @@ def export(
         )
         made = Path(folder) / path.name
         FORMATS[format](graph, example, made)
+        domains = domains_of_file(made) if format == "onnx" else ()
         if precision == "float16":
-            to_float16(made)
+            to_float16(made, domains)
         elif calibration_inputs is not None:
-            to_int8(made, calibration_tensors(graph, calibration_inputs, example[0].device))
-        run = runner_of(made, format, graph.output_names, example[0].device)
+            calibration = calibration_tensors(graph, calibration_inputs, example[0].device)
+            to_int8(made, calibration, domains)
+        run = runner_of(made, format, graph.output_names, example[0].device, custom_domains=domains)
         tolerances = _tolerances(precision, include_preprocessing)
         differences = check_artefact(
             graph, run, example, what=f"{path.name} as {format}", tolerances=tolerances
@@ -131,6 +134,7 @@ def export(
             class_names=class_names,
             stuff_class_names=stuff_class_names,
             precision=precision,
+            custom_domains=domains,
             further_files=[part for part in Path(folder).iterdir() if part != made],
         )
         _move_all(Path(folder), path.parent)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from d2_structures import import_optional
 
+from .custom_operators import custom_translations
 from .graph import ExportableModel
 from .onnx_operators import OPSET, translations
 from .quiet import quiet_log, quiet_torchscript
@@ -51,8 +52,14 @@ def exported_program(graph: ExportableModel, example: Example) -> Any:
         )
 
 
-def onnx_program(graph: ExportableModel, example: Example) -> Any:
-    """The graph in standard ONNX operators of opset `OPSET`.
+def onnx_program(graph: ExportableModel, example: Example, *, only_standard: bool = False) -> Any:
+    """The graph in ONNX operators of opset `OPSET`.
+
+    Args:
+        graph: the model.
+        example: one tensor for each input.
+        only_standard: without the operators of d2-ops' library for ONNX Runtime, which otherwise
+            stand for those that ONNX has no standard ones for.
 
     Raises:
         ImportError: if onnx or onnxscript is not installed.
@@ -61,8 +68,8 @@ def onnx_program(graph: ExportableModel, example: Example) -> Any:
     for name in ("onnx", "onnxscript"):
         import_optional(name, "onnx", package="d2-modeling")
     program = exported_program(graph, example)
-    table = translations()
-    _check_operators(program, table)
+    table = translations() | ({} if only_standard else custom_translations())
+    _check_operators(program, table, only_standard=only_standard)
     with _explained(graph, "ONNX"), _quiet():
         return torch.onnx.export(
             program,
@@ -106,7 +113,10 @@ def _write_aotinductor(graph: ExportableModel, example: Example, path: Path) -> 
 
 
 def _write_onnx(graph: ExportableModel, example: Example, path: Path) -> None:
-    program = onnx_program(graph, example)
+    _save_onnx(onnx_program(graph, example), path)
+
+
+def _save_onnx(program: Any, path: Path) -> None:
     program.save(os.fspath(path), external_data=False)
     import_module("onnx").checker.check_model(os.fspath(path), full_check=True)
 
@@ -114,7 +124,7 @@ def _write_onnx(graph: ExportableModel, example: Example, path: Path) -> None:
 def _write_openvino(graph: ExportableModel, example: Example, path: Path) -> None:
     openvino = import_optional("openvino", "openvino", package="d2-modeling")
     source = path.with_suffix(".onnx")
-    _write_onnx(graph, example, source)
+    _save_onnx(onnx_program(graph, example, only_standard=True), source)
     with _explained(graph, "OpenVINO"):
         # Not convert_model(): it reports its use over the network, from processes of its own.
         converted = openvino.Core().read_model(os.fspath(source))
@@ -133,7 +143,7 @@ FORMATS: dict[str, Writer] = {
 """For each format what writes it."""
 
 
-def _check_operators(program: Any, table: dict[Any, Any]) -> None:
+def _check_operators(program: Any, table: dict[Any, Any], *, only_standard: bool) -> None:
     """Refuse operators of d2-ops that ONNX has nothing for."""
     for node in program.graph.nodes:
         if getattr(node.target, "namespace", None) == "d2_ops" and node.target not in table:
@@ -142,9 +152,14 @@ def _check_operators(program: Any, table: dict[Any, Any]) -> None:
             kind = kind if isinstance(kind, str) else kind.__qualname__
             raise ValueError(
                 f"{where or 'the model itself'} ({kind.rsplit('.', 1)[-1]}) calls {node.target}, "
-                "for which there is no standard ONNX operator; export the model as "
-                "'torch-export' or 'torchscript-trace' instead"
+                f"for which there is no {'standard ' * only_standard}ONNX operator; export the "
+                f"model as {_onnx_if(only_standard, node.target)}'torch-export' or "
+                "'torchscript-trace' instead"
             )
+
+
+def _onnx_if(only_standard: bool, operator: Any) -> str:
+    return "'onnx', " if only_standard and operator in custom_translations() else ""
 
 
 @contextmanager

@@ -46,7 +46,8 @@ def load_exported(
         FileNotFoundError: if the sidecar or a file of the artefact is missing.
         ValueError: if the artefact is not the one that the sidecar describes, cannot be loaded,
             or is a program and ``allow_unsafe`` is not given.
-        ImportError: if what runs it is not installed; says what to install.
+        ImportError: if what runs it, or the library of operators that an ONNX file calls, is not
+            installed; says what to install.
     """
     path = Path(path)
     sidecar = read_sidecar(path)
@@ -57,7 +58,13 @@ def load_exported(
             "are data and need no trust"
         )
     output_names = [output.name for output in sidecar.outputs]
-    runner = runner_of(path, sidecar.format, output_names, torch.device(device))
+    runner = runner_of(
+        path,
+        sidecar.format,
+        output_names,
+        torch.device(device),
+        custom_domains=sidecar.custom_domains,
+    )
     return ExportedModel(runner, sidecar)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from d2_structures import import_optional
 
 from ..image_checks import image_of, picture_of
+from .custom_operators import register_domains
 from .graph import ExportableModel
 from .quiet import quiet_log
 
@@ -42,19 +43,20 @@ def check_precision(precision: str, format: str, has_calibration: bool) -> None:
         raise ValueError(f"precision {precision!r} {what}: images like those it will see")
 
 
-def to_float16(path: Path) -> None:
+def to_float16(path: Path, custom_domains: Sequence[str] = ()) -> None:
     """Let convolutions and layers of weights in an ONNX file, and what lies between, be float16.
 
     Coordinates and scores stay float32: float16 tells pixels apart up to 2 048 only.
 
     Args:
         path: the file; it is replaced.
+        custom_domains: of operators in it that are not ONNX Runtime's own.
 
     Raises:
         ImportError: if onnx or ONNX Runtime is not installed.
     """
     onnx = import_optional("onnx", "onnx", package="d2-modeling")
-    _fold(path)
+    _fold(path, custom_domains)
     model = onnx.load(os.fspath(path))
     _Halving(onnx, model.graph).run()
     onnx.save(model, os.fspath(path))
@@ -145,7 +147,9 @@ def calibration_tensors(
         raise ValueError("int8 needs calibration_inputs: images like those it will see, got none")
 
 
-def to_int8(path: Path, calibration: Iterable[Sequence[Tensor]]) -> None:
+def to_int8(
+    path: Path, calibration: Iterable[Sequence[Tensor]], custom_domains: Sequence[str] = ()
+) -> None:
     """Let convolutions and matrix products of an ONNX file compute in int8, but for the last ones.
 
     What scores and boxes are read from stays float32: they are small, and a step of int8 is pixels.
@@ -155,10 +159,17 @@ def to_int8(path: Path, calibration: Iterable[Sequence[Tensor]]) -> None:
     Args:
         path: the file; it is replaced.
         calibration: the tensors of the inputs, for each call.
+        custom_domains: of operators in it that are not ONNX Runtime's own; there must be none.
 
     Raises:
         ImportError: if ONNX Runtime is not installed.
+        ValueError: if there are such operators.
     """
+    if custom_domains:
+        raise ValueError(
+            f"the model calls operators of {', '.join(custom_domains)}, whose library ONNX "
+            "Runtime's calibration cannot be given; take precision 'float32' or 'float16'"
+        )
     quantization = import_optional("onnxruntime.quantization", "onnx", package="d2-modeling")
     onnx = import_optional("onnx", "onnx", package="d2-modeling")
     _fold(path)
@@ -205,10 +216,11 @@ def _reader(
     return Reader()
 
 
-def _fold(path: Path) -> None:
+def _fold(path: Path, custom_domains: Sequence[str] = ()) -> None:
     """Compute once what is the same in every call, such as weights times frozen norms."""
     runtime = import_optional("onnxruntime", "onnx", package="d2-modeling")
     options = runtime.SessionOptions()
+    register_domains(options, custom_domains)
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     folded = path.with_suffix(".folded")
     options.optimized_model_filepath = os.fspath(folded)

@@ -16,6 +16,7 @@ from torch import Tensor
 import d2_ops  # noqa: F401  # graphs of PyTorch call its operators
 from d2_structures import import_optional
 
+from .custom_operators import register_domains
 from .quiet import quiet_torchscript
 
 __all__ = ["CODE_FORMATS", "Runner", "onnx_runner", "runner_of"]
@@ -26,7 +27,14 @@ CODE_FORMATS = ("torchscript-trace", "torchscript-script", "torch-export", "aoti
 """Formats whose files are programs of PyTorch: who wrote the file decides what runs."""
 
 
-def runner_of(path: Path, format: str, output_names: Sequence[str], device: torch.device) -> Runner:
+def runner_of(
+    path: Path,
+    format: str,
+    output_names: Sequence[str],
+    device: torch.device,
+    *,
+    custom_domains: Sequence[str] = (),
+) -> Runner:
     """Load an artefact.
 
     Args:
@@ -34,12 +42,13 @@ def runner_of(path: Path, format: str, output_names: Sequence[str], device: torc
         format: one of those of `export`.
         output_names: its outputs, in order.
         device: where it runs; ONNX Runtime and OpenVINO take what their installation offers.
+        custom_domains: of an ONNX file's operators that are not ONNX Runtime's own.
 
     Returns:
         A function from the tensors of the inputs to those of the outputs.
 
     Raises:
-        ImportError: if what runs it is not installed.
+        ImportError: if what runs it, or a library of operators, is not installed.
         ValueError: if there is no such format, or the file cannot be loaded.
     """
     loaders = {
@@ -48,7 +57,7 @@ def runner_of(path: Path, format: str, output_names: Sequence[str], device: torc
         "aotinductor": _aotinductor,
     }
     if format == "onnx":
-        return onnx_runner(path, output_names)
+        return onnx_runner(path, output_names, custom_domains)
     if format == "openvino":
         return _openvino(path, len(output_names))
     if format not in loaders:
@@ -66,17 +75,22 @@ def runner_of(path: Path, format: str, output_names: Sequence[str], device: torc
     return run
 
 
-def onnx_runner(model: Path | bytes, output_names: Sequence[str]) -> Runner:
+def onnx_runner(
+    model: Path | bytes, output_names: Sequence[str], custom_domains: Sequence[str] = ()
+) -> Runner:
     """Load an ONNX graph into ONNX Runtime, from a file or from memory.
 
     Raises:
-        ImportError: if ONNX Runtime is not installed.
+        ImportError: if ONNX Runtime is not installed, or d2-ops has no library of operators.
         ValueError: if it does not take the graph.
     """
     runtime = import_optional("onnxruntime", "onnx", package="d2-modeling")
     source = os.fspath(model) if isinstance(model, Path) else model
+    options = runtime.SessionOptions()
+    register_domains(options, custom_domains)
+    providers = runtime.get_available_providers()
     try:
-        session = runtime.InferenceSession(source, providers=runtime.get_available_providers())
+        session = runtime.InferenceSession(source, options, providers=providers)
     except Exception as error:  # of classes that ONNX Runtime does not publish
         what = model if isinstance(model, Path) else "the graph"
         raise ValueError(f"ONNX Runtime cannot load {what}: {error}") from error

@@ -10,11 +10,14 @@ The sidecar of ``model.onnx`` is ``model.onnx.json``. It can be read without thi
       "outputs": [{"name": "boxes", "dtype": "float32", "shape": ["D", 4]}, ...],
       "preprocessing": {"inside": false, "channels": "BGR", "min_size": 800, ...},
       "class_names": ["person", ...],
+      "custom_domains": ["d2_ops"],
       "sha256": {"model.onnx": "..."},
       "versions": {"torch": "2.13.0", ...}
     }
 
-Sizes that are names may change from call to call; equal names are equal sizes.
+Sizes that are names may change from call to call; equal names are equal sizes. An ONNX file with
+``custom_domains`` runs only with the libraries that have their operators: `d2_ops.onnx_library` for
+``d2_ops``. Most have none.
 """
 
 from __future__ import annotations
@@ -130,6 +133,8 @@ class Sidecar:
         class_names: of instances, by class.
         stuff_class_names: of semantic segmentation, by class.
         precision: what its layers of weights compute in.
+        custom_domains: of an ONNX file's operators that no runtime has by itself; those of
+            ``"d2_ops"`` are in the library that `d2_ops.onnx_library` names.
         sha256: checksum of each file of the artefact, by its name in the artefact's folder.
         versions: of the libraries that took part.
     """
@@ -143,6 +148,7 @@ class Sidecar:
     class_names: tuple[str, ...] = ()
     stuff_class_names: tuple[str, ...] = ()
     precision: str = "float32"
+    custom_domains: tuple[str, ...] = ()
     sha256: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 
@@ -164,6 +170,7 @@ def write_sidecar(
     class_names: Sequence[str] = (),
     stuff_class_names: Sequence[str] = (),
     precision: str = "float32",
+    custom_domains: Sequence[str] = (),
     further_files: Iterable[str | os.PathLike[str]] = (),
 ) -> Path:
     """Write the sidecar of an artefact that has been written.
@@ -178,6 +185,7 @@ def write_sidecar(
         class_names: of instances, by class.
         stuff_class_names: of semantic segmentation, by class.
         precision: what its layers of weights compute in.
+        custom_domains: of its operators that no runtime has by itself.
         further_files: what belongs to the artefact and lies in its folder, such as weights.
 
     Returns:
@@ -196,6 +204,7 @@ def write_sidecar(
         class_names=tuple(class_names),
         stuff_class_names=tuple(stuff_class_names),
         precision=precision,
+        custom_domains=tuple(custom_domains),
         sha256={Path(p).name: _sha256(Path(p)) for p in (artefact, *further_files)},
         versions=_versions(format),
     )
@@ -292,6 +301,7 @@ def _parsed(content: dict[str, Any]) -> Sidecar:
         class_names=tuple(map(str, content["class_names"])),
         stuff_class_names=tuple(map(str, content["stuff_class_names"])),
         precision=str(content.get("precision", "float32")),
+        custom_domains=tuple(map(str, content.get("custom_domains", ()))),
         sha256=checksums,
         versions=dict(content["versions"]),
     )

@@ -24,8 +24,6 @@ _STANDS_FOR = {
     ("detect",): ("inference", "predict_boxes", "predict_probs", "inference_single_image"),
 }
 
-_ONNX = ("onnx", "openvino")
-
 
 def check_exportable(model: nn.Module, format: str) -> None:
     """Refuse a model of which a part is none for graphs of tensors.
@@ -38,7 +36,7 @@ def check_exportable(model: nn.Module, format: str) -> None:
         ValueError: naming the part and the reason.
     """
     for name, part in model.named_modules():
-        reason = _reason(part) or (_without_operators(part) if format in _ONNX else None)
+        reason = _reason(part) or (_without_operators(part) if format == "openvino" else None)
         if reason:
             raise ValueError(
                 f"{name or 'the model itself'} ({type(part).__name__}) cannot be exported as "
@@ -62,7 +60,7 @@ def check_exportable(model: nn.Module, format: str) -> None:
 def _without_operators(part: nn.Module) -> str | None:
     if isinstance(getattr(part, "box2box_transform", None), Box2BoxTransformRotated):
         return (
-            "ONNX has no standard operators for rotated boxes; export the model as "
+            "OpenVINO has no operators for rotated boxes; export the model as 'onnx', "
             "'torch-export' or 'torchscript-trace' instead"
         )
     return None
