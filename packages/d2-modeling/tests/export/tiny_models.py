@@ -14,7 +14,15 @@ from d2_modeling import (
     StandardROIHeads,
 )
 from d2_modeling.anchor_generator import DefaultAnchorGenerator, RotatedAnchorGenerator
-from d2_modeling.backbone import Backbone, SimpleFeaturePyramid, ViT
+from d2_modeling.backbone import (
+    FPN,
+    Backbone,
+    BasicStem,
+    DeformBottleneckBlock,
+    ResNet,
+    SimpleFeaturePyramid,
+    ViT,
+)
 from d2_modeling.box_regression import Box2BoxTransform, Box2BoxTransformRotated
 from d2_modeling.layers import ShapeSpec
 from d2_modeling.matcher import Matcher
@@ -47,6 +55,7 @@ _TRAINING_POINTS: dict[str, Any] = {
 }
 # Layers that start near zero, and how far from it they are put.
 _UNSURE = {"cls_score": 0.5, "objectness_logits": 0.5, "prediction": 0.1, "predictor": 0.1}
+_UNSURE["conv2_offset"] = 0.1
 _PIXELS: dict[str, Any] = {"pixel_mean": (120.0,) * 3, "pixel_std": (60.0,) * 3}
 
 
@@ -87,6 +96,18 @@ def _vit() -> Backbone:
     return SimpleFeaturePyramid(net, "last_feat", _WIDTH, scale_factors=(2.0, 1.0), square_pad=64)
 
 
+def _deformable_resnet() -> Backbone:
+    """Of both versions, one with groups."""
+    block: dict[str, Any] = {"bottleneck_channels": _WIDTH, "stride": 2, "norm": ""}
+    grouped = {"num_groups": 2, "deform_num_groups": 2, "deform_modulated": True}
+    stages = [
+        [DeformBottleneckBlock(_WIDTH, 2 * _WIDTH, **block, **grouped)],
+        [DeformBottleneckBlock(2 * _WIDTH, 3 * _WIDTH, **block)],
+    ]
+    net = ResNet(BasicStem(out_channels=_WIDTH, norm=""), stages, out_features=["res2", "res3"])
+    return FPN(net, ["res2", "res3"], _WIDTH)
+
+
 def _anchors() -> DefaultAnchorGenerator:
     return DefaultAnchorGenerator(
         sizes=[[24], [48]], aspect_ratios=[0.5, 2.0], strides=list(_STRIDES.values())
@@ -110,9 +131,9 @@ def retinanet() -> nn.Module:
     )
 
 
-def fcos() -> nn.Module:
+def fcos(backbone: Backbone | None = None) -> nn.Module:
     return FCOS(
-        backbone=TwoLevels(),
+        backbone=backbone or TwoLevels(),
         head=FCOSHead(input_shape=_shapes(), num_classes=3, conv_dims=[8]),
         head_in_features=list(_STRIDES),
         num_classes=3,
@@ -291,6 +312,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "Keypoint R-CNN": lambda: rcnn(keypoints=True),
     "Cascade Mask R-CNN": lambda: rcnn(masks=True, cascade=True),
     "Rotated Faster R-CNN": rotated_rcnn,
+    "FCOS with deformable convolutions": lambda: fcos(_deformable_resnet()),
     "Mask R-CNN with ViTDet": lambda: rcnn(masks=True, backbone=_vit()),
     "PointRend, instances": lambda: rcnn(points=True),
     "PointRend, semantic": point_segmentor,
