@@ -284,13 +284,15 @@ def _pytest(
     """Run pytest and leave a JUnit report, from which ``summary`` adds the counts.
 
     On all cores there is a process for each, with one thread of torch's: tests are small, and
-    those of the engine wait for processes that they start.
+    those of the engine wait for processes that they start. Files keep their order: by the number
+    of their tests, those with few that take long would come last, and other cores wait for them.
 
     With ``CI`` set, hypothesis draws the same examples in every run, so that a check which
     passed here passes elsewhere; ``nox -s explore`` draws new ones.
     """
     REPORTS.mkdir(parents=True, exist_ok=True)
-    processes = ("-n", str(os.cpu_count() or 1), "--dist", "loadfile") if on_all_cores else ()
+    spread = ("-n", str(os.cpu_count() or 1), "--dist", "loadfile", "--no-loadscope-reorder")
+    processes = spread if on_all_cores else ()
     threads = {"OMP_NUM_THREADS": "1"} if on_all_cores else {}
     session.run(
         python or _session_python(session),
