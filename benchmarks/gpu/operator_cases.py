@@ -37,6 +37,14 @@ def batched_nms(scene: Scene) -> Iterator[Case]:
             scene.peer(lambda v, b=boxes, s=scores, c=classes: v.ops.batched_nms(b, s, c, 0.5)),
             None,
         )
+        yield Case(
+            "batched_nms_of_all",
+            "forward",
+            f"{n} boxes, 80 classes",
+            lambda b=boxes, s=scores, c=classes: d2_ops.batched_nms_of_all(b, s, c, 0.5),
+            None,
+            None,
+        )
 
 
 def nms(scene: Scene) -> Iterator[Case]:

@@ -1,4 +1,4 @@
-"""Time whole detectors: optimised for inference, as they are, and torchvision's.
+"""Time whole detectors: optimised for inference, as they are, in bfloat16, and torchvision's.
 
 Torchvision's have the same weights, which are random; every score counts, so that each model keeps
 as many detections as it may. All calls of a model alternate within one run. Beside the ratios
@@ -94,6 +94,8 @@ def calls_of(name: str, device: str, *, train: bool) -> tuple[Calls, nn.Module, 
     entry = [{"image": image, "height": HEIGHT, "width": WIDTH, "instances": objects}]
     if not train:
         models = {"optimised": optimize_for_inference(model), "as it is": model.eval()}
+        # Where the processor has none, this is the first one again, as the log says.
+        models["bfloat16"] = optimize_for_inference(model, dtype=torch.bfloat16)
         calls: Calls = {key: lambda one=one: one(entry) for key, one in models.items()}
         if peer is not None:
             peer.eval()
