@@ -11,8 +11,7 @@ What is left, whatever the number of images, feature maps and fields:
 * merging to panoptic segments: how many instances are good enough, each of which is laid by itself,
   and at the end what has stayed;
 * training: how many proposals there are to draw from, as heads get no more than are drawn; how many
-  of them each further head (masks, keypoints) gets; how many boxes each further stage of a cascade
-  gets from the one before.
+  of them each further head (masks, keypoints) gets.
 
 Seldom there is one more in inference: where a detection is empty, or an image has more candidates
 than are looked at first and they are not enough.
@@ -36,6 +35,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from d2_config import get_cfg
 from d2_modeling import build_model, host_waits
 from d2_modeling.backbone import build_backbone
+from d2_modeling.matcher import Matcher
 from d2_modeling.meta_arch import FCOS, FCOSHead
 from d2_modeling.postprocessing import detector_postprocess
 from d2_structures import Boxes, Instances, Keypoints, PolygonMasks
@@ -222,7 +222,7 @@ def as_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
         (mask_rcnn, 2, 3),
         (mask_rcnn_c4, 2, 3),
         (keypoint_rcnn, 2, 3),
-        (cascade_rcnn, 2, 4),
+        (cascade_rcnn, 2, 2),
         (panoptic_fpn, 4, 3),
         (retinanet, 1, 0),
         (fcos, 1, 0),
@@ -334,12 +334,43 @@ def test_a_device_has_the_losses_and_gradients_of_the_cpu(
     torch.testing.assert_close(gradients, wanted_gradients, rtol=1e-3, atol=1e-5)
 
 
-def losses_and_gradients(model: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+@pytest.mark.parametrize("spread", [3.0, 10.0, 30.0])  # the further, the more leave the image
+def test_a_cascade_leaves_out_on_a_device_what_the_cpu_leaves_out(
+    spread: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    model = cascade_rcnn(draw_all=True).train()
+    for predictor in model.roi_heads.box_predictor:
+        torch.nn.init.normal_(predictor.bbox_pred.weight, std=spread)
+    model.roi_heads.proposal_matchers = [Matcher([0.05], [0, 1])] * 3
+    lengths: list[list[int]] = []
+    plain = model.roi_heads._match_and_label_boxes
+
+    def label(proposals: Any, stage: int, targets: Any) -> Any:
+        lengths.append([len(image) for image in proposals])
+        return plain(proposals, stage, targets)
+
+    monkeypatch.setattr(model.roi_heads, "_match_and_label_boxes", label)
+    wanted, wanted_gradients = losses_and_gradients(model, all_count=False)
+    monkeypatch.setattr(host_waits, "_is_read_at_once", lambda device: False)
+    got, gradients = losses_and_gradients(model, all_count=False)
+    assert sum(lengths[0]) > sum(lengths[1])
+    assert lengths[2] == lengths[3]
+    assert sum(lengths[2]) > sum(lengths[0])
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
+    for name, gradient in wanted_gradients.items():  # large ones cancel each other in part
+        largest = float(gradient.abs().max())
+        torch.testing.assert_close(gradients[name], gradient, rtol=0, atol=1e-3 * largest + 1e-6)
+
+
+def losses_and_gradients(
+    model: Any, all_count: bool = True
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     if hasattr(model, "loss_normalizer"):
         model.loss_normalizer.fill_(100.0)
     model.zero_grad()
     losses = model(batch_of(2))
-    assert all(loss.item() > 0 for loss in losses.values())
+    assert all(loss.item() > 0 for loss in losses.values()) or not all_count
     sum(losses.values()).backward()
     gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
     return {name: loss.detach() for name, loss in losses.items()}, gradients

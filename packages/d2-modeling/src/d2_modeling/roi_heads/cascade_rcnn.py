@@ -16,16 +16,18 @@ from ..batched_selection import (
     Detections,
     Regions,
     clipped_to_images,
+    nonempty,
     rows_where,
     sizes_as_tensor,
 )
 from ..box_regression import Box2BoxTransform
 from ..events import active_event_storage
+from ..host_waits import asking_waits
 from ..layers import ShapeSpec
 from ..matcher import Matcher, classes_of_matches, match_boxes
 from ..poolers import ROIPooler
 from .build import ROI_HEADS_REGISTRY, build_box_head
-from .fast_rcnn import FastRCNNOutputLayers, Predictions
+from .fast_rcnn import LEFT_OUT, FastRCNNOutputLayers, Predictions
 from .fast_rcnn_inference import fast_rcnn_inference
 from .region_head import Losses, RegionOutput, as_losses
 from .region_pooling import build_region_pooler
@@ -115,14 +117,20 @@ class CascadeROIHeads(StandardROIHeads):
         maps = [features[name] for name in self.box_in_features]
         outputs: list[StageOutput] = []
         boxes: Sequence[Tensor] = ()
+        left_out: list[Tensor] | None = None
         for stage, predictor in enumerate(self.box_predictor):
             if stage > 0:
                 sizes = [image.image_size for image in proposals]
-                proposals = self._create_proposals_from_boxes(boxes, sizes)
+                if self._marks_empty_boxes(boxes):
+                    proposals, left_out = _proposals_with_marks(boxes, sizes, left_out)
+                else:
+                    proposals = self._create_proposals_from_boxes(boxes, sizes)
                 if self.training:
                     assert targets is not None
                     with _event_scope(f"stage{stage}"):
                         proposals = self._match_and_label_boxes(proposals, stage, targets)
+                    for image, rows in zip(proposals, left_out or (), strict=False):
+                        image.gt_classes = image.gt_classes.masked_fill(rows, LEFT_OUT)
             predictions = self._run_stage(maps, proposals, stage)
             boxes = predictor.predict_boxes(predictions, proposals)
             outputs.append((predictor, predictions, proposals))
@@ -188,6 +196,19 @@ class CascadeROIHeads(StandardROIHeads):
         predictions: Predictions = self.box_predictor[stage](self.box_head[stage](scaled))
         return predictions
 
+    def _marks_empty_boxes(self, boxes: Sequence[Tensor]) -> bool:
+        """Whether empty boxes stay in training, as to leave them out the host would wait.
+
+        Losses have to know what `LEFT_OUT` means.
+        """
+        if not (self.training and boxes and asking_waits(boxes[0])):
+            return False
+        create = getattr(self._create_proposals_from_boxes, "__func__", None)
+        return create is CascadeROIHeads._create_proposals_from_boxes and all(
+            type(predictor).losses is FastRCNNOutputLayers.losses and not predictor.use_sigmoid_ce
+            for predictor in self.box_predictor
+        )
+
     def _create_proposals_from_boxes(
         self, boxes: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]
     ) -> list[Instances]:
@@ -248,6 +269,36 @@ class CascadeROIHeads(StandardROIHeads):
             "box_predictors": predictors,
             "proposal_matchers": [Matcher([iou], [0, 1]) for iou in options.IOUS],
         }
+
+
+def _proposals_with_marks(
+    boxes: Sequence[Tensor],
+    image_sizes: Sequence[tuple[int, int]],
+    left_out: Sequence[Tensor] | None,
+) -> tuple[list[Instances], list[Tensor]]:
+    """What `CascadeROIHeads._create_proposals_from_boxes` gives, and with it what it leaves out.
+
+    Args:
+        boxes: those of the stage before, for each image.
+        image_sizes: (height, width) of each image.
+        left_out: for each image (R_i,) bool, what was left out before; None for nothing.
+
+    Returns:
+        For each image all boxes, whole images in the place of those left out, and (R_i,) bool.
+    """
+    proposals, marks = [], []
+    for place, (image_boxes, size) in enumerate(zip(boxes, image_sizes, strict=True)):
+        sizes = sizes_as_tensor([size], image_boxes)
+        clipped = clipped_to_images(image_boxes.detach(), sizes)
+        gone = ~nonempty(clipped)
+        if left_out is not None:
+            gone = gone | left_out[place]
+        whole = torch.cat([torch.zeros_like(sizes), sizes.flip(1)], dim=1)
+        proposals.append(
+            Instances(size, proposal_boxes=Boxes(clipped.where(~gone[:, None], whole)))
+        )
+        marks.append(gone)
+    return proposals, marks
 
 
 class ScaledGradient(torch.autograd.Function):

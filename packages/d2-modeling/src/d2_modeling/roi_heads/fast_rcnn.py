@@ -25,6 +25,9 @@ from .fast_rcnn_inference import fast_rcnn_inference, select_detections
 
 Predictions = tuple[Tensor, Tensor]
 
+LEFT_OUT = -100
+"""The class of regions that are there for their number alone, where counts stay on a device."""
+
 _LOSSES = ("loss_cls", "loss_box_reg")
 
 
@@ -145,7 +148,7 @@ class FastRCNNOutputLayers(nn.Module):
         if self.use_sigmoid_ce:
             loss_cls = self.sigmoid_cross_entropy_loss(scores, gt_classes)
         else:
-            loss_cls = cross_entropy(scores, gt_classes, reduction="mean")
+            loss_cls = _mean_cross_entropy(scores, gt_classes)
         loss_box_reg = self.box_reg_loss(proposal_boxes, gt_boxes, deltas, gt_classes)
         losses = zip(_LOSSES, (loss_cls, loss_box_reg), strict=True)
         return {name: loss * self.loss_weight.get(name, 1.0) for name, loss in losses}
@@ -183,7 +186,7 @@ class FastRCNNOutputLayers(nn.Module):
         )
         # All regions count, not only foreground: in that way each foreground region has
         # the same weight in every batch.
-        return loss / max(gt_classes.numel(), 1.0)
+        return loss / _number_of(gt_classes)
 
     def sigmoid_cross_entropy_loss(self, scores: Tensor, gt_classes: Tensor) -> Tensor:
         """Binary cross entropy of every class, over the number of regions.
@@ -335,6 +338,20 @@ class FastRCNNOutputLayers(nn.Module):
             "get_fed_loss_cls_weights": _federated_class_weights.get(),
             "fed_loss_num_classes": options.FED_LOSS_NUM_CLASSES,
         }
+
+
+def _number_of(gt_classes: Tensor) -> Tensor | float:
+    """How many regions there are, at least 1; those of `LEFT_OUT` are none."""
+    if asking_waits(gt_classes):
+        return (gt_classes != LEFT_OUT).sum().clamp(min=1)
+    return max(gt_classes.numel(), 1.0)
+
+
+def _mean_cross_entropy(scores: Tensor, gt_classes: Tensor) -> Tensor:
+    if asking_waits(gt_classes):
+        total = cross_entropy(scores, gt_classes, reduction="sum", ignore_index=LEFT_OUT)
+        return total / _number_of(gt_classes)
+    return cross_entropy(scores, gt_classes, reduction="mean")
 
 
 _federated_class_weights: ContextVar[Callable[[], Tensor] | None] = ContextVar(
