@@ -15,7 +15,7 @@ coco = pytest.importorskip("pycocotools.mask")
     seed=st.integers(0, 2**32),
     height=st.integers(0, 90),
     width=st.integers(0, 90),
-    density=st.sampled_from([0.0, 0.01, 0.5, 1.0]),
+    density=st.sampled_from([0.0, 0.001, 0.01, 0.5, 1.0]),
 )
 def test_encode_decode_and_area_equal_pycocotools(
     seed: int, height: int, width: int, density: float
@@ -80,7 +80,7 @@ def test_counts_are_compressed_as_pycocotools_compresses_them() -> None:
     seed=st.integers(0, 2**32),
     height=st.integers(1, 40),
     width=st.integers(1, 40),
-    density=st.sampled_from([0.0, 0.01, 0.5, 1.0]),
+    density=st.sampled_from([0.0, 0.001, 0.01, 0.5, 1.0]),
 )
 def test_bounding_boxes_equal_pycocotools(
     seed: int, height: int, width: int, density: float

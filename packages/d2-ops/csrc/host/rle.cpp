@@ -5,6 +5,7 @@
 
 #include "arrays.h"
 #include "d2_ops/run_columns.h"
+#include "d2_ops/runs_of_columns.h"
 #include "failures.h"
 #include "module.h"
 #include "rle_arguments.h"

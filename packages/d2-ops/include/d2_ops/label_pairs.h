@@ -7,10 +7,7 @@
 #include <utility>
 #include <vector>
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
-
+#include "flag_bits.h"
 #include "platform.h"
 
 namespace d2_ops {
@@ -36,30 +33,6 @@ D2_OPS_LABEL_CLONES(uint16_t)
 D2_OPS_LABEL_CLONES(int32_t)
 D2_OPS_LABEL_CLONES(int64_t)
 #undef D2_OPS_LABEL_CLONES
-
-// 64 bytes of 0 and 1 as the bits of a word.
-inline uint64_t bits_of(const uint8_t* flags) {
-  uint64_t bits = 0;
-#if defined(__SSE2__)
-  for (int64_t i = 0; i < 64; i += 16) {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(flags + i));
-    bits |= static_cast<uint64_t>(_mm_movemask_epi8(_mm_cmpgt_epi8(bytes, _mm_setzero_si128()))) << i;
-  }
-#else
-  for (int64_t i = 0; i < 64; ++i) bits |= static_cast<uint64_t>(flags[i]) << i;
-#endif
-  return bits;
-}
-
-inline int lowest_bit(uint64_t bits) {
-#if defined(__GNUC__)
-  return __builtin_ctzll(bits);
-#else
-  int place = 0;
-  while (place < 63 && !(bits >> place & 1)) ++place;
-  return place;
-#endif
-}
 
 // Writes which of 64 * words flags are set, and gives their number. How many are in a word is hard
 // to foretell, so two are written without asking: `places` has room for that.

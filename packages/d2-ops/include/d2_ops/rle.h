@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -28,7 +29,9 @@ inline std::vector<int64_t> lengths_of_runs(const Runs& runs, int64_t pixels) {
 }
 
 inline std::string text_of_lengths(const std::vector<int64_t>& lengths) {
-  std::string text;
+  constexpr size_t kMostCharacters = 13;  // of a number: five bits each
+  const std::unique_ptr<char[]> text(new char[kMostCharacters * lengths.size()]);
+  char* at = text.get();
   for (size_t i = 0; i < lengths.size(); ++i) {
     int64_t value = i > 2 ? lengths[i] - lengths[i - 2] : lengths[i];
     bool more = true;
@@ -37,10 +40,10 @@ inline std::string text_of_lengths(const std::vector<int64_t>& lengths) {
       value >>= 5;
       more = group & 0x10 ? value != -1 : value != 0;
       if (more) group |= 0x20;
-      text.push_back(static_cast<char>(group + 48));
+      *at++ = static_cast<char>(group + 48);
     }
   }
-  return text;
+  return {text.get(), at};
 }
 
 inline std::string text_of_runs(const Runs& runs, int64_t pixels) {

@@ -7,6 +7,8 @@
 #include <cstring>
 #include <vector>
 
+#include "platform.h"
+
 namespace d2_ops {
 
 struct Run {
@@ -30,7 +32,7 @@ inline void normalise(Runs* runs) {
 
 namespace runs_detail {
 
-inline uint64_t load_word(const uint8_t* bytes) {
+D2_OPS_INLINE uint64_t load_word(const uint8_t* bytes) {
   uint64_t word;
   std::memcpy(&word, bytes, sizeof word);
   return word;
@@ -90,33 +92,6 @@ inline Runs runs_of_mask(const uint8_t* mask, int64_t height, int64_t width) {
   std::vector<int64_t> changes(found.size());
   for (const Change& change : found) changes[ends[change.x]++] = change.x * height + change.y;
   return runs_detail::runs_between(changes, height * width);
-}
-
-// The same of a mask stored column after column. Most blocks of pixels are all alike: they are
-// compared with the pixel before them, so that memory is read once.
-inline Runs runs_of_columns(const uint8_t* mask, int64_t pixels) {
-  constexpr int64_t kBlock = 256;
-  constexpr uint64_t kEveryByte = 0x0101010101010101;
-  std::vector<int64_t> changes;
-  uint8_t last = 0;
-  const auto look_at = [&](int64_t from, int64_t to) {
-    for (int64_t k = from; k < to; ++k) {
-      if (mask[k] == last) continue;
-      changes.push_back(k);
-      last = mask[k];
-    }
-  };
-  int64_t i = 0;
-  for (; i + kBlock <= pixels; i += kBlock) {
-    const uint64_t alike = last * kEveryByte;
-    uint64_t any = 0;
-    for (int64_t k = i; k < i + kBlock; k += 8) any |= runs_detail::load_word(mask + k) ^ alike;
-    if (any == 0) continue;
-    for (int64_t word = i; word < i + kBlock; word += 8)
-      if (runs_detail::load_word(mask + word) != last * kEveryByte) look_at(word, word + 8);
-  }
-  look_at(i, pixels);
-  return runs_detail::runs_between(changes, pixels);
 }
 
 // Writes runs as a row-major mask of 0 and 1.
