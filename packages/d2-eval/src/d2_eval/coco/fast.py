@@ -55,9 +55,7 @@ def fast_precision_recall(
         for annotation in truth.coco.imgToAnns.get(image, ())
     )
     wanted = completed(truth, (a for a in annotations if a["category_id"] in categories), settings)
-    places = places_of(results.images, images), places_of(results.categories, categories)
-    rows = (places[0] >= 0) & (places[1] >= 0)
-    found = chosen_results(results, rows)
+    found, found_images, found_categories = found_places(results, images, categories)
     compared = compared_fields(truth, wanted, found, settings)
     return coco_evaluate(
         CocoGroundTruths(
@@ -69,8 +67,8 @@ def fast_precision_recall(
             **compared.wanted,
         ),
         CocoDetections(
-            images=places[0][rows],
-            categories=places[1][rows],
+            images=found_images,
+            categories=found_categories,
             scores=found.scores,
             **compared.found,
         ),
@@ -83,6 +81,26 @@ def fast_precision_recall(
         keypoint_sigmas=settings.keypoint_sigmas,
         overlaps=compared.overlaps,
     )
+
+
+def found_places(
+    results: CocoResults, images: Mapping[Any, int], categories: Mapping[Any, int]
+) -> tuple[CocoResults, np.ndarray, np.ndarray]:
+    """Return the N predictions that count, and the numbers of their images and categories.
+
+    Args:
+        results: predictions.
+        images: numbers of the images that count.
+        categories: numbers of the categories that count.
+
+    Returns:
+        The predictions, and two times (N,) int64. Nothing is copied where all count.
+    """
+    places = places_of(results.images, images), places_of(results.categories, categories)
+    rows = (places[0] >= 0) & (places[1] >= 0)
+    if rows.all():
+        return results, *places
+    return chosen_results(results, rows), places[0][rows], places[1][rows]
 
 
 class ComparedFields(NamedTuple):

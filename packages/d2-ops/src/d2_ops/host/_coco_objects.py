@@ -95,7 +95,7 @@ def numbered_from_0(
     least = min(int(numbers.min()) for numbers in present)
     count = max(int(numbers.max()) for numbers in present) - least + 1
     if count <= _SPARE_IMAGES + sum(map(len, images)):
-        return [numbers - least for numbers in images], count
+        return [numbers - least if least else numbers for numbers in images], count
     distinct, inverse = np.unique(np.concatenate(images), return_inverse=True)
     ends = np.cumsum([len(numbers) for numbers in images])[:-1]
     return [*map(np.ascontiguousarray, np.split(inverse.astype(np.int64), ends))], len(distinct)
