@@ -202,3 +202,11 @@ def test_the_environment_shows_versions_and_kernels(capfd):
     printed = capfd.readouterr().out
     for name in ("d2-ops", "torch", "CUDA", "d2-ops cpu_library"):
         assert any(line.startswith(name) for line in printed.splitlines()), name
+
+
+def test_a_failure_that_is_its_own_cause_ends_the_command(failing, capfd):
+    error = ValueError("in a circle")
+    error.__cause__ = error
+    failing(error)
+    assert main(["env"]) == 1
+    assert "error: in a circle" in capfd.readouterr().err

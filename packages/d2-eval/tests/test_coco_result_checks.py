@@ -95,3 +95,13 @@ def test_id_that_the_annotations_lack_is_named(truth, key, identity):
 def test_id_that_is_written_otherwise_is_named_with_the_right_one(truth):
     with pytest.raises(ValueError, match="result 0 has image_id '1', .*; write it as 1"):
         evaluate_coco_results(truth, [result(image_id="1")], "bbox")
+
+
+def test_an_error_that_no_mask_is_to_blame_for_is_not_its_own_cause(tmp_path, coco_content):
+    for image in coco_content["images"]:
+        del image["height"], image["width"]
+    (tmp_path / "truth.json").write_text(json.dumps(coco_content))
+    found = [result(segmentation={"size": [80, 100], "counts": [8000]})]
+    with pytest.raises(ValueError, match="no 'height' and 'width'") as error:
+        evaluate_coco_results(tmp_path / "truth.json", found, "segm")
+    assert error.value.__cause__ is None

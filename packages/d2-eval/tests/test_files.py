@@ -115,8 +115,54 @@ def test_panoptic_predictions_that_do_not_fit_are_named(panoptic):
     with pytest.raises(ValueError, match="annotation 2 is a second one of image"):
         evaluate()
     del content["annotations"][1:]
-    with pytest.raises(ValueError, match="1 of 2 annotated images were not processed"):
+    with pytest.raises(ValueError, match="1 of 2 annotated images have no prediction"):
         evaluate()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_id": 5}, "annotation 0 is of image 5, which .*examples.json' does not annotate"),
+        ({"image_id": [5]}, r"annotation 0 has the image_id \[5\] and the file_name"),
+        ({"segments_info": {}}, r"annotation 0, of image \d+, has the segments_info {}; wanted"),
+        ({"segments_info": [{"id": 1}]}, r"has the segment {'id': 1}; wanted .* category_id"),
+        ({"segments_info": [{"id": 1, "category_id": 1}] * 2}, "two segments of the id 1"),
+    ],
+)
+def test_panoptic_entries_that_are_wrong_are_named(panoptic, change, message):
+    content, evaluate = panoptic
+    content["annotations"][0] |= change
+    with pytest.raises(ValueError, match=f"predictions.json'.*{message}"):
+        evaluate()
+
+
+def test_panoptic_segments_that_are_wrong_are_named_with_their_file(panoptic):
+    content, evaluate = panoptic
+    content["annotations"][0]["segments_info"][0]["category_id"] = 999
+    with pytest.raises(ValueError, match=r"unknown categories \{999\}") as error:
+        evaluate()
+    assert "predictions.json" in error.value.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["categories"][0].pop("isthing"), "category 0 has no 'isthing'"),
+        (
+            lambda c: c["annotations"][0]["segments_info"][0].update(category_id=999),
+            r"annotation 0, of image \d+, has a segment \d+ of the category 999, which",
+        ),
+    ],
+)
+def test_panoptic_annotations_that_are_wrong_are_named(shared_data, tmp_path, change, message):
+    folder = shared_data / "data" / "panoptic_sample"
+    content = json.loads((folder / "panoptic_examples.json").read_text())
+    change(content)
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"truth.json': {message}"):
+        evaluate_panoptic_files(
+            folder / "pred" / "panoptic_examples_pred.json", tmp_path / "truth.json"
+        )
 
 
 @pytest.mark.parametrize("entries", [5, [5], {}])
@@ -137,10 +183,28 @@ def test_results_that_were_cut_short_are_named(kind, tmp_path, coco_content):
         evaluate_files(tmp_path / "results.json", tmp_path / "truth.json", kind)
 
 
+def test_a_folder_in_place_of_results_is_named(tmp_path, coco_content):
+    (tmp_path / "truth.json").write_text(json.dumps(coco_content))
+    with pytest.raises(ValueError, match="is a folder; wanted a file of predictions"):
+        evaluate_files(tmp_path, tmp_path / "truth.json")
+
+
+def test_errors_about_results_name_both_files(tmp_path, coco_content):
+    (tmp_path / "truth.json").write_text(json.dumps(coco_content))
+    entry = {"image_id": 99, "category_id": 3, "bbox": [1, 1, 2, 2], "score": 0.5}
+    (tmp_path / "results.json").write_text(json.dumps([entry]))
+    with pytest.raises(ValueError, match="result 0 has image_id 99") as error:
+        evaluate_files(tmp_path / "results.json", tmp_path / "truth.json")
+    (note,) = error.value.__notes__
+    assert "results.json" in note
+    assert "truth.json" in note
+
+
 def test_pngs_that_are_missing_are_named(panoptic):
     content, evaluate = panoptic
     content["annotations"][0]["file_name"] = "nowhere.png"
-    with pytest.raises(FileNotFoundError, match="nowhere.png"):
+    message = r"predictions.json': annotation 0, of image \d+, .*nowhere.png', which is not there"
+    with pytest.raises(FileNotFoundError, match=message):
         evaluate()
 
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from d2_config.files import write_atomically
 from d2_data import Metadata
-from d2_data.formats import CocoFile, encode_panoptic_png, read_json
+from d2_data.formats import CocoFile, encode_panoptic_png
 from d2_eval.collecting import CollectingEvaluator, one_per_image
 from d2_eval.dataset_metadata import metadata_of
-from d2_eval.panoptic_files import panoptic_scores
+from d2_eval.panoptic_files import panoptic_scores, read_panoptic_annotations
 from d2_eval.panoptic_quality import VOID
 
 
@@ -111,9 +111,7 @@ class COCOPanopticEvaluator(CollectingEvaluator):
         if predictions is None:
             return {}
         predictions = one_per_image(predictions)
-        truth = read_json(
-            self._metadata.panoptic_json, expected_keys=("images", "annotations", "categories")
-        )
+        truth = read_panoptic_annotations(self._metadata.panoptic_json)
         if self._output_dir is not None:
             self._write(truth, predictions)
         scores = panoptic_scores(

@@ -48,20 +48,57 @@ def evaluate_panoptic_files(
         ValueError: if a file is not what it should be, an annotated image has no prediction, or
             see :meth:`~d2_eval.PanopticQuality.add`.
     """
-    truth = read_json(Path(ground_truth), expected_keys=_ANNOTATIONS)
-    found = read_json(Path(predictions), expected_keys=("annotations",))
+    truth = read_panoptic_annotations(ground_truth)
+    root = _png_folder(Path(ground_truth), ground_truth_folder)
+    _check_pngs(truth["annotations"], root, ground_truth)
+    annotated = {annotation["image_id"] for annotation in truth["annotations"]}
+    found = _entries(read_json(Path(predictions), expected_keys=("annotations",)), predictions)
     folder = _png_folder(Path(predictions), predictions_folder)
     by_image: dict[Any, Prediction] = {}
-    for number, entry in enumerate(_entries(found, predictions)):
-        if entry["image_id"] in by_image:
+    for number, entry in enumerate(found):
+        where, image = f"{os.fspath(predictions)!r}: annotation {number}", entry["image_id"]
+        if image in by_image:
+            raise ValueError(f"{where} is a second one of image {image!r}; keep one for each image")
+        if image not in annotated:
             raise ValueError(
-                f"{os.fspath(predictions)!r}: annotation {number} is a second one of image "
-                f"{entry['image_id']!r}; keep one for each image"
+                f"{where} is of image {image!r}, which {os.fspath(ground_truth)!r} does not "
+                f"annotate (it annotates {len(annotated)} images); predictions and annotations "
+                "are of different datasets, or ids are the model's own"
             )
-        by_image[entry["image_id"]] = folder / entry["file_name"], entry["segments_info"]
-    _entries(truth, ground_truth)
-    root = _png_folder(Path(ground_truth), ground_truth_folder)
-    return {"panoptic_seg": panoptic_scores(truth, root, by_image)}
+        by_image[image] = folder / entry["file_name"], entry["segments_info"]
+    _check_pngs(found, folder, predictions)
+    try:
+        return {"panoptic_seg": panoptic_scores(truth, root, by_image)}
+    except ValueError as error:
+        error.add_note(f"the predictions are those of {os.fspath(predictions)!r}")
+        raise
+
+
+def read_panoptic_annotations(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read an annotation file in COCO's panoptic format.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        KeyError, ValueError: if it is not what it should be; the message names the entry.
+    """
+    content: dict[str, Any] = read_json(Path(path), expected_keys=_ANNOTATIONS)
+    for number, category in enumerate(content["categories"]):
+        for key in ("id", "isthing"):
+            if not isinstance(category, dict) or key not in category:
+                raise ValueError(
+                    f"{os.fspath(path)!r}: category {number} has no {key!r}; it is "
+                    f"{category!r:.200}. Add it: isthing is 1 for things and 0 for stuff"
+                )
+    declared = {category["id"] for category in content["categories"]}
+    for number, entry in enumerate(_entries(content, path)):
+        for segment in entry["segments_info"]:
+            if segment["category_id"] not in declared:
+                raise ValueError(
+                    f"{os.fspath(path)!r}: annotation {number}, of image {entry['image_id']!r}, "
+                    f"has a segment {segment['id']!r} of the category {segment['category_id']!r}, "
+                    "which 'categories' do not declare; add the category or correct the segment"
+                )
+    return content
 
 
 def panoptic_scores(
@@ -85,8 +122,8 @@ def panoptic_scores(
     missing = [a["image_id"] for a in annotations if a["image_id"] not in predictions]
     if missing:
         raise ValueError(
-            f"{len(missing)} of {len(annotations)} annotated images were not processed, e.g. "
-            f"{missing[:3]}; panoptic quality is of the whole dataset"
+            f"{len(missing)} of {len(annotations)} annotated images have no prediction, e.g. "
+            f"{missing[:3]}; panoptic quality is of the whole dataset: predict these, too"
         )
     quality = PanopticQuality([category["id"] for category in truth["categories"]])
     pairs = (
@@ -150,4 +187,40 @@ def _entries(content: Mapping[str, Any], path: str | os.PathLike[str]) -> list[d
                     f"{os.fspath(path)!r}: annotation {number} has no {key!r}, it has {got}; "
                     f"{wanted}"
                 )
+        if not isinstance(entry["image_id"], int | str) or not isinstance(entry["file_name"], str):
+            raise ValueError(
+                f"{os.fspath(path)!r}: annotation {number} has the image_id "
+                f"{entry['image_id']!r:.100} and the file_name {entry['file_name']!r:.100}; "
+                f"{wanted}"
+            )
+        where = f"{os.fspath(path)!r}: annotation {number}, of image {entry['image_id']!r},"
+        _check_segments(entry["segments_info"], where)
     return entries
+
+
+def _check_segments(segments: Any, where: str) -> None:
+    """Refuse what are no segments, each with its id and its category's."""
+    wanted = "wanted a list of objects with id and category_id, which are whole numbers"
+    if not isinstance(segments, list):
+        raise ValueError(f"{where} has the segments_info {segments!r:.100}; {wanted}")
+    for segment in segments:
+        keys = ("id", "category_id")
+        if not isinstance(segment, dict) or any(type(segment.get(key)) is not int for key in keys):
+            raise ValueError(f"{where} has the segment {segment!r:.200}; {wanted}")
+    ids = [segment["id"] for segment in segments]
+    if len({*ids}) < len(ids):
+        twice = next(one for one in ids if ids.count(one) > 1)
+        raise ValueError(f"{where} has two segments of the id {twice}; give each its own")
+
+
+def _check_pngs(
+    entries: Sequence[Mapping[str, Any]], folder: Path, path: str | os.PathLike[str]
+) -> None:
+    """Refuse names of files that are not there."""
+    for number, entry in enumerate(entries):
+        if not (folder / entry["file_name"]).is_file():
+            raise FileNotFoundError(
+                f"{os.fspath(path)!r}: annotation {number}, of image {entry['image_id']!r}, is in "
+                f"the PNG {os.fspath(folder / entry['file_name'])!r}, which is not there; put it "
+                "there, or correct its file_name"
+            )

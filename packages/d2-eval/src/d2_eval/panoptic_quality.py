@@ -81,7 +81,8 @@ class PanopticQuality:
         """
         if truth_ids.shape != predicted_ids.shape:
             raise ValueError(
-                f"{where}: annotated are {truth_ids.shape} pixels, predicted {predicted_ids.shape}"
+                f"{where}: annotated are {truth_ids.shape} pixels, predicted "
+                f"{predicted_ids.shape}; predict in the size of the annotated image"
             )
         image = _Image.of(truth_ids, truth_segments, predicted_ids, predicted_segments)
         self._check_predictions(image, where)
@@ -116,13 +117,22 @@ class PanopticQuality:
     def _check_predictions(self, image: _Image, where: str) -> None:
         undescribed = set(image.predicted_areas) - set(image.predictions) - {VOID}
         if undescribed:
-            raise ValueError(f"{where}: no segment describes the predicted ids {undescribed}")
+            raise ValueError(
+                f"{where}: no segment describes the predicted ids {undescribed}; add them to "
+                f"segments_info, or give their pixels the id {VOID}, which is void"
+            )
         absent = set(image.predictions) - set(image.predicted_areas)
         if absent:
-            raise ValueError(f"{where}: the predicted segments {absent} have no pixels")
+            raise ValueError(
+                f"{where}: the predicted segments {absent} have no pixels; take them out of "
+                "segments_info"
+            )
         unknown = {s["category_id"] for s in image.predictions.values()} - set(self._counts)
         if unknown:
-            raise ValueError(f"{where}: unknown categories {unknown} are predicted")
+            raise ValueError(
+                f"{where}: unknown categories {unknown} are predicted; known are "
+                f"{list(self._counts)[:12]}…: write the dataset's ids, not the model's own"
+            )
 
     def _match(self, image: _Image) -> tuple[set[int], set[int]]:
         truths, predictions = set(), set()

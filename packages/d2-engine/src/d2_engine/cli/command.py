@@ -163,7 +163,9 @@ def _let_go_of_frames(error: BaseException | None) -> None:
     Else loading processes are found by the garbage collector much later, in an order in which
     each takes 5 seconds to end.
     """
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # an error may be its own cause
+        seen.add(id(error))
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
 

@@ -59,7 +59,10 @@ def evaluate_coco_files(
             )
             scores[task] = curves.scores_by_name()
     except ValueError as error:
-        error.add_note(f"results are counted from 0 in {str(predictions)!r}")
+        error.add_note(
+            f"results are counted from 0 in {str(predictions)!r}; annotations are those of "
+            f"{str(ground_truth)!r}"
+        )
         raise
     return scores
 

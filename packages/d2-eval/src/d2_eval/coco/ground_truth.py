@@ -135,7 +135,7 @@ class CocoGroundTruth:
         if not self.has_annotations:
             raise ValueError(
                 f"{label!r} lists images without annotations: there is nothing to compare "
-                "predictions with"
+                "predictions with; give a file that has 'annotations'"
             )
 
     @classmethod

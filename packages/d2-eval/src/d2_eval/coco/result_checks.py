@@ -17,6 +17,16 @@ from d2_eval.coco.result_arrays import (
 from d2_eval.coco.settings import FIELDS, Task
 from d2_ops.host import CocoResults, PackedRLEs, rle_area, unpack_rles
 
+_IN_FILES: Mapping[str, str] = {
+    "images": "image_id",
+    "categories": "category_id",
+    "scores": "score",
+    "boxes": "bbox",
+    "masks": "segmentation",
+    "keypoints": "keypoints",
+}
+"""Columns, and what files call them."""
+
 
 def check_results(truth: CocoGroundTruth, results: CocoResults, task: Task) -> None:
     """Look at all predictions before any is compared.
@@ -35,10 +45,10 @@ def check_results(truth: CocoGroundTruth, results: CocoResults, task: Task) -> N
         return
     compared = column_of(results, task)
     if compared is None:
-        had = [name for name, value in results._asdict().items() if value is not None]
+        had = [_IN_FILES[name] for name, value in results._asdict().items() if value is not None]
         raise ValueError(
             f"result 0 has no {FIELDS[task]!r}, which {task} evaluation needs; there are {had}. "
-            "Add it to each result"
+            "Add it to each result, or choose another task"
         )
     images = places_of(results.images, known_numbers(truth.coco.imgs))
     _check_known("image_id", results.images, images, truth.coco.imgs, _listing(truth))
@@ -54,15 +64,13 @@ def check_results(truth: CocoGroundTruth, results: CocoResults, task: Task) -> N
         _check_rows(compared, task)
 
 
-def name_bad_mask(results: CocoResults, error: ValueError) -> ValueError:
-    """Return an error that names the result whose mask cannot be read; else the one given.
+def bad_mask(results: CocoResults) -> ValueError | None:
+    """Return an error that names the result whose mask cannot be read; None where all can.
 
     Args:
         results: whose masks were to be compared.
-        error: what came of it.
     """
-    masks = [] if results.masks is None else unpack_rles(results.masks)
-    return named_bad_mask(masks) or error
+    return named_bad_mask([] if results.masks is None else unpack_rles(results.masks))
 
 
 def named_bad_mask(masks: Sequence[Any]) -> ValueError | None:
@@ -76,8 +84,9 @@ def named_bad_mask(masks: Sequence[Any]) -> ValueError | None:
             rle_area(mask)
         except (ValueError, TypeError) as reason:
             return ValueError(
-                f"result {index} has a mask that cannot be read: {reason}. Its counts are broken "
-                "or cut short: write it again"
+                f"result {index} has a mask that cannot be read: "
+                f"{str(reason).removeprefix('rle[0]: ')}. Its counts are broken or cut short: "
+                "write it again"
             )
     return None
 
@@ -163,5 +172,6 @@ def _check_mask_sizes(
         size = [side if side >= 0 else has for side, has in zip(size, got, strict=True)]
         raise ValueError(
             f"result {index} has a mask of {got[0]} x {got[1]} pixels, but image "
-            f"{_plain(results.images[index])!r} has {size[0]} x {size[1]}"
+            f"{_plain(results.images[index])!r} has {size[0]} x {size[1]} (height x width); write "
+            "masks in the size of their image"
         )

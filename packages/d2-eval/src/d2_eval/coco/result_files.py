@@ -35,8 +35,12 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not JSON, or no list of objects.
+        ValueError: if it is a folder, not JSON, or no list of objects.
     """
+    if path.is_dir():
+        raise ValueError(
+            f"{str(path)!r} is a folder; wanted a file of predictions in COCO's result format"
+        )
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:

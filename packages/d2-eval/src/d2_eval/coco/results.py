@@ -16,7 +16,7 @@ from d2_eval.coco.fast import fast_precision_recall
 from d2_eval.coco.ground_truth import CocoGroundTruth, as_ground_truth
 from d2_eval.coco.official import official_precision_recall
 from d2_eval.coco.result_arrays import results_count
-from d2_eval.coco.result_checks import check_results, name_bad_mask
+from d2_eval.coco.result_checks import bad_mask, check_results
 from d2_eval.coco.result_entries import results_of
 from d2_eval.coco.result_files import read_result_columns
 from d2_eval.coco.settings import FIELDS, CocoSettings, Task
@@ -72,9 +72,10 @@ def evaluate_coco_results(
     try:
         computed = evaluate(truth, found, settings, images)
     except ValueError as error:
-        if FIELDS[settings.task] != "segmentation":
+        named = bad_mask(found) if FIELDS[settings.task] == "segmentation" else None
+        if named is None:
             raise
-        raise name_bad_mask(found, error) from error
+        raise named from error
     return CocoCurves.of(settings, truth.class_names, computed)
 
 

@@ -62,6 +62,9 @@ def evaluate_lvis_files(
             )
             scores |= {name: lvis_scores(truth, one) for name, one in curves.items()}
     except ValueError as error:
-        error.add_note(f"results are counted from 0 in {str(predictions)!r}")
+        error.add_note(
+            f"results are counted from 0 in {str(predictions)!r}; annotations are those of "
+            f"{str(ground_truth)!r}"
+        )
         raise
     return scores

@@ -22,7 +22,7 @@ from d2_eval.coco.curves import CocoCurves, mean_percent
 from d2_eval.coco.fast import compared_fields, image_and_category, sorted_ids
 from d2_eval.coco.ground_truth import CocoGroundTruth, as_ground_truth
 from d2_eval.coco.result_arrays import chosen_results, known_numbers, places_of, results_count
-from d2_eval.coco.result_checks import check_results, name_bad_mask
+from d2_eval.coco.result_checks import bad_mask, check_results
 from d2_eval.coco.results import Results, as_columns
 from d2_eval.coco.settings import CocoSettings
 from d2_eval.coco.targets import completed
@@ -99,9 +99,10 @@ def evaluate_lvis_results(
         areas = np.where(open_ended, _BEYOND_ALL_SIZES, _areas(found, by_box))
         computed = _computed(truth, wanted, found, areas, settings, images)
     except ValueError as error:
-        if task != "segm":
+        named = bad_mask(results) if task == "segm" else None
+        if named is None:
             raise
-        raise name_bad_mask(results, error) from error
+        raise named from error
     return CocoCurves.of(settings, truth.class_names, computed)
 
 

@@ -18,7 +18,7 @@ function drawConfusions() {
   const involved = confusedClasses(Infinity).length;
   byId("confusion-lead").textContent =
     `Predictions with a confidence of ${confidence(data.confidence)} or more, paired with objects from IoU 0.5 on. Click a number to see its pictures.`;
-  const sizes = [[String(someClasses), `the ${someClasses} most confused classes`], [String(mostClasses), involved > mostClasses ? `the ${mostClasses} most confused classes` : `all ${involved} classes`]];
+  const sizes = [[String(someClasses), `${someClasses} most confused classes`], [String(mostClasses), involved > mostClasses ? `${mostClasses} most confused classes` : `all ${involved} classes`]];
   byId("confusion-choice").hidden = involved <= someClasses;
   fillSelect(byId("confusion-size"), sizes, (value) => drawMatrix(Number(value)));
   drawMatrix(someClasses);
