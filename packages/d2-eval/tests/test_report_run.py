@@ -148,6 +148,16 @@ def test_images_that_are_nowhere_are_empty_sheets(dataset, tmp_path):
     assert all(pictures)
 
 
+def test_a_folder_of_images_that_is_nowhere_is_named(dataset, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder of images '.*nowhere'"):
+        write(
+            tmp_path / "out",
+            dataset / "truth.json",
+            dataset / "results.json",
+            image_root=tmp_path / "nowhere",
+        )
+
+
 def test_no_predictions_at_all_leave_everything_missed(dataset, tmp_path):
     page = write(tmp_path / "report", dataset / "truth.json", [])
     figures = embedded(page, "data-figures")

@@ -76,11 +76,13 @@ def write(
         The path of the page.
 
     Raises:
-        FileNotFoundError: if a file does not exist.
+        FileNotFoundError: if a file, or ``image_root``, does not exist.
         ValueError: if predictions and annotations do not belong together, there are no annotations,
             or an argument is none of those above.
     """
     _check(task, confidence, most_pictures)
+    if image_root is not None and not Path(image_root).is_dir():
+        raise FileNotFoundError(f"there is no folder of images {os.fspath(image_root)!r}")
     truth = _load(ground_truth)
     run = _measured(names[0], truth, predictions, task, kpt_oks_sigmas)
     other = None
