@@ -1,5 +1,6 @@
 """Boxes, masks, keypoints, instances and images for object detection, and pictures of them."""
 
+from . import pytrees  # noqa: F401  # PyTorch learns of the structures
 from .array_pickle import ArrayPickleError, load_array_pickle
 from .bit_masks import BitMasks
 from .box_mode import BoxMode
