@@ -12,6 +12,7 @@ from torch import Tensor
 from d2_structures import ImageList
 
 from ..image_checks import image_of, picture_of
+from .detection_pairs import Pairs, paired
 from .graph import ExportableModel
 
 __all__ = [
@@ -34,17 +35,19 @@ class Tolerances(NamedTuple):
     """How far a file may be from its model.
 
     Attributes:
-        outputs: largest difference of each output; pixels for boxes and keypoints.
-        unmatched: share of detections that may be there in one and not in the other, for they are
-            at a threshold.
-        few: so many may be in any case.
-        within: two detections of a class that are further apart are not the same, in pixels.
+        outputs: largest difference of each output, of detections that are the same in both;
+            pixels for boxes and keypoints. Boxes that differ by more are no longer the same.
+        unmatched: share of detections that may be there in one and not in the other, for
+            candidates that score almost alike were chosen in another order.
+        few: so many of each side may be in any case.
+        unexplained: share of those of which that is no explanation, see `paired`; a ``few`` may
+            be in any case.
     """
 
     outputs: Mapping[str, float]
     unmatched: float = 0.05
     few: int = 1
-    within: float = 1.0
+    unexplained: float = 0.0
 
 
 EXACT = Tolerances(
@@ -71,7 +74,6 @@ NEAR = Tolerances(
     },
     unmatched=0.1,
     few=2,
-    within=2.0,
 )
 """Of the values of a resized picture some differ by 1, of 255; float16 has 11 bits."""
 
@@ -86,7 +88,7 @@ COARSE = Tolerances(
     },
     unmatched=0.4,
     few=4,
-    within=16.0,
+    unexplained=0.4,
 )
 """Of int8: enough to find a file that is broken. How good it is, an evaluation says."""
 
@@ -206,12 +208,14 @@ def check_artefact(
         except Exception as error:  # of classes that the runtimes do not publish
             raise ValueError(f"{what} fails on {case}: {error}") from error
         got = dict(zip(graph.output_names, (o.to(inputs[0].device) for o in outputs), strict=True))
-        differences[case] = found = _compared(wanted, got, tolerances)
+        differences[case] = found = _compared(wanted, got, tolerances, f"{what} on {case}")
         nothing = case == _EMPTY and not len(wanted.get("scores", ()))
         if nothing and len(got.get("scores", ())):
             raise ValueError(f"{what} finds {len(got['scores'])} things in images without any")
         bad = {
-            name: value for name, value in found.items() if not value <= tolerances.outputs[name]
+            name: value
+            for name, value in found.items()
+            if name != "boxes" and not value <= tolerances.outputs[name]
         }
         if bad:
             raise ValueError(f"{what} differs from the model on {case}: {bad}")
@@ -219,39 +223,38 @@ def check_artefact(
 
 
 def _compared(
-    wanted: dict[str, Tensor], got: dict[str, Tensor], tolerances: Tolerances
+    wanted: dict[str, Tensor], got: dict[str, Tensor], tolerances: Tolerances, where: str
 ) -> dict[str, float]:
     found: dict[str, float] = {}
     if "boxes" in wanted:
-        rows, columns, unmatched = _matched(wanted, got, tolerances.within)
+        pairs = paired(
+            wanted,
+            got,
+            within=tolerances.outputs["boxes"],
+            score_margin=tolerances.outputs["scores"],
+        )
+        _check_alone(pairs, len(wanted["scores"]) + len(got["scores"]), tolerances, where)
         for name in wanted.keys() - {"sem_seg"}:
-            found[name] = _largest(wanted[name][rows], got[name][columns])
-        if unmatched > max(tolerances.few, tolerances.unmatched * len(wanted["scores"])):
-            found["boxes"] = torch.inf
+            found[name] = _largest(wanted[name][pairs.rows], got[name][pairs.columns])
     if "sem_seg" in wanted:
         found["sem_seg"] = _largest(wanted["sem_seg"], got["sem_seg"])
     return {name: found[name] for name in wanted}
 
 
-def _matched(
-    wanted: dict[str, Tensor], got: dict[str, Tensor], within: float
-) -> tuple[Tensor, Tensor, int]:
-    """Rows of the same detections in both: near equals may come in another order.
-
-    Returns:
-        Rows of ``wanted``, for each the row of ``got``, and how many of either have no partner.
-    """
-    cost = torch.cdist(wanted["boxes"].double(), got["boxes"].double(), p=torch.inf)
-    cost = cost + (wanted["scores"].double()[:, None] - got["scores"].double()).abs()
-    for name in ("classes", "batch_index"):
-        cost = cost.masked_fill(wanted[name][:, None] != got[name], torch.inf)
-    if cost.numel() == 0:
-        none = torch.zeros(0, dtype=torch.int64, device=cost.device)
-        return none, none, sum(cost.shape)
-    best, columns = cost.min(dim=1)
-    rows = (best < within).nonzero()[:, 0]
-    alone = int((best >= within).sum()) + int((cost.amin(dim=0) >= within).sum())
-    return rows, columns[rows], alone
+def _check_alone(pairs: Pairs, count: int, tolerances: Tolerances, where: str) -> None:
+    most = max(tolerances.few, tolerances.unexplained * count)
+    if pairs.unexplained > most:
+        raise ValueError(
+            f"{where} differs from the model: {pairs.unexplained} of both sides' {count} "
+            f"detections have no partner, nor a rival, on the other; {most:.0f} may"
+        )
+    most = max(2 * tolerances.few, tolerances.unmatched * count)
+    if pairs.alone > most:
+        raise ValueError(
+            f"{where} differs from the model: {pairs.alone} of both sides' {count} detections have "
+            f"no partner within {tolerances.outputs['boxes']:g} pixels, of the same class, on the "
+            f"other; {most:.0f} may"
+        )
 
 
 def _largest(wanted: Tensor, got: Tensor) -> float:
