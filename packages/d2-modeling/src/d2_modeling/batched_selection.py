@@ -171,9 +171,10 @@ def suppressed(
     """
     groups = batch_index * num_categories + categories
     if valid is not None:
-        # Each alone in a group of its own: nothing that counts is affected.
-        alone = -1 - torch.arange(boxes.shape[0], device=boxes.device)
-        groups = torch.where(valid, groups, alone)
+        if is_recording():  # a graph may hold a row for each group
+            groups = groups.masked_fill(~valid, -1)
+        else:  # each alone in a group of its own: nothing is compared in vain
+            groups = torch.where(valid, groups, -1 - torch.arange(len(valid), device=boxes.device))
     kind = box_kind(boxes.shape[1])
     if is_recording():  # other runtimes know this one
         order = kind.batched_nms(boxes, scores, groups, nms_thresh)

@@ -14,7 +14,7 @@ _FORMATS = (
     "openvino",
 )
 
-_PRECISIONS = ("float32", "float16", "int8")
+_PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 
 _EXAMPLES = """
 examples:
@@ -51,7 +51,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         help="make resizing and normalising parts of the file: it takes pictures as they are, and "
         "gives boxes in their pixels",
     )
-    small = parser.add_argument_group("ONNX that computes in fewer bits; see d2 eval --exported")
+    small = parser.add_argument_group(
+        "ONNX (float16, int8) and OpenVINO (bfloat16, int8) in fewer bits; see d2 eval --exported"
+    )
     small.add_argument(
         "--precision", choices=_PRECISIONS, default="float32", help="(default: float32)"
     )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .custom_operators import domains_of_file
-from .formats import FORMATS
+from .formats import FORMATS, onnx_to_openvino, write_standard_onnx
 from .graph import ExportableModel
 from .picture_input import PictureModel
 from .precision import calibration_tensors, check_precision, to_float16, to_int8
@@ -79,9 +79,9 @@ def export(
             documented defaults, with the channel order that the model knows.
         class_names: of instances, by class; likewise.
         stuff_class_names: of semantic segmentation, by class; likewise.
-        precision: of ONNX also ``"float16"`` or ``"int8"`` for layers of weights, which then is
-            compared less closely: float16 by boxes within 1 pixel and scores within 0.02, int8 only
-            coarsely; evaluate it.
+        precision: for layers of weights. Of ONNX also ``"float16"`` and ``"int8"``, of OpenVINO
+            ``"bfloat16"`` and ``"int8"``, which are compared less closely: float16 by boxes within
+            1 pixel and scores within 0.02, the others only coarsely; evaluate it.
         calibration_inputs: for int8, some hundred images like those that it will see, as
             ``example_inputs``; read once.
         report: is given the table of the largest differences; None for nobody.
@@ -112,14 +112,16 @@ def export(
             model, example_inputs
         )
         made = Path(folder) / path.name
-        FORMATS[format](graph, example, made)
-        domains = domains_of_file(made) if format == "onnx" else ()
-        if precision == "float16":
-            to_float16(made, domains)
-        elif calibration_inputs is not None:
-            calibration = calibration_tensors(graph, calibration_inputs, example[0].device)
-            to_int8(made, calibration, domains)
-        run = runner_of(made, format, graph.output_names, example[0].device, custom_domains=domains)
+        calibration = calibration_tensors(graph, calibration_inputs or (), example[0].device)
+        _write(graph, format, example, made, precision=precision, calibration=calibration)
+        run = runner_of(
+            made,
+            format,
+            graph.output_names,
+            example[0].device,
+            precision=precision,
+            custom_domains=domains_of_file(made) if format == "onnx" else (),
+        )
         tolerances = _tolerances(precision, include_preprocessing)
         differences = check_artefact(
             graph, run, example, what=f"{path.name} as {format}", tolerances=tolerances
@@ -143,6 +145,30 @@ def export(
     return Exported(path, sidecar_path(path), differences)
 
 
+def _write(
+    graph: ExportableModel,
+    format: str,
+    example: Sequence[Tensor],
+    path: Path,
+    *,
+    precision: str,
+    calibration: Iterable[Sequence[Tensor]],
+) -> None:
+    if precision not in ("float16", "int8"):
+        FORMATS[format](graph, example, path)
+        return
+    # Precision is a matter of the ONNX file, of which others are made.
+    source = path.with_suffix(".onnx") if format == "openvino" else path
+    (write_standard_onnx if format == "openvino" else FORMATS[format])(graph, example, source)
+    domains = domains_of_file(source)
+    if precision == "float16":
+        to_float16(source, domains)
+    else:
+        to_int8(source, calibration, domains)
+    if format == "openvino":
+        onnx_to_openvino(graph, source, path)
+
+
 def _graph_of(model: nn.Module, inside: Preprocessing | None) -> ExportableModel:
     if inside is None:
         return ExportableModel(model)
@@ -150,7 +176,7 @@ def _graph_of(model: nn.Module, inside: Preprocessing | None) -> ExportableModel
 
 
 def _tolerances(precision: str, takes_pictures: bool) -> Tolerances:
-    if precision == "int8":
+    if precision in ("int8", "bfloat16"):
         return COARSE
     return NEAR if takes_pictures or precision == "float16" else EXACT
 

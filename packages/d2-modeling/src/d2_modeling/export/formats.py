@@ -20,7 +20,7 @@ from .graph import ExportableModel
 from .onnx_operators import OPSET, translations
 from .quiet import quiet_log, quiet_torchscript
 
-__all__ = ["FORMATS", "exported_program", "onnx_program"]
+__all__ = ["FORMATS", "exported_program", "onnx_program", "onnx_to_openvino", "write_standard_onnx"]
 
 Example: TypeAlias = Sequence[Tensor]
 _LONGEST = 2**16
@@ -122,9 +122,25 @@ def _save_onnx(program: Any, path: Path) -> None:
 
 
 def _write_openvino(graph: ExportableModel, example: Example, path: Path) -> None:
-    openvino = import_optional("openvino", "openvino", package="d2-modeling")
+    import_optional("openvino", "openvino", package="d2-modeling")
     source = path.with_suffix(".onnx")
-    _save_onnx(onnx_program(graph, example, only_standard=True), source)
+    write_standard_onnx(graph, example, source)
+    onnx_to_openvino(graph, source, path)
+
+
+def write_standard_onnx(graph: ExportableModel, example: Example, path: Path) -> None:
+    """Write an ONNX file of standard operators only."""
+    _save_onnx(onnx_program(graph, example, only_standard=True), path)
+
+
+def onnx_to_openvino(graph: ExportableModel, source: Path, path: Path) -> None:
+    """Make OpenVINO's two files of an ONNX file, which is removed.
+
+    Raises:
+        ImportError: if OpenVINO is not installed.
+        ValueError: if it does not take the graph.
+    """
+    openvino = import_optional("openvino", "openvino", package="d2-modeling")
     with _explained(graph, "OpenVINO"):
         # Not convert_model(): it reports its use over the network, from processes of its own.
         converted = openvino.Core().read_model(os.fspath(source))

@@ -63,6 +63,7 @@ def load_exported(
         sidecar.format,
         output_names,
         torch.device(device),
+        precision=sidecar.precision,
         custom_domains=sidecar.custom_domains,
     )
     return ExportedModel(runner, sidecar)

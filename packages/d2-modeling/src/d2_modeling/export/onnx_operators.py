@@ -18,8 +18,7 @@ OPSET = 18
 
 _FLOAT, _INT64, _BOOL = 1, 7, 9  # as ONNX numbers types
 _MOST = 2**63 - 1
-# Categories are laid out in this many columns: few enough for float32 to keep boxes exact.
-_COLUMNS = 64
+_LEAST = -3.4e38  # below every score
 
 
 def translations() -> dict[Any, Callable[..., Any]]:
@@ -154,24 +153,43 @@ def _decode_boxes(deltas: Any, boxes: Any, weights: Sequence[float], scale_clamp
 
 
 def _batched_nms(boxes: Any, scores: Any, idxs: Any, iou_threshold: float) -> Any:
+    """A row of boxes for each category, filled up: within a row all are compared with each other.
+
+    The rows are as long as the largest category. Laid out apart in one row instead, boxes of other
+    categories would be compared, too, in vain.
+    """
     op = _op()
-    # With a row of zeros there is a largest coordinate even where there is no box.
-    some = op.Concat(boxes, op.Constant(value=_zeros(1, 4)), axis=0)
-    lowest, highest = op.ReduceMin(some, keepdims=0), op.ReduceMax(some, keepdims=0)
-    span = op.Add(op.Sub(highest, lowest), op.Constant(value_float=1.0))
-    column = op.Mod(idxs, _integers(_COLUMNS))
-    row = op.Div(op.Sub(idxs, column), _integers(_COLUMNS))
-    place = op.Concat(
-        *(op.Unsqueeze(part, _integers(1)) for part in (column, row, column, row)), axis=1
-    )
-    apart = op.Add(op.Sub(boxes, lowest), op.Mul(op.Cast(place, to=_FLOAT), span))
+    count = op.Shape(scores)
+    _, by_score = op.TopK(scores, count, axis=0, largest=1)
+    categories = op.Gather(op.Cast(idxs, to=_FLOAT), by_score)
+    categories, by_category = op.TopK(categories, count, axis=0, largest=0)
+    before = _columns(op.Concat(op.Constant(value_floats=[_LEAST]), categories, axis=0), 0, -1, 0)
+    starts = op.Squeeze(_nonzero(op.Not(op.Equal(categories, before))), _integers(1))
+    ends = op.Concat(_columns(starts, 1, _MOST, axis=0), count, axis=0)
+    longest = op.ReduceMax(op.Concat(op.Sub(ends, starts), _integers(1), axis=0), keepdims=0)
+    zero, one = op.Constant(value_int=0), op.Constant(value_int=1)
+    places = op.Add(op.Unsqueeze(starts, _integers(1)), op.Range(zero, longest, one))
+    is_there = op.Less(places, op.Unsqueeze(ends, _integers(1)))
+    rows = op.Where(is_there, places, zero)
+    source = op.Gather(by_score, by_category)
+    row_boxes = op.Gather(op.Gather(boxes, source), rows)
+    row_scores = op.Gather(op.Gather(scores, source), rows)
+    row_scores = op.Where(is_there, row_scores, op.Constant(value_float=_LEAST))
     selected = op.NonMaxSuppression(
-        op.Unsqueeze(apart, _integers(0)),
-        op.Unsqueeze(scores, _integers(0, 1)),
-        op.Shape(scores),
+        row_boxes,
+        op.Unsqueeze(row_scores, _integers(1)),
+        op.Unsqueeze(longest, _integers(0)),
         op.Constant(value_floats=[float(iou_threshold)]),
+        op.Constant(value_floats=[_LEAST]),
     )
-    return op.Squeeze(op.Gather(selected, _integers(2), axis=1), _integers(1))
+    row, column = (op.Gather(selected, op.Constant(value_int=part), axis=1) for part in (0, 2))
+    rank = op.Gather(by_category, op.Add(op.Gather(starts, row), column))
+    is_kept = op.ScatterElements(
+        op.Expand(op.Constant(value_float=0.0), count),
+        rank,
+        op.Expand(op.Constant(value_float=1.0), op.Shape(rank)),
+    )
+    return op.Gather(by_score, op.Squeeze(_nonzero(is_kept), _integers(1)))
 
 
 def _multilevel_roi_align(
@@ -213,8 +231,3 @@ def _multilevel_roi_align(
 
 def _true() -> Any:
     return import_module("onnx").helper.make_tensor("true", _BOOL, (), [True])
-
-
-def _zeros(*shape: int) -> Any:
-    values = [0.0] * torch.Size(shape).numel()
-    return import_module("onnx").helper.make_tensor("zeros", _FLOAT, shape, values)

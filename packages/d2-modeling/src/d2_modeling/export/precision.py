@@ -1,4 +1,4 @@
-"""ONNX files that compute in fewer bits: float16, or int8 after calibration."""
+"""Files that compute in fewer bits: float16, bfloat16, or int8 after calibration."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ from .quiet import quiet_log
 
 __all__ = ["PRECISIONS", "calibration_tensors", "check_precision", "to_float16", "to_int8"]
 
-PRECISIONS = ("float32", "float16", "int8")
-"""What a file may compute in; others than float32 are for ONNX."""
+PRECISIONS = ("float32", "float16", "bfloat16", "int8")
+"""What a file may compute in."""
+
+_OTHERS = {"onnx": ("float16", "int8"), "openvino": ("bfloat16", "int8")}
+"""By format what it may compute in but float32."""
 
 _HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _BETWEEN = ("Relu", "MaxPool", "Add")
@@ -36,8 +39,9 @@ def check_precision(precision: str, format: str, has_calibration: bool) -> None:
     """
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}; there are {list(PRECISIONS)}")
-    if precision != "float32" and format != "onnx":
-        raise ValueError(f"precision {precision!r} is for the format 'onnx', not {format!r}")
+    if precision != "float32" and precision not in _OTHERS.get(format, ()):
+        kinds = [kind for kind, others in _OTHERS.items() if precision in others]
+        raise ValueError(f"precision {precision!r} is for the format {kinds}, not {format!r}")
     if (precision == "int8") != has_calibration:
         what = "needs calibration_inputs" if precision == "int8" else "takes no calibration_inputs"
         raise ValueError(f"precision {precision!r} {what}: images like those it will see")
@@ -152,7 +156,8 @@ def to_int8(
 ) -> None:
     """Let convolutions and matrix products of an ONNX file compute in int8, but for the last ones.
 
-    What scores and boxes are read from stays float32: they are small, and a step of int8 is pixels.
+    What lies between them does so, too: otherwise maps would be converted there and back. What
+    scores and boxes are read from stays float32: they are small, and a step of int8 is pixels.
     Weights get a scale for each channel, activations one for the range that they have on the
     calibration inputs.
 
@@ -180,12 +185,30 @@ def to_int8(
             os.fspath(path),
             _reader(quantization, [each.name for each in graph.input], calibration),
             quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=list(_HEAVY),
-            nodes_to_exclude=_last_layers(graph),
+            op_types_to_quantize=[*_HEAVY, *_BETWEEN, "Resize"],
+            nodes_to_quantize=_in_few_bits(graph),
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
         )
+
+
+def _in_few_bits(graph: Any) -> list[str]:
+    """Names of heavy nodes but the last, and of those between that work on their outputs."""
+    weights = {each.name for each in graph.initializer}
+    last = set(_last_layers(graph))
+    names, maps = [], set[str]()
+    for node in graph.node:
+        if node.op_type in _HEAVY:
+            is_one = node.name not in last and node.input[1] in weights
+        elif node.op_type == "Add":  # that of a block of a ResNet, not one of coordinates
+            is_one = maps.issuperset(node.input)
+        else:
+            is_one = node.op_type in (*_BETWEEN, "Resize") and node.input[0] in maps
+        if is_one:
+            names.append(node.name)
+            maps.update(node.output)
+    return names
 
 
 def _last_layers(graph: Any) -> list[str]:
