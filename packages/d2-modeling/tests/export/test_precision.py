@@ -16,6 +16,10 @@ onnx = pytest.importorskip("onnx", reason="ONNX files are edited by onnx")
 pytest.importorskip("onnxscript", reason="ONNX files are made by onnxscript")
 pytest.importorskip("onnxruntime", reason="ONNX files are run by ONNX Runtime")
 
+OF_ONNX = tuple(each for each in PRECISIONS if each != "bfloat16")
+# How far from the model, of the largest value.
+ERRORS = {"float32": 1e-5, "float16": 5e-3, "bfloat16": 3e-2, "int8": 0.1}
+
 
 class Block(SemanticSegmentor):
     """A block of a residual network, as a segmentor: small, and exported within seconds."""
@@ -54,7 +58,7 @@ def photos(count: int) -> list[dict[str, Tensor]]:
 def files(model: Block, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pathlib.Path]:
     folder = tmp_path_factory.mktemp("precisions")
     made = {}
-    for precision in PRECISIONS:
+    for precision in OF_ONNX:
         calibration = {"calibration_inputs": iter(photos(6))} if precision == "int8" else {}
         path = folder / f"{precision}.onnx"
         export(*(model, "onnx", path, photos(2)), precision=precision, report=None, **calibration)
@@ -63,7 +67,7 @@ def files(model: Block, tmp_path_factory: pytest.TempPathFactory) -> dict[str, p
 
 
 def test_files_of_fewer_bits_are_smaller(files: dict[str, pathlib.Path]) -> None:
-    whole, half, quarter = (_bytes_of_weights(files[precision]) for precision in PRECISIONS)
+    whole, half, quarter = (_bytes_of_weights(files[precision]) for precision in OF_ONNX)
     assert half < 0.6 * whole
     assert quarter < 0.4 * whole
 
@@ -73,21 +77,54 @@ def _bytes_of_weights(path: pathlib.Path) -> int:
     return sum(len(one.raw_data) for one in weights if len(one.dims) == 4)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", OF_ONNX)
 def test_the_sidecar_says_the_precision_and_the_file_is_near_the_model(
     precision: str, files: dict[str, pathlib.Path], model: Block
 ) -> None:
     path = files[precision]
     onnx.checker.check_model(str(path), full_check=True)
     assert read_sidecar(path).precision == precision
+    error = _error(path, model)
+    assert error < ERRORS[precision]
+    assert (error > 1e-5) == (precision != "float32")
+
+
+def _error(path: pathlib.Path, model: Block) -> float:
     (image,) = photos(1)
     (got,) = load_exported(path)([image])
     size = torch.tensor([image["image"].shape[1:]])
     with torch.no_grad():
         wanted = model.predict_tensors(image["image"][None].float(), size)["sem_seg"][0]
-    error = (got["sem_seg"] - wanted).abs().max() / wanted.abs().max()
-    assert error < {"float32": 1e-5, "float16": 5e-3, "int8": 0.1}[precision]
-    assert (error > 1e-5) == (precision != "float32")
+    return float((got["sem_seg"] - wanted).abs().max() / wanted.abs().max())
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_openvino_computes_in_fewer_bits(
+    precision: str, model: Block, tmp_path: pathlib.Path
+) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    calibration = {"calibration_inputs": photos(6)} if precision == "int8" else {}
+    path = tmp_path / "model.xml"
+    export(model, "openvino", path, photos(2), precision=precision, report=None, **calibration)
+    assert sorted(each.name for each in tmp_path.iterdir()) == [
+        "model.bin",
+        "model.xml",
+        "model.xml.json",
+    ]
+    assert read_sidecar(path).precision == precision
+    assert _error(path, model) < ERRORS[precision]
+
+
+def test_what_lies_between_layers_of_int8_is_int8_too(files: dict[str, pathlib.Path]) -> None:
+    nodes = onnx.load(files["int8"]).graph.node
+    makers = {name: node.op_type for node in nodes for name in node.output}
+    (added,) = (n for n in nodes if n.op_type == "Add" and "DequantizeLinear" in _of(n, makers))
+    assert _of(added, makers) == ["DequantizeLinear"] * 2
+    assert [node for node in nodes if node.op_type == "Relu"] == []
+
+
+def _of(node: Any, makers: dict[str, str]) -> list[str | None]:
+    return [makers.get(name) for name in node.input]
 
 
 def test_what_lies_between_layers_is_not_converted_back_and_forth(
@@ -113,7 +150,9 @@ def test_the_last_layer_of_int8_stays_float32(files: dict[str, pathlib.Path]) ->
     ("precision", "format", "calibrated", "message"),
     [
         ("int4", "onnx", False, "unknown precision 'int4'"),
-        ("int8", "openvino", True, "is for the format 'onnx', not 'openvino'"),
+        ("float16", "openvino", False, r"is for the format \['onnx'\], not 'openvino'"),
+        ("bfloat16", "onnx", False, r"is for the format \['openvino'\], not 'onnx'"),
+        ("int8", "aotinductor", True, r"\['onnx', 'openvino'\], not 'aotinductor'"),
         ("int8", "onnx", False, "needs calibration_inputs"),
         ("float16", "onnx", True, "takes no calibration_inputs"),
     ],

@@ -129,15 +129,17 @@ def _cubic_weights(pixels: Tensor, side: int) -> Tensor:
     """How much each of ``side`` values counts for each pixel of a line enlarged to ``pixels``.
 
     Args:
-        pixels: (N,) int64 lengths, of which the longest is the length L of all lines.
+        pixels: (N,) int64 lengths, of which the longest, or 2, is the length L of all lines.
         side: number of values enlarged.
 
     Returns:
         (N, L, side) weights of Keys' cubic convolution; the last line is repeated up to L.
     """
     # It stays a tensor, and there is a longest of no line: a trace holds for other sizes.
-    longest: Any = torch.cat((pixels, pixels.new_ones(1))).max()
+    longest: Any = torch.cat((pixels, pixels.new_full((1,), 2))).max()
     number = torch.arange(longest, device=pixels.device)
+    if isinstance(number.shape[0], torch.SymInt):
+        torch._check(number.shape[0] >= 2)  # compilers ask whether it is a single one
     number = torch.minimum(number, pixels[:, None] - 1)
     # The pixel's centre lies at numerator / denominator, counted from the first value's centre.
     numerator = (2 * number + 1) * side - pixels[:, None]

@@ -26,6 +26,10 @@ Example: TypeAlias = Sequence[Tensor]
 _LONGEST = 2**16
 """Of rows and columns of an exported model's images, and of images in a batch."""
 
+# Its own choice of a memory format makes Inductor give a convolution of regions, of which there are
+# as many as are found, maps by channels, and read what comes out as if it were by rows.
+_INDUCTOR = {"layout_optimization": False}
+
 Writer: TypeAlias = Callable[[ExportableModel, Example, Path], None]
 
 
@@ -108,7 +112,9 @@ def _write_aotinductor(graph: ExportableModel, example: Example, path: Path) -> 
     inductor = import_module("torch._inductor")
     package = path.with_suffix(".pt2")
     with torch.no_grad(), _explained(graph, "AOTInductor"), _quiet():
-        inductor.aoti_compile_and_package(program, package_path=os.fspath(package))
+        inductor.aoti_compile_and_package(
+            program, package_path=os.fspath(package), inductor_configs=_INDUCTOR
+        )
     os.replace(package, path)
 
 
