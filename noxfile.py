@@ -702,6 +702,8 @@ def bench(session: nox.Session) -> None:
     _install(session, PACKAGES, *peers, torch="newest")
     if "eval" in topics:
         _install_if_possible(session, OPTIONAL_PEERS)
+    if "export" in topics:
+        session.install(*EXTRAS)
     for topic in topics:
         for script in sorted((ROOT / "benchmarks" / topic).glob("*.py")):
             session.run("python", str(script), env={"PYTHONPATH": str(ROOT / "benchmarks")})

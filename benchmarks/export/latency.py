@@ -123,14 +123,13 @@ def _written(way: str, model: Any, folder: Path) -> Path:
 
 
 def measure(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, dict[str, float]]:
-    """Median seconds on the clock and of the processor, by way."""
+    """Median seconds on the clock and of the processor, by way; each was called once before."""
     samples: dict[str, list[tuple[float, float]]] = {way: [] for way in calls}
-    for done in range(rounds + 1):
+    for done in range(rounds):
         for way in list(calls) if done % 2 else list(reversed(calls)):
             clock, processor = time.perf_counter(), time.process_time()
             calls[way]()
-            if done:  # the first is for warming up
-                samples[way].append((time.perf_counter() - clock, time.process_time() - processor))
+            samples[way].append((time.perf_counter() - clock, time.process_time() - processor))
     found = {}
     for way, rows in samples.items():
         seconds, processor = (statistics.median(column) for column in zip(*rows, strict=True))
