@@ -114,13 +114,14 @@ def export(
         made = Path(folder) / path.name
         calibration = calibration_tensors(graph, calibration_inputs or (), example[0].device)
         _write(graph, format, example, made, precision=precision, calibration=calibration)
+        domains = domains_of_file(made) if format == "onnx" else ()
         run = runner_of(
             made,
             format,
             graph.output_names,
             example[0].device,
             precision=precision,
-            custom_domains=domains_of_file(made) if format == "onnx" else (),
+            custom_domains=domains,
         )
         tolerances = _tolerances(precision, include_preprocessing)
         differences = check_artefact(
