@@ -39,13 +39,18 @@ class Noisy(nn.Module):
         scores = scores + apart.flatten() + rounding * torch.rand(3 * count, generator=random)
         classes = torch.arange(3 * count) // 3 % 3
         index = torch.zeros(3 * count, dtype=torch.int64)
-        rows = suppressed(
+        kept = suppressed(
             *(boxes, scores, classes, index),
             num_images=1,
             num_categories=3,
             nms_thresh=0.5,
             limit=100,
-        ).rows
+        )
+        rows = (
+            kept.rows
+            if kept.counts is None
+            else kept.rows[: int(torch.as_tensor(kept.counts).sum())]
+        )
         masks = torch.rand(3 * count, 1, 4, 4, generator=random)
         parts = boxes, scores, classes, index, masks
         return dict(zip(self.output_names, (part[rows] for part in parts), strict=True))
