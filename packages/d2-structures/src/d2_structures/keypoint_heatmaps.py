@@ -138,8 +138,9 @@ def _cubic_weights(pixels: Tensor, side: int) -> Tensor:
     # It stays a tensor, and there is a longest of no line: a trace holds for other sizes.
     longest: Any = torch.cat((pixels, pixels.new_full((1,), 2))).max()
     number = torch.arange(longest, device=pixels.device)
-    if isinstance(number.shape[0], torch.SymInt):
-        torch._check(number.shape[0] >= 2)  # compilers ask whether it is a single one
+    length: Any = number.shape[0]
+    if isinstance(length, torch.SymInt):
+        torch._check(length >= 2)  # compilers ask whether it is a single one
     number = torch.minimum(number, pixels[:, None] - 1)
     # The pixel's centre lies at numerator / denominator, counted from the first value's centre.
     numerator = (2 * number + 1) * side - pixels[:, None]
