@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from dist import record
 from dist.platforms import TORCH_FLOOR
 
 ROOT = Path(__file__).parents[1]
 RELEASE = "bookworm"  # its Python is 3.11
 QEMU = "qemu-aarch64-static"
+PROCESSOR = "neoverse-n1"  # NEON and no more: emulated longer vectors are slow
 DEBIAN = "python3,libgomp1"
+WHERE = f"and d2-structures', emulated; CPython 3.11, torch {TORCH_FLOOR}"
 # torch without what only CUDA builds need: pip would choose by this machine, not by the target.
 WHEELS = (
     *(f"torch=={TORCH_FLOOR}", "numpy>=1.26", "pytest>=8", "hypothesis>=6.100", "pycocotools"),
@@ -30,17 +34,11 @@ WHEELS = (
 
 def missing() -> list[str]:
     """What has to be installed first, one sentence each."""
-    found = [
+    return [
         f"{program} is not installed: apt-get install {package}"
         for program, package in ((QEMU, "qemu-user-static"), ("debootstrap", "debootstrap"))
         if shutil.which(program) is None
     ]
-    if not Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists():
-        found.append(
-            "the kernel does not hand ARM64 programs to QEMU: mount -t binfmt_misc none "
-            "/proc/sys/fs/binfmt_misc && update-binfmts --enable qemu-aarch64"
-        )
-    return found
 
 
 def system(folder: Path) -> Path:
@@ -56,7 +54,22 @@ def system(folder: Path) -> Path:
     return root
 
 
-def site_packages(folder: Path, d2_wheels: list[str]) -> Path:
+def interpreter(folder: Path, root: Path) -> Path:
+    """A program that is Python there, for tests that start ``sys.executable`` too.
+
+    QEMU is named in it, so that the kernel need not know whom to hand ARM64 programs to.
+    """
+    program = folder / "python3.11"
+    binary = root / "usr/bin/python3.11"
+    words = shlex.join([QEMU, "-cpu", PROCESSOR, "-L", str(root), "-0", str(program), str(binary)])
+    program.write_text(
+        f'#!/bin/sh\nPYTHONHOME={shlex.quote(str(root / "usr"))} exec {words} "$@"\n'
+    )
+    program.chmod(0o755)
+    return program
+
+
+def site_packages(folder: Path, d2_wheels: list[Path]) -> Path:
     """torch, the tools of the tests and the wheels under test, for ARM64."""
     site = folder / "site"
     tags = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
@@ -67,7 +80,7 @@ def site_packages(folder: Path, d2_wheels: list[str]) -> Path:
     ]
     if not (site / "torch").is_dir():
         subprocess.run([*pip, *WHEELS], check=True)
-    subprocess.run([*pip, "--force-reinstall", *d2_wheels], check=True)
+    subprocess.run([*pip, "--force-reinstall", *map(str, d2_wheels)], check=True)
     return site
 
 
@@ -75,7 +88,9 @@ def main() -> int:
     """Run the tests; 1 if one fails, 0 and a reason where ARM64 cannot be had."""
     parser = argparse.ArgumentParser(prog="arm64")
     parser.add_argument("--work", type=Path, required=True, help="where the system is unpacked")
-    parser.add_argument("--wheel", action="append", required=True, help="under test")
+    parser.add_argument(
+        "--wheel", type=Path, action="append", required=True, help="under test, d2-ops' first"
+    )
     parser.add_argument("tests", nargs="*", help="files, and options of pytest")
     options, rest = parser.parse_known_args()
     if reasons := missing():
@@ -84,18 +99,18 @@ def main() -> int:
     options.work.mkdir(parents=True, exist_ok=True)
     root = system(options.work)
     site = site_packages(options.work, options.wheel)
-    default = [str(ROOT / "packages" / f"d2-{name}" / "tests") for name in ("ops", "structures")]
-    environment = os.environ | {
-        "PYTHONPATH": str(site),
-        "QEMU_LD_PREFIX": str(root),
-        "OMP_NUM_THREADS": "1",
-        "CI": "1",
-    }
-    command = [str(root / "usr/bin/python3.11"), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    python = interpreter(options.work, root)
+    report = options.work / "report.xml"
+    report.unlink(missing_ok=True)
+    suites = [str(ROOT / "packages" / f"d2-{name}" / "tests") for name in ("ops", "structures")]
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     command += ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)]
-    done = subprocess.run(
-        [*command, *(options.tests or default), *rest], env=environment, check=False
-    )
+    command += [f"--junitxml={report}", *(options.tests or suites), *rest]
+    environment = os.environ | {"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1", "CI": "1"}
+    done = subprocess.run(command, env=environment, check=False)
+    if not (options.tests or rest) and report.exists():
+        with record.changed() as noted:
+            record.ran(noted, options.wheel[0], [report], WHERE)
     return done.returncode
 
 

@@ -7,19 +7,17 @@ tag the Python takes, so that 3.12 and all later ones are met by the same file.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from dist.interpreters import environment, interpreter
-from dist.record import counts
+from dist.record import counts, kept
 
 ROOT = Path(__file__).parents[1]
 RECORD = Path(__file__).with_name("pythons.json")
@@ -57,30 +55,26 @@ def proven(record: Record, package: str) -> list[str]:
     return sorted(held, key=lambda version: [int(part) for part in version.split(".")])
 
 
-def suites(python: str, packages: Iterable[str], reports: Path) -> dict[str, dict[str, int]]:
-    """Run the suites of packages; what came of each.
+def suite(python: str, package: str, reports: Path) -> dict[str, int]:
+    """Run the suite of a package; what came of it.
 
     Args:
         python: where everything is installed.
-        packages: their names without ``d2-``.
+        package: its name without ``d2-``.
         reports: the folder that pytest writes into.
 
     Returns:
-        By package its counts; a suite that gave no report has failed once.
+        Its counts; a suite that gave no report has failed once.
     """
-    found = {}
-    for package in packages:
-        report = reports / f"{package}.xml"
-        report.unlink(missing_ok=True)
-        command = [python, "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml")]
-        command += ["-p", "no:cacheprovider", "--rootdir", str(ROOT), f"--junitxml={report}"]
-        command += ["-n", str(os.cpu_count() or 1), "--dist", "loadfile"]
-        tests = str(ROOT / "packages" / f"d2-{package}" / "tests")
-        threads = os.environ | {"CI": "1", "OMP_NUM_THREADS": "1"}
-        subprocess.run([*command, tests], env=threads, check=False)
-        none = {"passed": 0, "failed": 1, "skipped": 0}
-        found[package] = counts(report) if report.exists() else none
-    return found
+    report = reports / f"{package}.xml"
+    report.unlink(missing_ok=True)
+    command = [python, "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml")]
+    command += ["-p", "no:cacheprovider", "--rootdir", str(ROOT), f"--junitxml={report}"]
+    command += ["-n", str(os.cpu_count() or 1), "--dist", "loadfile"]
+    tests = str(ROOT / "packages" / f"d2-{package}" / "tests")
+    threads = os.environ | {"CI": "1", "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, tests], env=threads, check=False)
+    return counts(report) if report.exists() else {"passed": 0, "failed": 1, "skipped": 0}
 
 
 def _versions(python: str) -> tuple[str, str]:
@@ -104,7 +98,6 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Run, record and print; 1 if a test failed."""
     options = _arguments()
-    record: Record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     packages = [name.removeprefix("d2-") for name in options.packages] or list(PACKAGES)
     rows, failed = [], 0
     for version in options.python or ("3.11", "3.12", "3.13", "3.14"):
@@ -119,13 +112,14 @@ def main() -> int:
             needed = [*shlex.split(requirement), *options.tool]
             python = environment(base, folder, [*needed, *map(str, wheels(options.index, version))])
             full, torch = _versions(python)
-            for package, told in suites(python, packages, folder).items():
-                by_torch = record.setdefault(version, {}).setdefault(package, {})
-                by_torch[name] = {"python": full, "torch": torch, **told}
+            for package in packages:
+                told = suite(python, package, folder)
+                with kept(RECORD) as record:
+                    by_torch = record.setdefault(version, {}).setdefault(package, {})
+                    by_torch[name] = {"python": full, "torch": torch, **told}
                 rows.append(f"{full}, torch {torch}, d2-{package}: {told}")
                 failed += told["failed"]
             shutil.rmtree(folder)  # gigabytes, where torch brings CUDA
-            RECORD.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
     print(*rows, sep="\n")
     return 1 if failed else 0
 

@@ -2,6 +2,7 @@
 
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -62,16 +63,16 @@ def test_a_run_is_counted_from_pytests_report(
 ) -> None:
     noted: record.Record = {}
     record.built(noted, wheel, {})
-    record.ran(noted, wheel, report(tmp_path, failures), "here")
+    record.ran(noted, wheel, [report(tmp_path, failures)], "here")
     assert row(noted).endswith(f"| 2 files: {told} skipped (here) |")
 
 
 def test_a_run_is_said_of_the_file_that_was_run(wheel: Path, tmp_path: Path) -> None:
     noted: record.Record = {}
     with pytest.raises(ValueError, match="is not the file that nox -s dist recorded"):
-        record.ran(noted, wheel, report(tmp_path, 0), "here")
+        record.ran(noted, wheel, [report(tmp_path, 0)], "here")
     record.built(noted, wheel, {})
-    record.ran(noted, wheel, report(tmp_path, 0), "here")
+    record.ran(noted, wheel, [report(tmp_path, 0)], "here")
     record.built(noted, wheel, {})  # the same bytes again
     assert "4 passed" in row(noted)
     wheel.write_bytes(bytes(1024))
@@ -82,14 +83,31 @@ def test_a_run_is_said_of_the_file_that_was_run(wheel: Path, tmp_path: Path) -> 
 def test_recording_replaces_only_the_block_of_readme(wheel: Path, tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{record.BEGIN}old\n{record.END}after\n")
-    noted: record.Record = {}
-    record.built(noted, wheel, {})
-    record.write(noted, tmp_path / "record.json", readme)
+    with record.changed(tmp_path / "record.json", readme) as noted:
+        record.built(noted, wheel, {})
     assert record.read(tmp_path / "record.json") == noted
     text = readme.read_text()
     assert record.block(text) == record.table(noted)
     assert text.startswith("before\n<!--")
     assert text.endswith("-->\nafter\n")
+
+
+def test_a_run_in_parts_adds_up(wheel: Path, tmp_path: Path) -> None:
+    noted: record.Record = {}
+    record.built(noted, wheel, {})
+    record.ran(noted, wheel, [report(tmp_path, 0), report(tmp_path, 0)], "here")
+    assert row(noted).endswith("| 2 files: 8 passed, 4 skipped (here) |")
+
+
+def test_what_several_record_at_once_is_all_kept(tmp_path: Path) -> None:
+    def note(worker: int) -> None:
+        for i in range(20):
+            with record.kept(tmp_path / "record.json") as content:
+                content[f"{worker} {i}"] = i
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(note, range(4)))
+    assert len(record.read(tmp_path / "record.json")) == 80
 
 
 def test_sources_that_compile_are_told_of_a_platform_without_a_wheel() -> None:

@@ -66,16 +66,17 @@ def unpacked(sdist: Path, folder: Path) -> Path:
     return source
 
 
-def other_platforms(source: Path, torch: Path, work: Path, noted: record.Record) -> list[str]:
-    """Compile the sources for platforms whose wheels are not built; what does not compile."""
-    wrong = []
-    for name, (target, configuration) in syntax.TARGETS.items():
-        files = syntax.sources_of(source)
+def other_platforms(
+    source: Path, torch: Path, work: Path
+) -> dict[str, tuple[list[str], dict[str, str]]]:
+    """The sources compiled for each platform whose wheels are not built, and those refused."""
+    names = [file.name for file in syntax.sources_of(source)]
+    found = {}
+    for platform, (target, configuration) in syntax.TARGETS.items():
         refused = syntax.refused(source, target, configuration, torch, work)
-        record.compiled(noted, name, [file.name for file in files], refused)
-        wrong += [f"{target}: {file}: {text}" for file, text in refused.items()]
-        print(f"{target}: {len(files) - len(refused)} of {len(files)} sources compile", flush=True)
-    return wrong
+        found[platform] = names, refused
+        print(f"{target}: {len(names) - len(refused)} of {len(names)} sources compile", flush=True)
+    return found
 
 
 def neon_report(source: Path, torch: Path, work: Path) -> str:
@@ -111,7 +112,6 @@ def main() -> int:
     builders = pythons(options.python or ("3.11", "3.12"), options.work, options.tool)
     source = unpacked(options.sdist, options.work / "source")
     folders = {name: Path(folder) for name, folder in (t.split("=", 1) for t in options.torch)}
-    rows, wrong, noted = [], [], record.read()
     others = [Path(shutil.copy(file, options.out)) for file in (options.sdist, *options.other)]
     made: list[tuple[Path, Platform | None, Path | None]] = [(p, None, None) for p in others]
     for name in options.platform or PLATFORMS:
@@ -121,19 +121,22 @@ def main() -> int:
             fit = checks.fit_for_an_index(wheel, PLATFORMS[name], options.out)
             made.append((fit, PLATFORMS[name], torch))
             print(f"built {made[-1][0].name}", flush=True)
+    compiled = {}
     if not options.platform and builders:
         torch = torch_folder("aarch64", options.work / "torch")  # headers are the same for all
-        wrong += other_platforms(source, torch, options.work, noted)
+        compiled = other_platforms(source, torch, options.work)
         print(neon_report(source, torch, options.work), flush=True)
-    for path, platform, torch in made:
-        found = check(path, platform, torch, options.work)
-        rows.append(row(path, found))
-        if platform is not None:
-            record.built(noted, path, found)
-        wrong += [f"{path.name}: {name}: {text}" for name, text in found.items() if text]
-    record.write(noted)
+    found = {path: check(path, platform, torch, options.work) for path, platform, torch in made}
+    with record.changed() as noted:
+        for platform, (names, refused) in compiled.items():
+            record.compiled(noted, platform, names, refused)
+        for path, platform, _ in made:
+            if platform is not None:
+                record.built(noted, path, found[path])
+    wrong = [f"{p}: {file}: {text}" for p, (_, r) in compiled.items() for file, text in r.items()]
+    wrong += [f"{p.name}: {name}: {text}" for p, c in found.items() for name, text in c.items() if text]
     print("| file | tag | size | checks that hold |", "|---|---|---:|---|", sep="\n")
-    print(*rows, *wrong, sep="\n")
+    print(*(row(path, held) for path, held in found.items()), *wrong, sep="\n")
     return 1 if wrong else 0
 
 

@@ -1,14 +1,17 @@
 """What was built, checked and run for which platform: a JSON file, and README's table of it.
 
-``nox -s dist`` records what it built; ``python -m dist.record WHEEL REPORT.xml`` (from this
-folder's parent) what pytest said of a wheel, and where it was installed.
+``nox -s dist`` records what it built, ``nox -s arm64`` what it ran; ``python -m dist.record WHEEL
+REPORT.xml...`` (from this folder's parent) what pytest said of a wheel, and where it was installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -54,13 +57,13 @@ def compiled(record: Record, platform: str, names: list[str], refused: dict[str,
     record[f"{platform} sources"] = {"files": len(names), "refused": sorted(refused)}
 
 
-def ran(record: Record, wheel: Path, report: Path, where: str) -> None:
+def ran(record: Record, wheel: Path, reports: Iterable[Path], where: str) -> None:
     """Note what pytest said of a recorded wheel.
 
     Args:
         record: changed.
         wheel: that was installed.
-        report: pytest's JUnit XML.
+        reports: pytest's JUnit XML, of each part of the tests.
         where: a few words on the interpreter and the torch.
 
     Raises:
@@ -69,16 +72,18 @@ def ran(record: Record, wheel: Path, report: Path, where: str) -> None:
     entry = record.get(_key(wheel), {})
     if entry.get("sha256") != hashlib.sha256(wheel.read_bytes()).hexdigest():
         raise ValueError(f"{wheel.name} is not the file that nox -s dist recorded: run it first")
-    cases = ElementTree.parse(report).getroot().iter("testcase")
-    files = {case.get("classname") for case in cases}
-    entry["run"] = {"where": where, "files": len(files), **counts(report)}
+    reports = list(reports)
+    roots = [ElementTree.parse(report).getroot() for report in reports]
+    files = {case.get("classname") for root in roots for case in root.iter("testcase")}
+    entry["run"] = {"where": where, "files": len(files), **counts(*reports)}
 
 
-def counts(report: Path) -> dict[str, int]:
-    """What pytest's JUnit XML adds up to: passed, failed and skipped."""
+def counts(*reports: Path) -> dict[str, int]:
+    """What pytest's JUnit XMLs add up to: passed, failed and skipped."""
     sums = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
-    for suite in ElementTree.parse(report).getroot().iter("testsuite"):
-        sums = {key: n + int(suite.get(key, 0)) for key, n in sums.items()}
+    for report in reports:
+        for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+            sums = {key: n + int(suite.get(key, 0)) for key, n in sums.items()}
     failed = sums["failures"] + sums["errors"]
     passed = sums["tests"] - failed - sums["skipped"]
     return {"passed": passed, "failed": failed, "skipped": sums["skipped"]}
@@ -134,23 +139,36 @@ def read(file: Path = RECORD) -> Record:
     return json.loads(file.read_text()) if file.exists() else {}
 
 
-def write(record: Record, file: Path = RECORD, readme: Path = ROOT / "README.md") -> None:
-    """Keep the record, and put its table into README."""
-    file.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
-    text = readme.read_text()
-    readme.write_text(text.replace(BEGIN + block(text) + END, BEGIN + table(record) + END))
+@contextmanager
+def kept(file: Path) -> Iterator[dict[str, Any]]:
+    """What a JSON file holds, to change: written at the end, by one process at a time."""
+    with file.open("a+") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        stream.seek(0)
+        content = json.loads(stream.read() or "{}")
+        yield content
+        stream.truncate(0)
+        stream.write(json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+@contextmanager
+def changed(file: Path = RECORD, readme: Path = ROOT / "README.md") -> Iterator[Record]:
+    """The record, to change; its table is put into README."""
+    with kept(file) as record:
+        yield record
+        text = readme.read_text()
+        readme.write_text(text.replace(BEGIN + block(text) + END, BEGIN + table(record) + END))
 
 
 def main() -> None:
     """Record a run."""
     parser = argparse.ArgumentParser(prog="dist.record")
     parser.add_argument("wheel", type=Path, help="that was installed")
-    parser.add_argument("report", type=Path, help="pytest's --junitxml")
+    parser.add_argument("report", type=Path, nargs="+", help="pytest's --junitxml")
     parser.add_argument("--where", required=True, help="such as 'CPython 3.11, torch 2.13'")
     options = parser.parse_args()
-    record = read()
-    ran(record, options.wheel, options.report, options.where)
-    write(record)
+    with changed() as record:
+        ran(record, options.wheel, options.report, options.where)
 
 
 if __name__ == "__main__":
