@@ -57,6 +57,23 @@ void for_each_difference(const uint8_t* a, const uint8_t* b, int64_t count, cons
     if (a[i] != b[i]) visit(i);
 }
 
+// row[x] ^= above[x]. Words are loaded before any is stored: where rows lie beside each other, a
+// compiler that asks whether they overlap may ask of all rows at once, and go byte by byte.
+inline void add_row(const uint8_t* above, int64_t count, uint8_t* row) {
+  constexpr int64_t kWords = 8, kBlock = 8 * kWords;
+  int64_t x = 0;
+  for (; x + kBlock <= count; x += kBlock) {
+    uint64_t words[kWords];
+    for (int64_t k = 0; k < kWords; ++k) words[k] = load_word(row + x + 8 * k) ^ load_word(above + x + 8 * k);
+    std::memcpy(row + x, words, kBlock);
+  }
+  for (; x + 8 <= count; x += 8) {
+    const uint64_t word = load_word(row + x) ^ load_word(above + x);
+    std::memcpy(row + x, &word, sizeof word);
+  }
+  for (; x < count; ++x) row[x] ^= above[x];
+}
+
 // Every second change begins a run, every other one ends it.
 inline Runs runs_between(const std::vector<int64_t>& changes, int64_t pixels) {
   Runs runs;
@@ -113,11 +130,8 @@ inline void mask_of_runs(const Runs& runs, int64_t height, int64_t width, uint8_
     }
   }
   const int64_t left = runs.front().begin / height, right = (runs.back().end - 1) / height + 1;
-  for (int64_t y = top + 1; y < bottom; ++y) {
-    const uint8_t* above = mask + (y - 1) * width;
-    uint8_t* row = mask + y * width;
-    for (int64_t x = left; x < right; ++x) row[x] ^= above[x];
-  }
+  for (int64_t y = top + 1; y < bottom; ++y)
+    runs_detail::add_row(mask + (y - 1) * width + left, right - left, mask + y * width + left);
   // A column's last mark, if at `bottom`, has done its work.
   if (bottom < height) std::memset(mask + bottom * width + left, 0, right - left);
 }
