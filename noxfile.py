@@ -27,7 +27,6 @@ import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from xml.etree import ElementTree
 
 import nox
 
@@ -635,14 +634,8 @@ def fuzz(session: nox.Session) -> None:
 @nox.session(python=False)
 def summary(session: nox.Session) -> None:
     """Add up the pytest reports of the sessions that ran (the last line of .ci/run)."""
-    counts = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
-    for report in sorted(REPORTS.glob("*.xml")):
-        for suite in ElementTree.parse(report).getroot().iter("testsuite"):
-            for key in counts:
-                counts[key] += int(suite.get(key, 0))
-    failed = counts["failures"] + counts["errors"]
-    passed = counts["tests"] - failed - counts["skipped"]
-    print(f"{passed} passed, {failed} failed, {counts['skipped']} skipped")
+    reports = sorted(map(str, REPORTS.glob("*.xml")))
+    session.run(sys.executable, str(ROOT / "integration" / "junit.py"), *reports, external=True)
 
 
 # ------------------------------------------------------------------------- the jobs

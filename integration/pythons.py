@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from dist.interpreters import environment, interpreter
-from dist.record import counts, kept
+from dist.record import kept
+from junit import counts
 
 ROOT = Path(__file__).parents[1]
 RECORD = Path(__file__).with_name("pythons.json")

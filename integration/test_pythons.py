@@ -5,6 +5,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import junit
 import pytest
 import pythons
 from dist.interpreters import environment, interpreter
@@ -78,4 +79,4 @@ def test_counts_are_what_pytests_report_says(tmp_path: Path) -> None:
     report.write_text(
         '<testsuites><testsuite tests="9" failures="1" errors="1" skipped="3"/></testsuites>'
     )
-    assert pythons.counts(report) == {"passed": 4, "failed": 2, "skipped": 3}
+    assert junit.counts(report) == {"passed": 4, "failed": 2, "skipped": 3}

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from junit import counts
+
 ROOT = Path(__file__).parents[2]
 RECORD = Path(__file__).with_name("record.json")
 BEGIN = "<!-- platforms: written by nox -s dist -->\n"
@@ -76,17 +78,6 @@ def ran(record: Record, wheel: Path, reports: Iterable[Path], where: str) -> Non
     roots = [ElementTree.parse(report).getroot() for report in reports]
     files = {case.get("classname") for root in roots for case in root.iter("testcase")}
     entry["run"] = {"where": where, "files": len(files), **counts(*reports)}
-
-
-def counts(*reports: Path) -> dict[str, int]:
-    """What pytest's JUnit XMLs add up to: passed, failed and skipped."""
-    sums = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
-    for report in reports:
-        for suite in ElementTree.parse(report).getroot().iter("testsuite"):
-            sums = {key: n + int(suite.get(key, 0)) for key, n in sums.items()}
-    failed = sums["failures"] + sums["errors"]
-    passed = sums["tests"] - failed - sums["skipped"]
-    return {"passed": passed, "failed": failed, "skipped": sums["skipped"]}
 
 
 def table(record: Record) -> str:
