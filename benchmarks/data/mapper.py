@@ -24,7 +24,7 @@ from pycocotools import mask as coco
 
 from d2_data import DatasetMapper
 from d2_data import transforms as T
-from d2_data.jpeg_files import jpeg_decoder
+from d2_data.jpeg_files import simplejpeg
 from d2_structures import BitMasks, Boxes, BoxMode, Instances, PolygonMasks
 
 coin = np.random.default_rng(0)
@@ -257,7 +257,6 @@ def main() -> None:
     parser.add_argument("--images", type=Path, help="folder of JPEG files to cut photographs from")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    decoder = jpeg_decoder()
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(photographs(Path(folder), arguments.images))
     report(
@@ -266,7 +265,7 @@ def main() -> None:
         resize=f"{SHORT_EDGE}/{LONG_EDGE} and mirror",
         objects=OBJECTS,
         images="made" if arguments.images is None else arguments.images.name,
-        decoded_by="Pillow" if decoder is None else decoder.name,
+        decoded_by="Pillow" if simplejpeg() is None else "simplejpeg",
     )
     for name, row in rows.items():
         print(f"{name}: {1 / row.ours:.0f} images/s, original {1 / row.peer:.0f}")

@@ -1,6 +1,7 @@
 import copy
 import os
 import pathlib
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ from d2_config import get_cfg
 from d2_data import DatasetMapper, MapDataset
 from d2_data import transforms as T
 from d2_data.detection_utils import SizeMismatchError
-from d2_data.jpeg_files import JpegDecoder
 from d2_ops.host import polygons_to_rle
 from d2_structures import Boxes, BoxMode, RotatedBoxes
 
@@ -328,8 +328,8 @@ def test_settings_that_contradict_are_refused():
 
 def test_log_names_the_library_that_decodes(caplog, monkeypatch):
     caplog.set_level("INFO")
-    for decoder, name in ((None, "Pillow"), (JpegDecoder("quickjpeg", None), "quickjpeg")):
-        monkeypatch.setattr("d2_data.dataset_mapper.jpeg_decoder", lambda chosen=decoder: chosen)
+    for library, name in ((None, "Pillow"), (ModuleType("simplejpeg"), "simplejpeg")):
+        monkeypatch.setattr("d2_data.dataset_mapper.simplejpeg", lambda chosen=library: chosen)
         mapper()
         assert caplog.messages[-1] == f"JPEG is decoded by {name}"
 

@@ -1,4 +1,4 @@
-"""JPEG files decoded by fast libraries, and by Pillow where they do not."""
+"""JPEG files decoded by simplejpeg, and by Pillow where it does not."""
 
 import io
 import os
@@ -12,26 +12,21 @@ from PIL import Image
 
 from d2_data import jpeg_files
 from d2_data.image_reading import ImageSource, read_image
-from d2_data.jpeg_files import decode_jpeg, jpeg_decoder
+from d2_data.jpeg_files import decode_jpeg, simplejpeg
 from d2_data.optional_imports import imported
 
 SHARED = pathlib.Path(
     os.environ.get("D2_SHARED", pathlib.Path(__file__).resolve().parents[3].parent / "shared")
 )
-DECODERS = {"simplejpeg": jpeg_files._simplejpeg, "torchvision.io": jpeg_files._torchvision}
 
 
-@pytest.fixture(params=[None, *DECODERS], ids=["Pillow", "simplejpeg", "torchvision"])
-def decoder(request, monkeypatch):
-    """Each library in turn, as if it were the one that is chosen."""
-    made = None
-    if request.param is not None:
-        library = imported(request.param)
-        if library is None:
-            pytest.skip(f"needs {request.param}")
-        made = DECODERS[request.param](library)
-    monkeypatch.setattr(jpeg_files, "jpeg_decoder", lambda: made)
-    return made
+@pytest.fixture(params=["Pillow", "simplejpeg"])
+def library(request, monkeypatch):
+    """Each library in turn, as if it were the one that there is."""
+    module = None
+    if request.param == "simplejpeg":
+        module = pytest.importorskip("simplejpeg")
+    monkeypatch.setattr(jpeg_files, "simplejpeg", lambda: module)
 
 
 def picture(size=(60, 45), mode="RGB"):
@@ -84,7 +79,7 @@ CONTENTS = {
 
 @pytest.mark.parametrize("format", ["BGR", "RGB"])
 @pytest.mark.parametrize("name", CONTENTS)
-def test_pixels_are_those_of_pillow(tmp_path, decoder, name, format):
+def test_pixels_are_those_of_pillow(tmp_path, library, name, format):
     content = CONTENTS[name]()
     (tmp_path / "a.jpg").write_bytes(content)
     pixels = read_image(tmp_path / "a.jpg", format)
@@ -104,7 +99,7 @@ def test_shape_is_known_before_anything_is_decoded(tmp_path, monkeypatch, name, 
 
 @pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="needs the real samples ($D2_SHARED)")
 @pytest.mark.parametrize("sample", ["coco54", "balloon", "bccd", "lvis", "ade20k"])
-def test_real_photographs_are_those_of_pillow(decoder, sample):
+def test_real_photographs_are_those_of_pillow(library, sample):
     files = sorted((SHARED / "data" / sample).rglob("*.jp*g"))[:12]
     assert files
     for file in files:
@@ -113,7 +108,7 @@ def test_real_photographs_are_those_of_pillow(decoder, sample):
 
 
 @pytest.mark.parametrize("name", ["plain", "grey", "CMYK", "progressive", "turned 6", "turned 3"])
-def test_reduced_pixels_are_no_fewer_than_asked_for_and_close(tmp_path, decoder, name):
+def test_reduced_pixels_are_no_fewer_than_asked_for_and_close(tmp_path, library, name):
     big = {"grey": {"mode": "L"}, "CMYK": {"mode": "CMYK"}}.get(name, {})
     exif = Image.Exif()
     if name.startswith("turned"):
@@ -129,12 +124,11 @@ def test_reduced_pixels_are_no_fewer_than_asked_for_and_close(tmp_path, decoder,
         assert reduced.shape[1] >= wanted[1]
         shrunk = Image.fromarray(full).resize(reduced.shape[1::-1], Image.Resampling.BOX)
         assert np.abs(reduced.astype(int) - np.asarray(shrunk)).mean() < 3
-    if decoder is None or decoder.name == "simplejpeg":
-        assert source.read((60, 60)).size < full.size / 30
+    assert source.read((60, 60)).size < full.size / 30
     assert source.read().shape == full.shape
 
 
-def test_damaged_file_is_left_to_pillow_which_says_what_is_wrong(tmp_path, decoder):
+def test_damaged_file_is_left_to_pillow_which_says_what_is_wrong(tmp_path, library):
     content = encoded()
     cut = content[: len(content) // 2]
     assert decode_jpeg(cut, "BGR") is None
@@ -144,7 +138,7 @@ def test_damaged_file_is_left_to_pillow_which_says_what_is_wrong(tmp_path, decod
         read_image(tmp_path / "cut.jpg", "BGR")
 
 
-def test_image_beyond_pillows_limit_is_refused_by_its_head(tmp_path, decoder, monkeypatch):
+def test_image_beyond_pillows_limit_is_refused_by_its_head(tmp_path, library, monkeypatch):
     (tmp_path / "a.jpg").write_bytes(encoded())
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60 * 45 // 2 - 1)
     with pytest.raises(OSError, match=r"a\.jpg' is not decoded, as it could exhaust the memory"):
@@ -169,14 +163,12 @@ def test_unknown_format_is_refused_at_once(tmp_path):
 
 def test_libraries_that_are_absent_or_broken_are_not_used(monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "simplejpeg", None)
-    monkeypatch.setitem(sys.modules, "torchvision", None)
-    monkeypatch.setitem(sys.modules, "torchvision.io", None)
-    jpeg_decoder.cache_clear()
+    simplejpeg.cache_clear()
     try:
-        assert jpeg_decoder() is None
+        assert simplejpeg() is None
         assert decode_jpeg(encoded(), "BGR") is None
     finally:
-        jpeg_decoder.cache_clear()
+        simplejpeg.cache_clear()
     assert imported("surely_not_installed") is None
     assert caplog.records == []
 
@@ -193,14 +185,13 @@ def test_library_that_does_not_load_is_named(monkeypatch, caplog, tmp_path):
     assert "lacking_library is installed but lacks 'surely_not_installed'" in second
 
 
-def test_first_library_that_is_installed_is_chosen(monkeypatch):
+def test_an_installed_library_is_told_the_smallest_size(monkeypatch):
     fake = ModuleType("simplejpeg")
     fake.decode_jpeg = lambda content, **options: (content, options)
     monkeypatch.setitem(sys.modules, "simplejpeg", fake)
-    jpeg_decoder.cache_clear()
+    simplejpeg.cache_clear()
     try:
-        assert jpeg_decoder().name == "simplejpeg"
         _, options = decode_jpeg(b"x", "BGR", (4, 5))
         assert options == {"colorspace": "BGR", "min_height": 4, "min_width": 5}
     finally:
-        jpeg_decoder.cache_clear()
+        simplejpeg.cache_clear()

@@ -22,7 +22,7 @@ from d2_data.formats import read_label_map
 from d2_data.image_reading import ImageSource
 from d2_data.instance_annotations import are_left
 from d2_data.instance_targets import boxes_in, instance_targets
-from d2_data.jpeg_files import jpeg_decoder
+from d2_data.jpeg_files import simplejpeg
 from d2_data.located_errors import locate, located, picture
 from d2_data.skipped_records import OnError, SkippedRecords, checked_on_error
 from d2_data.transforms import Augmentation, AugmentationList, RandomCrop, Transform
@@ -134,8 +134,7 @@ class DatasetMapper:
         self._has_named_lacking_masks = False
         mode = "training" if is_train else "inference"
         _logger.info("Augmentations in %s: %s", mode, self.augmentations)
-        decoder = jpeg_decoder()
-        _logger.info("JPEG is decoded by %s", "Pillow" if decoder is None else decoder.name)
+        _logger.info("JPEG is decoded by %s", "Pillow" if simplejpeg() is None else "simplejpeg")
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any] | None:
         """Map one dict.
