@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import d2_ops
-from d2_ops import _preconditions
+from d2_ops import _library, _preconditions
 
 FOLDER = Path(d2_ops.__file__).parent
 
@@ -91,6 +91,27 @@ def test_a_device_without_operators_is_told_once_with_the_remedy(
         _preconditions.warn_of_missing_cuda("this wheel was built without a CUDA compiler")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     _preconditions.warn_of_missing_cuda("nobody will notice")
+
+
+def test_cuda_operators_that_do_not_load_are_named_with_the_cuda_they_were_built_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(path: str) -> None:
+        raise OSError("undefined symbol: cudaMalloc")
+
+    monkeypatch.setattr(_library, "CUDA_VERSION", "13.0.88")
+    monkeypatch.setattr(_library, "path_of", lambda name: f"{name}.so")
+    monkeypatch.setattr(torch.version, "cuda", "12.6")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.ops, "load_library", fail)
+    path, reason = _library._load_cuda()
+    assert path is None
+    assert reason == (
+        "those built with CUDA 13.0.88 do not load beside it: undefined symbol: cudaMalloc"
+    )
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.warns(RuntimeWarning, match=r"has no operators for it \(those built .*pip install"):
+        _preconditions.warn_of_missing_cuda(reason)
 
 
 @pytest.mark.parametrize("driver", [13000, 13020, 14010])

@@ -46,7 +46,7 @@ def _load_cuda() -> tuple[str | None, str | None]:
     try:
         torch.ops.load_library(cuda)
     except OSError as error:
-        return None, str(error)
+        return None, f"those built with CUDA {CUDA_VERSION} do not load beside it: {error}"
     return cuda, None
 
 
