@@ -420,6 +420,7 @@ def test_maps_in_channels_last_are_differentiable_twice_and_boxes_may_be_anythin
     assert torch.autograd.gradgradcheck(pooled, inputs)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 def test_opcheck_in_channels_last() -> None:
     boxes, levels = random_boxes(1, 3)
     maps = [
