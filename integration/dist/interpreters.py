@@ -38,10 +38,16 @@ def _version(python: str) -> str:
 
 
 def environment(python: str, folder: Path, requirements: Iterable[str]) -> str:
-    """The Python of a virtual environment, made where it is not there, with these installed."""
+    """The Python of a virtual environment, made where it is not there, with these installed.
+
+    A wheel is installed even if its version is there: a rebuilt one keeps its version.
+    """
     inside = folder / "bin" / "python"
     if not inside.exists():
         subprocess.run([python, "-m", "venv", str(folder)], check=True)
     pip = (str(inside), "-m", "pip", "--disable-pip-version-check", "install", "-q")
-    subprocess.run([*pip, *requirements], check=True)
+    wanted = list(requirements)
+    subprocess.run([*pip, *wanted], check=True)
+    if files := [one for one in wanted if one.endswith(".whl")]:
+        subprocess.run([*pip, "--no-deps", "--force-reinstall", *files], check=True)
     return str(inside)
