@@ -38,7 +38,7 @@ def set_version(root: Path, version: str) -> None:
 def remove_nms(root: Path) -> None:
     face = root / "packages" / "d2-ops" / "src" / "d2_ops" / "__init__.py"
     text = face.read_text().replace('    "nms",\n', "").replace('"nms": "_nms",', "")
-    face.write_text(re.sub(r"\bnms, ", "", text))
+    face.write_text(re.sub(r"\bnms,\s+", "", text))
 
 
 def widen(root: Path, upper: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from d2_engine.cli import main
 from d2_modeling.export import Exported
 
-pytestmark = pytest.mark.filterwarnings(r"ignore:`torch\.jit:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(r"ignore:`torch\.jit")
 
 
 @pytest.fixture(scope="module")

@@ -225,7 +225,7 @@ def test_compiling_needs_a_backbone() -> None:
 
 
 # torch warns of its own use of TorchScript when its compiler is first imported.
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_compiling_waits_for_the_first_image_and_changes_no_names() -> None:
     model = nn.Module()
     model.backbone = block()

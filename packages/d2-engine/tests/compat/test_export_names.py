@@ -23,7 +23,7 @@ def test_names_of_export_are_those_of_d2() -> None:
 
 
 @pytest.mark.usefixtures("detectron2")
-@pytest.mark.filterwarnings(r"ignore:`torch\.jit:DeprecationWarning")
+@pytest.mark.filterwarnings(r"ignore:`torch\.jit")
 def test_len_is_recorded_in_the_modules_that_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from detectron2.export.torchscript_patch import patch_builtin_len
 

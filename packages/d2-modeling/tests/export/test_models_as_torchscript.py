@@ -13,7 +13,7 @@ from d2_modeling import build_model
 from d2_modeling.export import TracingAdapter, scripting_with_instances, unscripted_instances
 from d2_structures import Boxes, Instances
 
-pytestmark = pytest.mark.filterwarnings(r"ignore:`torch\.jit:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(r"ignore:`torch\.jit")
 
 FIELDS = {
     "proposal_boxes": Boxes,

@@ -14,7 +14,7 @@ from d2_modeling.export import (
 )
 from d2_structures import Boxes, Instances
 
-pytestmark = pytest.mark.filterwarnings(r"ignore:`torch\.jit:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(r"ignore:`torch\.jit")
 
 FIELDS = {"pred_boxes": Boxes, "scores": Tensor, "unset": Tensor}
 

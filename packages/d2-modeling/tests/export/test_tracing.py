@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from d2_modeling.export import TracingAdapter
 from d2_structures import Boxes, Instances
 
-pytestmark = pytest.mark.filterwarnings(r"ignore:`torch\.jit:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(r"ignore:`torch\.jit")
 
 
 class Scorer(nn.Module):

@@ -19,7 +19,7 @@ def quiet_torchscript() -> Iterator[None]:
     Such values are meant to be constant: numbers of channels and levels, checks of types.
     """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"`torch\.jit\.", DeprecationWarning)
+        warnings.filterwarnings("ignore", r"`torch\.jit\.")  # of a category that torch changes
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         yield
 
