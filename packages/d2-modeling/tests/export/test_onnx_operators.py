@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from d2_modeling.export.onnx_operators import OPSET, translations
+from d2_modeling.export.onnx_operators import translations
+from d2_modeling.export.onnx_values import OPSET
 from d2_modeling.export.quiet import quiet_log
 from d2_ops import batched_nms
 

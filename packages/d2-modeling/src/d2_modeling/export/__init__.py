@@ -6,7 +6,7 @@ from .exporting import Exported, export
 from .flatten import Schema, flatten_to_tuple
 from .graph import INPUT_NAMES, OUTPUT_NAMES, ExportableModel, output_kind
 from .loading import ExportedModel, load_exported
-from .onnx_operators import OPSET
+from .onnx_values import OPSET
 from .scripted_instances import patch_instances, unscripted_instances
 from .scripting import freeze_training_mode, scripting_with_instances
 from .sidecar import (

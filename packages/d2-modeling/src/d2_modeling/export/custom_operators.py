@@ -15,6 +15,8 @@ import torch
 
 import d2_ops
 
+from .onnx_values import integers, opset
+
 __all__ = ["custom_domains", "custom_translations", "domains_of_file", "register_domains"]
 
 _DOMAIN = d2_ops.__name__
@@ -72,14 +74,6 @@ def custom_translations() -> dict[Any, Callable[..., Any]]:
     }
 
 
-def _op() -> Any:
-    return import_module("onnxscript").opset18
-
-
-def _integers(*values: int) -> Any:
-    return _op().Constant(value_ints=list(values))
-
-
 def _custom(
     name: str, inputs: Sequence[tuple[str, Any]], output: str, attributes: Mapping[str, Any]
 ) -> Any:
@@ -130,7 +124,7 @@ def _suppress(boxes: Any, scores: Any, iou_threshold: float, *idxs: tuple[str, A
     # An attribute would be a float32, and boxes at the threshold might be on its other side.
     onnx = import_module("onnx")
     scalar = onnx.helper.make_tensor("", onnx.TensorProto.DOUBLE, (), [float(iou_threshold)])
-    threshold = _op().Constant(value=scalar)
+    threshold = opset().Constant(value=scalar)
     inputs = [(_FLOAT, boxes), (_FLOAT, scores), (_DOUBLE, threshold), *idxs]
     return _custom("NmsRotated", inputs, _INT64, {})
 
@@ -157,10 +151,10 @@ def _roi_align_rotated(
     pooled_width: int,
     sampling_ratio: int,
 ) -> Any:
-    op = _op()
+    op = opset()
     onnx = import_module("onnx")
     zero = onnx.helper.make_tensor("zero", onnx.TensorProto.INT64, (1,), [0])
-    count = op.Slice(op.Shape(boxes), _integers(0), _integers(1))
+    count = op.Slice(op.Shape(boxes), integers(0), integers(1))
     levels = op.ConstantOfShape(count, value=zero)
     return _multilevel_roi_align_rotated(
         [input], boxes, levels, [spatial_scale], pooled_height, pooled_width, sampling_ratio
@@ -197,7 +191,7 @@ def _deform_conv2d(
     dilation_h: int,
     dilation_w: int,
 ) -> Any:
-    op = _op()
+    op = opset()
     filters, per_group, *kernel = (int(size) for size in weight.shape)
     groups, taps = int(input.shape[1]) // per_group, kernel[0] * kernel[1]
     inputs = [(_FLOAT, op.Transpose(input, perm=[0, 2, 3, 1])), (_FLOAT, offset)]
@@ -211,12 +205,12 @@ def _deform_conv2d(
         "groups": groups,
     }
     columns = _custom("DeformColumns", inputs, _FLOAT, settings)
-    by_group = op.Reshape(weight, _integers(groups, filters // groups, per_group, taps))
+    by_group = op.Reshape(weight, integers(groups, filters // groups, per_group, taps))
     matrix = op.Transpose(by_group, perm=[0, 3, 2, 1])
     # Of one group it has two dimensions: runtimes then lay it out once for all calls.
     leading = (groups,) if groups > 1 else ()
-    matrix = op.Reshape(matrix, _integers(*leading, taps * per_group, filters // groups))
+    matrix = op.Reshape(matrix, integers(*leading, taps * per_group, filters // groups))
     planes = op.Transpose(op.MatMul(columns, matrix), perm=[0, 1, 3, 2])
     shape = op.Shape(offset)
-    images, pixels = (op.Slice(shape, _integers(a), _integers(b)) for a, b in ((0, 1), (2, 4)))
-    return op.Reshape(planes, op.Concat(images, _integers(filters), pixels, axis=0))
+    images, pixels = (op.Slice(shape, integers(a), integers(b)) for a, b in ((0, 1), (2, 4)))
+    return op.Reshape(planes, op.Concat(images, integers(filters), pixels, axis=0))

@@ -17,7 +17,8 @@ from d2_structures import import_optional
 
 from .custom_operators import custom_translations
 from .graph import ExportableModel
-from .onnx_operators import OPSET, translations
+from .onnx_operators import translations
+from .onnx_values import OPSET
 from .quiet import quiet_log, quiet_torchscript
 
 __all__ = ["FORMATS", "exported_program", "onnx_program", "onnx_to_openvino", "write_standard_onnx"]

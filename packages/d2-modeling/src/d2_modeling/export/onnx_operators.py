@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 
-OPSET = 18
-"""The opset of exported models: the first whose operators all runtimes of today know."""
+from .onnx_values import integers, opset
 
 _FLOAT, _INT64, _BOOL = 1, 7, 9  # as ONNX numbers types
 _MOST = 2**63 - 1
@@ -43,31 +42,23 @@ def translations() -> dict[Any, Callable[..., Any]]:
     }
 
 
-def _op() -> Any:
-    return import_module("onnxscript").opset18
-
-
-def _integers(*values: int) -> Any:
-    return _op().Constant(value_ints=list(values))
-
-
 def _stable_sort(
     values: Any, *, stable: bool | None = None, dim: int = -1, descending: bool = False
 ) -> Any:
-    op = _op()
+    op = opset()
     # By the definition of TopK, the first of equals comes first.
-    count = op.Gather(op.Shape(values), _integers(dim % len(values.shape)))
+    count = op.Gather(op.Shape(values), integers(dim % len(values.shape)))
     return op.TopK(values, count, axis=dim, largest=int(descending))
 
 
 def _nonzero(values: Any) -> Any:
-    op = _op()
+    op = opset()
     # TensorRT looks for numbers, not for what is true.
     return op.Transpose(op.NonZero(op.Cast(values, to=_FLOAT)), perm=[1, 0])
 
 
 def _cumsum(values: Any, dim: int, dtype: int | None = None) -> Any:
-    op = _op()
+    op = opset()
     # TensorRT adds up floating-point numbers only; those up to 2**24 are exact.
     sums = op.CumSum(op.Cast(values, to=_FLOAT), op.Constant(value_int=dim))
     wanted = values.dtype if dtype in (None, -1) else dtype
@@ -75,7 +66,7 @@ def _cumsum(values: Any, dim: int, dtype: int | None = None) -> Any:
 
 
 def _at_most(value: Any, bound: Any) -> Any:
-    op = _op()
+    op = opset()
     # What an export notes about sizes may have bounds beyond int64; they say nothing.
     if isinstance(bound, int) and bound > _MOST:
         return op.Constant(value=_true())
@@ -90,58 +81,58 @@ def _antialiased(
     scales_w: float | None = None,
 ) -> Any:
     # Not by Resize: OpenVINO and TensorRT know no antialias there, and OpenVINO does not say so.
-    op = _op()
+    op = opset()
     for axis, length in ((2, output_size[0]), (3, output_size[1])):
         if isinstance(length, int) and images.shape[axis] == length:
             continue
         wanted = op.Squeeze(op.Constant(value_int=length) if isinstance(length, int) else length)
-        given = op.Squeeze(op.Slice(op.Shape(images), _integers(axis), _integers(axis + 1)))
+        given = op.Squeeze(op.Slice(op.Shape(images), integers(axis), integers(axis + 1)))
         places, weights = _taps(given, wanted)
         if axis == 2:
-            weights = op.Unsqueeze(weights, _integers(2))
+            weights = op.Unsqueeze(weights, integers(2))
         parts = op.Mul(op.Gather(images, places, axis=axis), weights)
-        images = op.ReduceSum(parts, _integers(axis + 1), keepdims=0)
+        images = op.ReduceSum(parts, integers(axis + 1), keepdims=0)
     return images
 
 
 def _taps(given: Any, wanted: Any) -> tuple[Any, Any]:
     """Which pixels a new one is the mean of, and by what weights, both (wanted, number)."""
-    op = _op()
+    op = opset()
     zero, one, half = (op.Constant(value_float=value) for value in (0.0, 1.0, 0.5))
     size = op.Cast(given, to=_FLOAT)
     scale = op.Div(size, op.Cast(wanted, to=_FLOAT))
     support = op.Max(scale, one)
     centre = op.Mul(op.Add(_counted(wanted), half), scale)
-    centre = op.Unsqueeze(centre, _integers(1))
+    centre = op.Unsqueeze(centre, integers(1))
     number = op.Cast(op.Add(op.Ceil(op.Add(support, support)), one), to=_INT64)
     places = op.Add(op.Floor(op.Sub(centre, support)), _counted(number))
     distance = op.Abs(op.Sub(op.Add(places, half), centre))
     weights = op.Max(op.Sub(one, op.Div(distance, support)), zero)
     is_inside = op.And(op.GreaterOrEqual(places, zero), op.Less(places, size))
     weights = op.Where(is_inside, weights, zero)
-    weights = op.Div(weights, op.ReduceSum(weights, _integers(1), keepdims=1))
+    weights = op.Div(weights, op.ReduceSum(weights, integers(1), keepdims=1))
     last = op.Sub(size, one)
     return op.Cast(op.Max(op.Min(places, last), zero), to=_INT64), weights
 
 
 def _counted(number: Any) -> Any:
     """0, 1, … as floats."""
-    op = _op()
+    op = opset()
     zero, one = op.Constant(value_int=0), op.Constant(value_int=1)
     return op.Cast(op.Range(zero, number, one), to=_FLOAT)
 
 
 def _columns(values: Any, start: int, stop: int, axis: int = 1) -> Any:
-    return _op().Slice(values, _integers(start), _integers(stop), _integers(axis))
+    return opset().Slice(values, integers(start), integers(stop), integers(axis))
 
 
 def _decode_boxes(deltas: Any, boxes: Any, weights: Sequence[float], scale_clamp: float) -> Any:
-    op = _op()
+    op = opset()
     columns = int(deltas.shape[1])
     factors = op.Constant(value_floats=[float(weight) for weight in weights])
-    by_box = op.Div(op.Reshape(deltas, _integers(0, columns // 4, 4)), factors)
+    by_box = op.Div(op.Reshape(deltas, integers(0, columns // 4, 4)), factors)
     shift, log_ratio = _columns(by_box, 0, 2, axis=2), _columns(by_box, 2, 4, axis=2)
-    by_row = op.Unsqueeze(boxes, _integers(1))
+    by_row = op.Unsqueeze(boxes, integers(1))
     low, high = _columns(by_row, 0, 2, axis=2), _columns(by_row, 2, 4, axis=2)
     half = op.Constant(value_float=0.5)
     size = op.Sub(high, low)
@@ -149,7 +140,7 @@ def _decode_boxes(deltas: Any, boxes: Any, weights: Sequence[float], scale_clamp
     clamp = op.Constant(value_float=float(scale_clamp))
     half_size = op.Mul(op.Mul(op.Exp(op.Min(log_ratio, clamp)), size), half)
     corners = op.Concat(op.Sub(centre, half_size), op.Add(centre, half_size), axis=2)
-    return op.Reshape(corners, _integers(0, columns))
+    return op.Reshape(corners, integers(0, columns))
 
 
 def _batched_nms(boxes: Any, scores: Any, idxs: Any, iou_threshold: float) -> Any:
@@ -158,18 +149,18 @@ def _batched_nms(boxes: Any, scores: Any, idxs: Any, iou_threshold: float) -> An
     The rows are as long as the largest category. Laid out apart in one row instead, boxes of other
     categories would be compared, too, in vain.
     """
-    op = _op()
+    op = opset()
     count = op.Shape(scores)
     _, by_score = op.TopK(scores, count, axis=0, largest=1)
     categories = op.Gather(op.Cast(idxs, to=_FLOAT), by_score)
     categories, by_category = op.TopK(categories, count, axis=0, largest=0)
     before = _columns(op.Concat(op.Constant(value_floats=[_LEAST]), categories, axis=0), 0, -1, 0)
-    starts = op.Squeeze(_nonzero(op.Not(op.Equal(categories, before))), _integers(1))
+    starts = op.Squeeze(_nonzero(op.Not(op.Equal(categories, before))), integers(1))
     ends = op.Concat(_columns(starts, 1, _MOST, axis=0), count, axis=0)
-    longest = op.ReduceMax(op.Concat(op.Sub(ends, starts), _integers(1), axis=0), keepdims=0)
+    longest = op.ReduceMax(op.Concat(op.Sub(ends, starts), integers(1), axis=0), keepdims=0)
     zero, one = op.Constant(value_int=0), op.Constant(value_int=1)
-    places = op.Add(op.Unsqueeze(starts, _integers(1)), op.Range(zero, longest, one))
-    is_there = op.Less(places, op.Unsqueeze(ends, _integers(1)))
+    places = op.Add(op.Unsqueeze(starts, integers(1)), op.Range(zero, longest, one))
+    is_there = op.Less(places, op.Unsqueeze(ends, integers(1)))
     rows = op.Where(is_there, places, zero)
     source = op.Gather(by_score, by_category)
     row_boxes = op.Gather(op.Gather(boxes, source), rows)
@@ -177,8 +168,8 @@ def _batched_nms(boxes: Any, scores: Any, idxs: Any, iou_threshold: float) -> An
     row_scores = op.Where(is_there, row_scores, op.Constant(value_float=_LEAST))
     selected = op.NonMaxSuppression(
         row_boxes,
-        op.Unsqueeze(row_scores, _integers(1)),
-        op.Unsqueeze(longest, _integers(0)),
+        op.Unsqueeze(row_scores, integers(1)),
+        op.Unsqueeze(longest, integers(0)),
         op.Constant(value_floats=[float(iou_threshold)]),
         op.Constant(value_floats=[_LEAST]),
     )
@@ -189,7 +180,7 @@ def _batched_nms(boxes: Any, scores: Any, idxs: Any, iou_threshold: float) -> An
         rank,
         op.Expand(op.Constant(value_float=1.0), op.Shape(rank)),
     )
-    return op.Gather(by_score, op.Squeeze(_nonzero(is_kept), _integers(1)))
+    return op.Gather(by_score, op.Squeeze(_nonzero(is_kept), integers(1)))
 
 
 def _multilevel_roi_align(
@@ -202,16 +193,16 @@ def _multilevel_roi_align(
     sampling_ratio: int,
     aligned: bool,
 ) -> Any:
-    op = _op()
+    op = opset()
     rows, pooled = [], []
     for level, (feature, scale) in enumerate(zip(features, spatial_scales, strict=True)):
-        of_level = op.Squeeze(_nonzero(op.Equal(levels, _integers(level))), _integers(1))
+        of_level = op.Squeeze(_nonzero(op.Equal(levels, integers(level))), integers(1))
         rois = op.Gather(boxes, of_level, axis=0)
         pooled.append(
             op.RoiAlign(
                 feature,
                 _columns(rois, 1, 5),
-                op.Cast(op.Squeeze(_columns(rois, 0, 1), _integers(1)), to=_INT64),
+                op.Cast(op.Squeeze(_columns(rois, 0, 1), integers(1)), to=_INT64),
                 output_height=int(pooled_height),
                 output_width=int(pooled_width),
                 sampling_ratio=max(int(sampling_ratio), 0),
@@ -223,7 +214,7 @@ def _multilevel_roi_align(
     if len(rows) == 1:
         return pooled[0]
     order = op.Concat(*rows, axis=0)
-    count = op.Squeeze(op.Shape(order), _integers(0))
+    count = op.Squeeze(op.Shape(order), integers(0))
     zero, one = op.Constant(value_int=0), op.Constant(value_int=1)
     back = op.ScatterElements(order, order, op.Range(zero, count, one), axis=0)
     return op.Gather(op.Concat(*pooled, axis=0), back, axis=0)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2_structures import Boxes, Instances
@@ -17,8 +16,8 @@ from ..box_regression import Box2BoxTransformLinear, BoxTransform
 from ..dense import Candidates, DenseDetector, labels_by_place
 from ..dense.detector import chosen_features
 from ..dense.labels import Labels
-from ..host_waits import asking_waits
 from ..layers import cat
+from ..losses import summed_binary_cross_entropy
 
 
 class FCOS(DenseDetector):
@@ -114,15 +113,8 @@ class FCOS(DenseDetector):
         found = self.anchor_losses(anchors, pred_logits, gt_labels, pred_anchor_deltas, gt_boxes)
         targets = self.compute_ctrness_targets(anchors, gt_boxes)
         centreness = cat(list(pred_centerness), dim=1).squeeze(2)
-        if asking_waits(centreness):
-            targets = targets.where(found.foreground, 0.0).to(centreness.dtype)
-            each = F.binary_cross_entropy_with_logits(centreness, targets, reduction="none")
-            loss = each.where(found.foreground, 0.0).sum()
-        else:
-            rows = found.foreground.nonzero(as_tuple=True)
-            loss = F.binary_cross_entropy_with_logits(
-                centreness[rows], targets[rows].to(centreness.dtype), reduction="sum"
-            )
+        targets = targets.where(found.foreground, 0.0)
+        loss = summed_binary_cross_entropy(centreness, targets, found.foreground)
         return {
             "loss_fcos_cls": found.classification,
             "loss_fcos_loc": found.regression,

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2_config import CfgNode, configurable
@@ -21,7 +20,7 @@ from ..host_waits import asking_waits
 from ..initialization import normal_fill
 from ..layers import Conv2d, ShapeSpec, cat
 from ..layers.shape_spec import common_width, select_shapes
-from ..losses import loss_weights
+from ..losses import loss_weights, summed_binary_cross_entropy
 from ..matcher import Matcher, match_boxes
 from ..sampling import sampled_labels, subsample_labels, subsample_labels_of_images
 from .build import PROPOSAL_GENERATOR_REGISTRY, RPN_HEAD_REGISTRY, build_rpn_head
@@ -282,16 +281,7 @@ class RPN(nn.Module):
         )
         logits = cat(list(pred_objectness_logits), dim=1).flatten()
         targets, sampled = labels.flatten(), (labels >= 0).flatten()
-        if asking_waits(logits):
-            each = F.binary_cross_entropy_with_logits(
-                logits, targets.to(logits.dtype), reduction="none"
-            )
-            loss_cls = each.where(sampled, 0.0).sum()
-        else:
-            rows = sampled.nonzero()[:, 0]
-            loss_cls = F.binary_cross_entropy_with_logits(
-                logits[rows], targets[rows].to(logits.dtype), reduction="sum"
-            )
+        loss_cls = summed_binary_cross_entropy(logits, targets, sampled)
         normalizer = self.batch_size_per_image * len(labels)
         losses = {"loss_rpn_cls": loss_cls, "loss_rpn_loc": loss_loc}
         return {
