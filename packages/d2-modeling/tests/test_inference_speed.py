@@ -211,7 +211,9 @@ def test_the_format_is_chosen_by_rule_and_said(caplog: pytest.LogCaptureFixture)
     assert fast[1].weight.is_contiguous(memory_format=torch.channels_last) == last
     assert fast[1].folded_weight.stride() == fast[1].weight.stride()
     said = "channels_last" if last else "kept"
-    assert f"2 norms folded into convolutions; memory format {said}" in caplog.text
+    assert f"2 norms folded into convolutions; 0 linear layers by oneDNN; memory format {said}" in (
+        caplog.text
+    )
 
 
 def test_a_format_that_is_asked_for_is_taken() -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from .layers.folded_convolution import FoldedConv2d, fold_norms, unfold_norms
+from .layers.fused_linear import FusedLinear, fuse_linears, unfuse_linears
 from .layers.reduced_precision import reduce_precision, restore_precision
 
 _logger = logging.getLogger(__name__)
@@ -30,8 +31,9 @@ def optimize_for_inference(
     """Return a model that predicts the same, faster.
 
     Frozen and evaluated batch norms are multiplied into convolutions once instead of at every
-    call, and weights of convolutions take the memory format that suits the device. What was done
-    is logged. Outputs differ by rounding: by less than 1e-4 of their largest magnitude in float32.
+    call, weights of convolutions take the memory format that suits the device, and linear layers
+    are computed with their bias, in transformers with their GELU, by oneDNN. What was done is
+    logged. Outputs differ by rounding: by less than 1e-4 of their largest magnitude in float32.
 
     Names of modules and of what a state dict holds stay; weights may be loaded, and the model may
     be moved, hooked, saved and trained further. Layers that are not plain convolutions (wrapped by
@@ -39,7 +41,8 @@ def optimize_for_inference(
     Call it again after writing to the ``data`` of weights, which goes unseen.
 
     Args:
-        model: any model; what of it is a `d2_modeling.layers.Conv2d` with a norm gets faster.
+        model: any model; what of it is a `d2_modeling.layers.Conv2d` with a norm, or an
+            ``nn.Linear``, gets faster.
         memory_format: of the convolutions' weights, which the maps between them follow. None
             chooses by rule: ``torch.channels_last`` on CPUs where torch has oneDNN, whose kernels
             compute in that order and would else bring maps into it and back, and for half
@@ -74,14 +77,16 @@ def optimize_for_inference(
     chosen, reason = (memory_format, "as asked for") if memory_format else _format_for(model)
     if chosen is not None:
         _set_format(model, chosen)
-    folded = fold_norms(model)
+    folded, fused = fold_norms(model), fuse_linears(model)
     precision = "" if dtype is None else f"; {_set_precision(model, dtype)}"
     if compile:
         model.backbone.compile(dynamic=True, options={"freezing": True})  # type: ignore[union-attr]  # checked above
     _logger.info(
-        "Optimised %s for inference: %d norms folded into convolutions; memory format %s (%s)%s%s",
+        "Optimised %s for inference: %d norms folded into convolutions; %d linear layers by "
+        "oneDNN; memory format %s (%s)%s%s",
         type(model).__name__,
         folded,
+        fused,
         "kept" if chosen is None else str(chosen).removeprefix("torch."),
         reason,
         precision,
@@ -101,7 +106,7 @@ def optimized_for_inference(model: nn.Module) -> Iterator[None]:
         model: any model; one that is optimised already stays so. Its weights are not to be written
             in the block.
     """
-    if any(isinstance(layer, FoldedConv2d) for layer in model.modules()):
+    if any(isinstance(layer, FoldedConv2d | FusedLinear) for layer in model.modules()):
         yield
         return
     weights = _weights_of_convolutions(model)
@@ -110,10 +115,12 @@ def optimized_for_inference(model: nn.Module) -> Iterator[None]:
     if chosen is not None:
         _set_format(model, chosen)
     fold_norms(model)
+    fuse_linears(model)
     try:
         yield
     finally:
         unfold_norms(model)
+        unfuse_linears(model)
         for weight, data in zip(weights, before, strict=True):
             weight.data = data
 

@@ -136,6 +136,7 @@ _FLOP_HANDLES: dict[str, tuple[str, Handle]] = {
     "aten::convolution": ("conv", _convolution),
     "d2_ops::deform_conv2d": ("deform_conv", _deformable_convolution),
     "aten::addmm": ("addmm", _product(1)),
+    "mkldnn::_linear_pointwise": ("addmm", _product(0)),
     "aten::mm": ("matmul", _product(0)),
     "aten::bmm": ("matmul", _product(0)),
     "aten::baddbmm": ("matmul", _product(1)),
@@ -154,4 +155,11 @@ _FLOP_HANDLES: dict[str, tuple[str, Handle]] = {
     "aten::_adaptive_avg_pool2d": ("adaptive_avg_pool2d", _per_element(1)),
     "aten::avg_pool2d": ("avg_pool2d", _per_element(1)),
 }
-_PRODUCTS = ("aten::convolution", "aten::addmm", "aten::mm", "aten::bmm", "aten::baddbmm")
+_PRODUCTS = (
+    "aten::convolution",
+    "aten::addmm",
+    "mkldnn::_linear_pointwise",
+    "aten::mm",
+    "aten::bmm",
+    "aten::baddbmm",
+)

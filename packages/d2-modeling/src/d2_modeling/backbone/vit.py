@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..initialization import msra_fill, truncated_normal_fill
 from ..layers import CNNBlockBase, Conv2d, get_norm
 from ..layers.drop_path import DropPath
+from ..layers.fused_linear import activated
 from .backbone import Backbone
 from .relative_attention import relative_attention
 from .window_attention import (
@@ -110,7 +111,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., dim) to the same shape."""
-        out: Tensor = self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
+        out: Tensor = self.drop(self.fc2(self.drop(activated(self.fc1, self.act, x))))
         return out
 
 
