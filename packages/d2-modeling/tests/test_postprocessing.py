@@ -81,3 +81,14 @@ def test_semantic_logits_lose_their_padding_and_are_resized(golden_modeling: Any
     golden = golden_modeling["sem_seg_postprocess"]
     result = sem_seg_postprocess(golden["x"], golden["img"], *golden["out"])
     torch.testing.assert_close(result, golden["y"])
+
+
+@pytest.mark.parametrize("size", [(12, 16), (9, 13), (24, 40)])
+def test_logits_keep_their_memory_format_and_values(size: tuple[int, int]) -> None:
+    maps = torch.randn(2, 5, 12, 16, generator=torch.Generator().manual_seed(0))
+    last = maps.contiguous(memory_format=torch.channels_last)
+    for one, other in zip(maps, last, strict=True):
+        plain, got = (sem_seg_postprocess(logits, (10, 15), *size) for logits in (one, other))
+        torch.testing.assert_close(got, plain, rtol=0, atol=1e-6)
+        assert plain.is_contiguous()
+        assert got.stride(0) == 1

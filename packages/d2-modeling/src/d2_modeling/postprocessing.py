@@ -151,6 +151,9 @@ def sem_seg_postprocess(
     Returns:
         (K, output_height, output_width) logits, bilinearly interpolated.
     """
-    without_padding = result[None, :, : img_size[0], : img_size[1]]
+    # Made outermost of all, the new dimension leaves channels-last maps as such: of others than
+    # torch takes for these it makes a copy in another order, which takes longer than all the rest.
+    one = result.movedim(0, -1)[None].movedim(-1, 1)
+    without_padding = one[..., : img_size[0], : img_size[1]]
     size = (output_height, output_width)
     return F.interpolate(without_padding, size=size, mode="bilinear", align_corners=False)[0]
