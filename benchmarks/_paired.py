@@ -81,6 +81,17 @@ def _time(
     return (clock() - begin) / repeats
 
 
+def memory_mib(field: str = "VmHWM") -> float:
+    """Mebibytes of this process as Linux counts them, by default the most that it ever had.
+
+    Unlike ``ru_maxrss`` that does not begin with what the process had that started this one.
+    """
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) / 1024
+    raise KeyError(field)
+
+
 def environment(packages: Iterable[str] = ("numpy", "torch", "torchvision")) -> dict[str, object]:
     """Where and with what a benchmark ran."""
     versions = {}

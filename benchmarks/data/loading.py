@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from _paired import RESULTS, environment
+from _paired import RESULTS, environment, memory_mib
 from memory import write_coco
 
 from d2_data.datasets import load_coco_json
@@ -76,25 +76,17 @@ LOADERS: dict[str, Callable[[str], list[dict[str, Any]]]] = {
 }
 
 
-def _status(field: str) -> float:
-    """MiB of this process, from the kernel's account of it."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) / 2**10
-    raise KeyError(field)
-
-
 def load(name: str, json_file: str) -> None:
     """Load in this process; prints what it took."""
-    before = _status("VmRSS")
+    before = memory_mib("VmRSS")
     begin = time.process_time()
     records = LOADERS[name](json_file)
     seconds = time.process_time() - begin
     count = sum(len(record["annotations"]) for record in records)
     figures = {
         "seconds": seconds,
-        "peak_mib": _status("VmHWM") - before,
-        "kept_mib": _status("VmRSS") - before,
+        "peak_mib": memory_mib("VmHWM") - before,
+        "kept_mib": memory_mib("VmRSS") - before,
         "records": [len(records), count],
     }
     print(json.dumps(figures))

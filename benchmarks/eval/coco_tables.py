@@ -17,7 +17,6 @@ import argparse
 import contextlib
 import io
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -144,7 +143,7 @@ def measure_here(name: str, task: str, source: str, folder: Path) -> None:
         made = make()
         between = clocks()
         found = measure(made)
-        cost = Cost(*(clocks() - begin), *(clocks() - between), peak_mib())
+        cost = Cost(*(clocks() - begin), *(clocks() - between), _paired.memory_mib())
     read = (lambda key: getattr(found, key)) if name == "d2" else found.__getitem__
     np.savez(folder / f"{name}_{task}_{source}.npz", **{key: read(key) for key in ARRAYS})
     print(json.dumps(cost))
@@ -153,15 +152,6 @@ def measure_here(name: str, task: str, source: str, folder: Path) -> None:
 def clocks() -> np.ndarray:
     """Seconds by the clock and of all processors."""
     return np.array([time.perf_counter(), time.process_time()])
-
-
-def peak_mib() -> float:
-    """Most memory of this process; what its parent held before is in ``ru_maxrss`` too."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        (line,) = (one for one in status.read_text().splitlines() if one.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def measured(name: str, task: str, source: str, folder: Path) -> Cost:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _paired import RESULTS, environment
+from _paired import RESULTS, environment, memory_mib
 from torch import Tensor, nn
 
 from d2_engine import model_zoo
@@ -218,9 +218,7 @@ def _print_peak(options: Any) -> None:
     callee = prepared(way, model, options.folder)
     with torch.no_grad():
         callee(photos(batch))
-    # Not getrusage(): its figure is at least that of the process which started this one.
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    print(int(status.split("VmHWM:")[1].split()[0]) / 1024)
+    print(memory_mib())
 
 
 if __name__ == "__main__":

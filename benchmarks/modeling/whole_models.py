@@ -12,12 +12,14 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from _paired import RESULTS, environment
+from _paired import RESULTS, environment, memory_mib
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -148,6 +150,21 @@ def convolution(device: str) -> tuple[Calls, float]:
     return calls, 2.0 * 9 * 256 * 256 * (HEIGHT // 4) * (WIDTH // 4)
 
 
+def peak_memory(name: str, key: str, *, train: bool) -> float:
+    """Mebibytes of a process that makes the models and runs this call alone, three times."""
+    command = [sys.executable, __file__, name, "--peak-of", key, *(["--train"] if train else [])]
+    return float(subprocess.check_output(command, text=True).split()[-1])
+
+
+def print_peak(name: str, key: str, *, train: bool) -> None:
+    """Print the peak of this process's memory after a call is made three times."""
+    calls, _, _ = calls_of(name, "cpu", train=train)
+    with torch.set_grad_enabled(train):
+        for _ in range(3):
+            calls[key]()
+    print(memory_mib())
+
+
 def run(name: str, device: str, *, train: bool, rounds: int) -> dict[str, Any]:
     """The figures of a model."""
     synchronize = torch.cuda.synchronize if device == "cuda" else lambda: None
@@ -172,9 +189,12 @@ def run(name: str, device: str, *, train: bool, rounds: int) -> dict[str, Any]:
             key: 100 * counter.get_total_flops() / rate / times[key][0] for key in calls
         },
     }
+    if device == "cpu":
+        figure["peak_mib"] = {key: peak_memory(name, key, train=train) for key in calls}
+    peaks = figure.get("peak_mib", {})
     parts = [
         f"{key} {times[key][0]:.2f} s (processor {times[key][1]:.2f} s,"
-        f" {figure['percent_of_limit'][key]:.0f} % of the limit)"
+        f" {figure['percent_of_limit'][key]:.0f} % of the limit, {peaks.get(key, 0):.0f} MiB)"
         for key in calls
     ]
     ratios = ", ".join(f"{key} {ratio:.2f}x" for key, ratio in figure["ratios"].items())
@@ -189,8 +209,12 @@ def main() -> None:
     parser.add_argument("--train", action="store_true", help="time a step of training instead")
     parser.add_argument("--gpu", action="store_true", help="on the CUDA device")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(min(2, len(os.sched_getaffinity(0))))
+    if options.peak_of:
+        print_peak(options.names[0], options.peak_of, train=options.train)
+        return
     device = "cuda" if options.gpu else "cpu"
     topic = (
         "modeling-whole-models"
