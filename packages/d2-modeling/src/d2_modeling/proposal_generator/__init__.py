@@ -7,7 +7,8 @@ from .build import (
     build_rpn_head,
 )
 from .proposal_utils import add_ground_truth_to_proposals, find_top_rpn_proposals
-from .rpn import RPN, StandardRPNHead
+from .rpn import RPN
+from .rpn_head import StandardRPNHead
 from .rrpn import RRPN
 
 __all__ = [
