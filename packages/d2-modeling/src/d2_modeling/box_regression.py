@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal, Protocol
 
 import torch
@@ -13,9 +14,8 @@ from torch import Tensor
 from d2_ops import decode_boxes, decode_rotated_boxes
 from d2_structures import Boxes
 
-from .host_waits import asking_waits
 from .layers import cat
-from .losses import ciou_loss, diou_loss, giou_loss, smooth_l1_loss
+from .losses import ciou_loss, diou_loss, giou_loss, smooth_l1_loss, summed_where
 
 _SCALE_CLAMP = math.log(1000.0 / 16)
 _IOU_LOSSES = {"giou": giou_loss, "diou": diou_loss, "ciou": ciou_loss}
@@ -216,9 +216,9 @@ def box_regression_loss(
     box2box_transform: BoxTransform,
     box_reg_loss_type: str,
     smooth_l1_beta: float,
-    counted: Tensor | None = None,
+    reduction: Literal["none", "sum"] = "sum",
 ) -> Tensor:
-    """Summed regression loss of boxes that are already paired with their ground truth.
+    """Regression loss of boxes that are already paired with their ground truth.
 
     Args:
         reference_boxes: (N, B) boxes that the deltas refer to.
@@ -228,34 +228,11 @@ def box_regression_loss(
         box_reg_loss_type: ``"smooth_l1"`` on deltas, or ``"giou"``, ``"diou"``, ``"ciou"``
             on decoded boxes.
         smooth_l1_beta: where smooth L1 turns linear.
-        counted: (N,) bool, the boxes that count, as the others have no ground truth; None for all.
+        reduction: ``"sum"``, or ``"none"`` for (N, B) of deltas or (N,) of boxes.
 
     Raises:
         ValueError: if the loss type is unknown.
     """
-    if counted is not None:
-        # What would be infinite or NaN would be so in gradients too.
-        pred_deltas = pred_deltas.where(counted[:, None], 0.0)
-        gt_boxes = gt_boxes.where(counted[:, None], reference_boxes)
-    reduction: Literal["none", "sum"] = "sum" if counted is None else "none"
-    loss = _box_regression_loss(
-        *(reference_boxes, pred_deltas, gt_boxes, box2box_transform),
-        *(box_reg_loss_type, smooth_l1_beta, reduction),
-    )
-    if counted is None:
-        return loss
-    return loss.where(counted[:, None] if loss.dim() == 2 else counted, 0.0).sum()
-
-
-def _box_regression_loss(
-    reference_boxes: Tensor,
-    pred_deltas: Tensor,
-    gt_boxes: Tensor,
-    box2box_transform: BoxTransform,
-    box_reg_loss_type: str,
-    smooth_l1_beta: float,
-    reduction: Literal["none", "sum"],
-) -> Tensor:
     if box_reg_loss_type == "smooth_l1":
         target = box2box_transform.get_deltas(reference_boxes, gt_boxes)
         return smooth_l1_loss(pred_deltas, target, beta=smooth_l1_beta, reduction=reduction)
@@ -289,20 +266,12 @@ def dense_box_regression_loss(
         smooth_l1_beta: see `box_regression_loss`.
     """
     all_anchors = cat([level.tensor for level in anchors])
-    deltas, targets = cat(list(pred_anchor_deltas), dim=1), torch.stack(list(gt_boxes))
-    paired: tuple[Tensor, Tensor, Tensor]
-    counted = None
-    if asking_waits(deltas):
-        all_anchors = all_anchors.repeat(len(fg_mask), 1)
-        paired = all_anchors, deltas.flatten(0, 1), targets.flatten(0, 1)
-        counted = fg_mask.flatten()
-    else:
-        rows = fg_mask.nonzero(as_tuple=True)
-        paired = all_anchors[rows[1]], deltas[rows], targets[rows]
-    return box_regression_loss(
-        *paired,
+    loss = partial(
+        box_regression_loss,
         box2box_transform=box2box_transform,
         box_reg_loss_type=box_reg_loss_type,
         smooth_l1_beta=smooth_l1_beta,
-        counted=counted,
     )
+    targets = torch.stack(list(gt_boxes))
+    deltas = cat(list(pred_anchor_deltas), dim=1)
+    return summed_where(fg_mask, loss, all_anchors.expand_as(targets), deltas, targets)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from d2_ops import ciou_loss, diou_loss, giou_loss, sigmoid_focal_loss, smooth_l1_loss
@@ -19,23 +18,41 @@ __all__ = [
     "loss_weights",
     "sigmoid_focal_loss",
     "smooth_l1_loss",
-    "summed_binary_cross_entropy",
+    "summed_where",
 ]
 
 
-def summed_binary_cross_entropy(logits: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
-    """The sum of the binary cross-entropy over what counts; the host waits for no device.
+def summed_where(
+    counted: Tensor,
+    loss: Callable[..., Tensor],
+    *rows: Tensor,
+    instead: Sequence[float] | None = None,
+) -> Tensor:
+    """The sum of a loss over the rows that count; the host waits for no device.
+
+    Where it would, the loss of all rows is computed, and that of those that do not count left out.
 
     Args:
-        logits: (...) floating point.
-        targets: (...) probabilities, or labels 0 and 1; of what does not count any finite number.
         counted: (...) bool.
+        loss: called with some rows of each and ``reduction="sum"``, or ``"none"``, which begins
+            with one dimension for the rows.
+        *rows: (..., *) each. Those that do not count may hold anything; they get no gradient.
+        instead: a number for each of these, of which the loss is 0. It saves memory to say so.
     """
-    targets = targets.to(logits.dtype)
-    if asking_waits(logits):
-        each = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-        return each.where(counted, 0.0).sum()
-    return F.binary_cross_entropy_with_logits(logits[counted], targets[counted], reduction="sum")
+    if not asking_waits(counted):
+        chosen = counted.nonzero(as_tuple=True)
+        return loss(*(each[chosen] for each in rows), reduction="sum")
+    mask, every = counted.flatten(), [each.flatten(0, counted.dim() - 1) for each in rows]
+    if instead is not None:
+        filled = zip(every, instead, strict=True)
+        return loss(*(_where(mask, each, value) for each, value in filled), reduction="sum")
+    # What would be infinite or NaN would be so in gradients too.
+    every = [_where(mask, each, each.detach()) if each.requires_grad else each for each in every]
+    return _where(mask, loss(*every, reduction="none"), 0.0).sum()
+
+
+def _where(mask: Tensor, rows: Tensor, otherwise: Tensor | float) -> Tensor:
+    return rows.where(mask.view(-1, *[1] * (rows.dim() - 1)), otherwise)
 
 
 def loss_weights(weight: float | Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:

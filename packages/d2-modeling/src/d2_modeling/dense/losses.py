@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor
 
-from ..host_waits import asking_waits
-from ..losses import sigmoid_focal_loss
+from ..losses import sigmoid_focal_loss, summed_where
 
 # A logit of probability 0, in float16 too.
 _SURELY_NOT = -1e4
@@ -30,16 +31,15 @@ def dense_focal_loss(logits: Tensor, labels: Tensor, *, alpha: float, gamma: flo
 
     Source: Lin et al., "Focal Loss for Dense Object Detection", 2017.
     """
+    num_classes = logits.shape[2]
+
+    def loss(rows: Tensor, known: Tensor, *, reduction: Literal["none", "sum"]) -> Tensor:
+        # In the logits' own type, and not as the int64 of F.one_hot, several times as large.
+        targets = rows.new_zeros(len(known), num_classes + 1)
+        targets = targets.scatter_(1, known[:, None], 1.0)[:, :-1]
+        return sigmoid_focal_loss(rows, targets, alpha=alpha, gamma=gamma, reduction=reduction)
+
+    # Background of which nobody could be surer adds nothing.
+    instead = (_SURELY_NOT, num_classes)
     known, rows = labels.flatten(), logits.flatten(0, 1)
-    if asking_waits(logits):
-        # Background of which nobody could be surer adds nothing.
-        ignored = known < 0
-        known = known.masked_fill(ignored, logits.shape[2])
-        rows = rows.masked_fill(ignored[:, None], _SURELY_NOT)
-    else:
-        valid = (known >= 0).nonzero()[:, 0]
-        known, rows = known[valid], rows[valid]
-    # In the logits' own type, and not as the int64 of F.one_hot, which are several times as large.
-    targets = logits.new_zeros(len(known), logits.shape[2] + 1)
-    targets = targets.scatter_(1, known[:, None], 1.0)[:, :-1]
-    return sigmoid_focal_loss(rows, targets, alpha=alpha, gamma=gamma, reduction="sum")
+    return summed_where(known >= 0, loss, rows, known, instead=instead)

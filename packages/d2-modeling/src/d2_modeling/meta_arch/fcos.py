@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2_structures import Boxes, Instances
@@ -17,7 +18,7 @@ from ..dense import Candidates, DenseDetector, labels_by_place
 from ..dense.detector import chosen_features
 from ..dense.labels import Labels
 from ..layers import cat
-from ..losses import summed_binary_cross_entropy
+from ..losses import summed_where
 
 
 class FCOS(DenseDetector):
@@ -111,10 +112,11 @@ class FCOS(DenseDetector):
         """
         (pred_centerness,) = others
         found = self.anchor_losses(anchors, pred_logits, gt_labels, pred_anchor_deltas, gt_boxes)
-        targets = self.compute_ctrness_targets(anchors, gt_boxes)
         centreness = cat(list(pred_centerness), dim=1).squeeze(2)
-        targets = targets.where(found.foreground, 0.0)
-        loss = summed_binary_cross_entropy(centreness, targets, found.foreground)
+        targets = self.compute_ctrness_targets(anchors, gt_boxes).to(centreness.dtype)
+        loss = summed_where(
+            found.foreground, F.binary_cross_entropy_with_logits, centreness, targets
+        )
         return {
             "loss_fcos_cls": found.classification,
             "loss_fcos_loc": found.regression,

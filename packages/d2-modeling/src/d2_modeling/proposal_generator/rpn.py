@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2_config import CfgNode, configurable
@@ -19,7 +20,7 @@ from ..events import active_event_storage
 from ..host_waits import asking_waits
 from ..layers import ShapeSpec, cat
 from ..layers.shape_spec import select_shapes
-from ..losses import loss_weights, summed_binary_cross_entropy
+from ..losses import loss_weights, summed_where
 from ..matcher import Matcher, match_boxes
 from ..sampling import sampled_labels, subsample_labels, subsample_labels_of_images
 from .build import PROPOSAL_GENERATOR_REGISTRY, build_rpn_head
@@ -198,9 +199,10 @@ class RPN(nn.Module):
             box_reg_loss_type=self.box_reg_loss_type,
             smooth_l1_beta=self.smooth_l1_beta,
         )
-        logits = cat(list(pred_objectness_logits), dim=1).flatten()
-        targets, sampled = labels.flatten(), (labels >= 0).flatten()
-        loss_cls = summed_binary_cross_entropy(logits, targets, sampled)
+        logits = cat(list(pred_objectness_logits), dim=1)
+        loss_cls = summed_where(
+            labels >= 0, F.binary_cross_entropy_with_logits, logits, labels.to(logits.dtype)
+        )
         normalizer = self.batch_size_per_image * len(labels)
         losses = {"loss_rpn_cls": loss_cls, "loss_rpn_loc": loss_loc}
         return {

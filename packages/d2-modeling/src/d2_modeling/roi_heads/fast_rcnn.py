@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from ..events import active_event_storage
 from ..host_waits import asking_waits
 from ..initialization import normal_fill
 from ..layers import ShapeSpec, cat, cross_entropy
-from ..losses import loss_weights
+from ..losses import loss_weights, summed_where
 from .fast_rcnn_inference import fast_rcnn_inference, select_detections
 
 Predictions = tuple[Tensor, Tensor]
@@ -166,27 +167,20 @@ class FastRCNNOutputLayers(nn.Module):
         """
         box_dim = proposal_boxes.shape[1]
         foreground = (gt_classes >= 0) & (gt_classes < self.num_classes)
-        counted = foreground if asking_waits(pred_deltas) else None
-        classes = gt_classes.where(foreground, 0)
-        if counted is None:
-            fg = foreground.nonzero()[:, 0]
-            proposal_boxes, gt_boxes = proposal_boxes[fg], gt_boxes[fg]
-            pred_deltas, classes = pred_deltas[fg], classes[fg]
         if pred_deltas.shape[1] != box_dim:
+            classes = gt_classes.where(foreground, 0)
             by_class = pred_deltas.unflatten(1, (self.num_classes, box_dim))
             pred_deltas = by_class[torch.arange(len(classes), device=classes.device), classes]
-        loss = box_regression_loss(
-            proposal_boxes,
-            pred_deltas,
-            gt_boxes,
+        loss = partial(
+            box_regression_loss,
             box2box_transform=self.box2box_transform,
             box_reg_loss_type=self.box_reg_loss_type,
             smooth_l1_beta=self.smooth_l1_beta,
-            counted=counted,
         )
+        total = summed_where(foreground, loss, proposal_boxes, pred_deltas, gt_boxes)
         # All regions count, not only foreground: in that way each foreground region has
         # the same weight in every batch.
-        return loss / _number_of(gt_classes)
+        return total / _number_of(gt_classes)
 
     def sigmoid_cross_entropy_loss(self, scores: Tensor, gt_classes: Tensor) -> Tensor:
         """Binary cross entropy of every class, over the number of regions.

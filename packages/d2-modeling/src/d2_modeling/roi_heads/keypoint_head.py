@@ -18,6 +18,7 @@ from ..events import active_event_storage
 from ..host_waits import asking_waits
 from ..initialization import msra_fill
 from ..layers import ConvTranspose2d, ShapeSpec, cat, interpolate
+from ..losses import summed_where
 from .build import ROI_KEYPOINT_HEAD_REGISTRY
 from .region_head import Losses, RegionHead
 
@@ -50,18 +51,13 @@ def keypoint_rcnn_loss(
             targets.append(image_targets.flatten())
             visible.append(image_visible.flatten().bool())
     logits = pred_keypoint_logits.flatten(2).flatten(0, 1)
-    if visible and asking_waits(logits):
-        # Some are visible: regions without were left out by `select_foreground_with_keypoints`.
-        counted = torch.cat(visible)
-        each = F.cross_entropy(logits, torch.cat(targets), reduction="none")
-        loss = each.where(counted, 0.0).sum()
-        return loss / (counted.sum().clamp(min=1) if normalizer is None else normalizer)
-    rows = torch.cat(visible).nonzero().squeeze(1) if visible else torch.empty(0)
-    if rows.numel() == 0:
+    counted = torch.cat(visible) if visible else torch.zeros(0, dtype=torch.bool)
+    # Where it is not asked, some are: `select_foreground_with_keypoints` leaves out the others.
+    if counted.numel() == 0 or not (asking_waits(counted) or counted.any()):
         _report_skipped_batch()
         return pred_keypoint_logits.sum() * 0
-    loss = F.cross_entropy(logits[rows], torch.cat(targets)[rows], reduction="sum")
-    return loss / (rows.numel() if normalizer is None else normalizer)
+    loss = summed_where(counted, F.cross_entropy, logits, torch.cat(targets))
+    return loss / (counted.sum().clamp(min=1) if normalizer is None else normalizer)
 
 
 def _report_skipped_batch() -> None:
