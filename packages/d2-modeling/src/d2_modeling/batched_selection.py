@@ -8,6 +8,7 @@ images there are; but for `batch_index_of`, `rows_where`, `counts_per_image` and
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from d2_structures import Instances
 
 from .box_kinds import box_kind
-from .host_waits import is_recording, remember_lasting, sides_remain
+from .host_waits import is_recording, remember, sides_remain
 
 _MOST_BOXES = 2**31 - 1
 
@@ -45,6 +46,7 @@ class Detections(NamedTuple):
     source: Tensor  # (D,) int64, the row among the candidates that each came from
     counts: Sequence[int] | None = None  # of each image, where the host knows them
     lasting: bool = False  # the host knows that `sides_remain` is true of all
+    host_scores: Sequence[float] | None = None  # where the host knows them
 
     def rois(self) -> Tensor:
         """As `Regions.rois`."""
@@ -65,21 +67,22 @@ class Kept(NamedTuple):
             return torch.ones_like(self.rows, dtype=torch.bool)
         return torch.arange(self.rows.shape[0], device=self.rows.device) < self.counts.sum()
 
-    def on_host(self, *facts: Callable[[], Tensor]) -> tuple[Tensor, list[int] | None, list[bool]]:
+    def on_host(self, *facts: Callable[[], Tensor]) -> tuple[Tensor, list[int] | None, list[float]]:
         """The rows that are kept, how many of each image, and what else is to be known.
 
         The host waits for the device once. Where a graph is recorded it does not, and neither
         counts nor facts are known.
 
         Args:
-            facts: give scalars.
+            facts: give scalars, or (F,) numbers that come one after another.
         """
         if self.counts is None:
             return self.rows, None, []
-        scalars = [fact().to(self.counts).view(1) for fact in facts]
-        known = torch.cat([self.counts, *scalars]).tolist()
-        counts = known[: self.counts.shape[0]]
-        return self.rows[: sum(counts)], counts, [bool(fact) for fact in known[len(counts) :]]
+        # Doubles hold all of these numbers exactly.
+        numbers = [part.double().view(-1) for part in (self.counts, *(fact() for fact in facts))]
+        known = torch.cat(numbers).tolist()
+        counts = [int(count) for count in known[: self.counts.shape[0]]]
+        return self.rows[: sum(counts)], counts, known[len(counts) :]
 
     def all_last(self, boxes: Tensor, sizes: Tensor) -> Tensor:
         """Scalar bool: `sides_remain` is true of all boxes that are kept.
@@ -238,7 +241,10 @@ def detections_of_images(
         Instances(size, pred_boxes=kind.boxes(boxes), scores=scores, pred_classes=classes)
         for size, boxes, scores, classes in zip(image_sizes, *parts, strict=True)
     ]
-    if found.lasting:
-        for result in results:
-            remember_lasting(result.pred_boxes.tensor)
+    known = iter(found.host_scores or ())
+    for result, count in zip(results, counts, strict=True):
+        if found.lasting:
+            remember(result.pred_boxes.tensor, True)
+        if found.host_scores is not None:
+            remember(result.scores, list(itertools.islice(known, count)))
     return results

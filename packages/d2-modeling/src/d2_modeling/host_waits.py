@@ -6,6 +6,8 @@ the host would have to stop and ask, and rows that do not count are carried alon
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -42,17 +44,25 @@ def sides_remain(boxes: Tensor, sizes: Tensor) -> Tensor:
     return ((high - low) > _LEAST_SHARE * limits).all(dim=1) & torch.isfinite(boxes).all(dim=1)
 
 
-_lasting: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_facts: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
-def remember_lasting(boxes: Tensor) -> None:
-    """Note that `sides_remain` is true of all these boxes, as long as nobody writes to them."""
-    _lasting[boxes] = _version_of(boxes)
+def remember(tensor: Tensor, fact: Any) -> None:
+    """Note what the host has learnt of a tensor, as long as nobody writes to it.
+
+    Of boxes True says that `sides_remain` is true of all, of scores a list that they are those, of
+    classes the background and a number that so many come first that are foreground.
+    """
+    if not is_recording():
+        _facts[tensor] = _version_of(tensor), fact
 
 
-def known_lasting(boxes: Tensor) -> bool:
-    """Whether `remember_lasting` was called with this tensor, which is as it was then."""
-    return boxes in _lasting and _lasting[boxes] == _version_of(boxes)
+def remembered(tensor: Tensor) -> Any:
+    """What `remember` was called with for this tensor, if it is as it was then; else None."""
+    if is_recording():
+        return None
+    version, fact = _facts.get(tensor, (None, None))
+    return fact if version == _version_of(tensor) else None
 
 
 def _version_of(tensor: Tensor) -> int:

@@ -13,7 +13,7 @@ from d2_ops import paste_masks_in_image
 from d2_structures import Boxes, Instances, ROIMasks
 
 from .batched_selection import clipped_to_images, sizes_as_tensor
-from .host_waits import known_lasting
+from .host_waits import remembered
 
 
 def detector_postprocess(
@@ -67,7 +67,8 @@ def postprocess_images(
     boxes = [output.get(name) for output, name in zip(outputs, names, strict=True)]
     clipped = [_clipped(one, out.image_size) for one, out in zip(boxes, outputs, strict=True)]
     given = [found.get(name).tensor for found, name in zip(results, names, strict=True)]
-    if all(map(known_lasting, given)) and all(min(size) > 0 for size in output_sizes):
+    lasting = all(remembered(one) is True for one in given)
+    if lasting and all(min(size) > 0 for size in output_sizes):
         for output, name, kept in zip(outputs, names, clipped, strict=True):
             output.set(name, kept)
         return [_with_pasted_masks(output, mask_threshold) for output in outputs]

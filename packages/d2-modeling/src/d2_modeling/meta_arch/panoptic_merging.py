@@ -10,6 +10,8 @@ from torch import Tensor
 
 from d2_structures import Instances
 
+from ..host_waits import remembered
+
 
 def combine_semantic_and_instance_outputs(
     instance_results: Instances,
@@ -56,7 +58,9 @@ def combine_outputs_of_images(
     stuff_area_thresh: float,
     instances_score_thresh: float,
 ) -> list[tuple[Tensor, list[dict[str, Any]]]]:
-    """`combine_semantic_and_instance_outputs` of a batch. The host waits for the device twice.
+    """`combine_semantic_and_instance_outputs` of a batch.
+
+    The host waits for the device once, and once more where it does not know the scores.
 
     Args:
         instance_results: see there, for each image.
@@ -68,8 +72,7 @@ def combine_outputs_of_images(
     """
     if not instance_results:
         return []
-    good = [(found.scores.double() >= instances_score_thresh).sum() for found in instance_results]
-    counts = torch.stack(good).tolist()
+    counts = _numbers_of_good([found.scores for found in instance_results], instances_score_thresh)
     laid = []
     for found, semantic, count in zip(instance_results, semantic_results, counts, strict=True):
         rows = found.scores.argsort(descending=True)[:count]
@@ -83,6 +86,17 @@ def combine_outputs_of_images(
         columns = [[next(values) for _ in range(len(part))] for part in parts]
         results.append((segment_ids, _segments(*columns)))
     return results
+
+
+def _numbers_of_good(scores: Sequence[Tensor], threshold: float) -> list[int]:
+    """How many of each image reach the threshold."""
+    known = [remembered(of_image) for of_image in scores]
+    if all(of_image is not None for of_image in known):
+        return [sum(score >= threshold for score in of_image) for of_image in known]
+    counts: list[int] = torch.stack(
+        [(of_image.double() >= threshold).sum() for of_image in scores]
+    ).tolist()
+    return counts
 
 
 def _lay_things(

@@ -117,6 +117,7 @@ def select_detections(
     class_scores = scores[:, :-1]
     candidates = (class_scores > score_thresh) & finite[:, None]
     per_class = boxes.unflatten(1, (-1, box_dim))
+    few_are_read = limit >= 0 and asking_waits(scores)
 
     def detect(pairs: _Pairs) -> Detections | None:
         """None if pairs that were left out might be detections too."""
@@ -142,7 +143,11 @@ def select_detections(
             full = (kept.counts >= limit).all() & (worst > out_of_reach)
             return full | (out_of_reach == -torch.inf)
 
-        rows, counts, known = kept.on_host(complete, lambda: kept.all_last(chosen, sizes))
+        facts = [complete, lambda: kept.all_last(chosen, sizes)]
+        if few_are_read:
+            most = limit * image_sizes.shape[0]
+            facts.append(lambda: chosen_scores[kept.rows[:most]])
+        rows, counts, known = kept.on_host(*facts)
         if known and not known[0]:
             return None
         return Detections(
@@ -152,11 +157,12 @@ def select_detections(
             images[rows],
             region_idx[rows],
             counts,
-            known[-1:] == [True],
+            known[1:2] == [True],
+            known[2:][: rows.shape[0]] if few_are_read else None,
         )
 
     found = None
-    if limit >= 0 and asking_waits(scores) and candidates.numel() > 0:
+    if few_are_read and candidates.numel() > 0:
         most = _PAIRS_PER_IMAGE * image_sizes.shape[0]
         found = detect(_best_pairs(class_scores, candidates, most))
     if found is None:

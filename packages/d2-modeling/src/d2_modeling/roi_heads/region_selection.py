@@ -11,6 +11,7 @@ from d2_structures import Instances
 
 from ..batched_selection import rows_where
 from ..events import active_event_storage
+from ..host_waits import remembered
 
 
 def select_foreground_proposals(
@@ -25,14 +26,23 @@ def select_foreground_proposals(
     Returns:
         For each image its foreground proposals, and the (R_i,) bool mask of them.
     """
-    masks = _foreground(proposals, bg_label)
-    chosen = [p[rows] for p, rows in zip(proposals, rows_where(masks), strict=True)]
-    return chosen, masks
+    rows = foreground_rows(proposals, bg_label)
+    chosen = [p[image_rows] for p, image_rows in zip(proposals, rows, strict=True)]
+    return chosen, _foreground(proposals, bg_label)
 
 
 def foreground_rows(proposals: Sequence[Instances], bg_label: int) -> list[Tensor]:
-    """For each image the int64 rows of what `select_foreground_proposals` selects."""
-    return rows_where(_foreground(proposals, bg_label))
+    """For each image the int64 rows of what `select_foreground_proposals` selects.
+
+    The host waits for the device once; not at all for what `ROIHeads` has drawn.
+    """
+    known = [remembered(p.gt_classes) or (None, 0) for p in proposals]
+    if any(background != bg_label for background, _ in known):
+        return rows_where(_foreground(proposals, bg_label))
+    return [
+        torch.arange(count, device=p.gt_classes.device)
+        for (_, count), p in zip(known, proposals, strict=True)
+    ]
 
 
 def _foreground(proposals: Sequence[Instances], bg_label: int) -> list[Tensor]:

@@ -14,6 +14,7 @@ from d2_structures import ImageList, Instances
 
 from ..events import active_event_storage
 from ..gt_classes import check_gt_classes
+from ..host_waits import remember
 from ..layers import ShapeSpec
 from ..matcher import Matcher, classes_of_matches, match_boxes
 from ..proposal_generator.proposal_utils import add_ground_truth_to_proposals
@@ -101,8 +102,12 @@ class ROIHeads(nn.Module, metaclass=ABCMeta):
         drawn = subsample_labels_of_images(
             classes, self.batch_size_per_image, self.positive_fraction, self.num_classes
         )
-        rows = [torch.cat(foreground_background) for foreground_background in drawn]
-        return [(idx, image[idx]) for idx, image in zip(rows, classes, strict=True)]
+        sampled = []
+        for (foreground, background), image in zip(drawn, classes, strict=True):
+            rows = torch.cat([foreground, background])
+            sampled.append((rows, image[rows]))
+            remember(sampled[-1][1], (self.num_classes, len(foreground)))
+        return sampled
 
     def _sample_proposals(
         self, matched_idxs: Tensor, matched_labels: Tensor, gt_classes: Tensor
