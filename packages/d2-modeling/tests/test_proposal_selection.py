@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from d2_modeling.proposal_generator import find_top_rpn_proposals
+from d2_modeling.proposal_generator.proposal_utils import padded_proposals
 
 Nms = Callable[[Any, Any, float], list[int]]
 SIZES = [(40, 60), (64, 30)]
@@ -87,3 +88,29 @@ def test_boxes_that_are_not_finite_stop_training_and_are_left_out_otherwise(valu
     assert first.proposal_boxes.tensor.isfinite().all()
     assert scores[0][0, 1].item() not in first.objectness_logits.tolist()
     assert second.proposal_boxes.tensor.isfinite().all()
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(st.integers(1, 8), min_size=1, max_size=3),
+    st.integers(0, 10**6),
+    st.integers(0, 12),
+    st.sampled_from([0.1, 0.5]),
+)
+def test_padded_proposals_are_the_same_and_then_rows_of_nan(
+    counts: list[int], seed: int, after: int, thresh: float
+) -> None:
+    boxes, scores = levels_of(counts, seed)
+    settings: Any = (boxes, scores, SIZES, thresh, 10, after, 4.0, False)
+    wanted = find_top_rpn_proposals(*settings)
+    with padded_proposals(True):
+        padded = find_top_rpn_proposals(*settings)
+    assert {len(image) for image in padded} == {min(after, sum(counts))}
+    for image, plain in zip(padded, wanted, strict=True):
+        rows, rest = image[: len(plain)], image[len(plain) :]
+        assert torch.equal(rows.proposal_boxes.tensor, plain.proposal_boxes.tensor)
+        assert torch.equal(rows.objectness_logits, plain.objectness_logits)
+        assert rest.proposal_boxes.tensor.isnan().all()
+        assert rest.objectness_logits.isnan().all()
+    with padded_proposals(False):
+        assert [len(image) for image in find_top_rpn_proposals(*settings)] == [*map(len, wanted)]

@@ -13,6 +13,7 @@ from d2_structures import ImageList, Instances
 
 from ..backbone import Backbone, build_backbone
 from ..events import active_event_storage
+from ..host_waits import asking_waits
 from ..image_input import (
     BatchedInputs,
     ImageInput,
@@ -21,11 +22,13 @@ from ..image_input import (
     postprocessed,
 )
 from ..proposal_generator import build_proposal_generator
+from ..proposal_generator.proposal_utils import padded_proposals
 from ..roi_heads import build_roi_heads
 from ..traced_instances import traced_instances
 from .box_pictures import put_box_picture
 from .build import META_ARCH_REGISTRY
 
+_KNOWN_PARTS = ("d2_modeling.", "torch.nn.modules.")
 _PICTURE_NAME = "Left: GT bounding boxes;  Right: Predicted proposals"
 
 
@@ -228,12 +231,19 @@ class GeneralizedRCNN(ImageInput):
         gt_instances: Sequence[Instances] | None,
     ) -> tuple[list[Instances], dict[str, Tensor]]:
         if self.proposal_generator is not None:
-            proposals, losses = self.proposal_generator(images, features, gt_instances)
+            padded = not self.training and asking_waits(images.tensor) and self._takes_padding()
+            with padded_proposals(padded):
+                proposals, losses = self.proposal_generator(images, features, gt_instances)
             return proposals, losses
         given = self.instances_of(batched_inputs, "proposals")
         if given is None:
             raise ValueError("a model without proposal_generator needs 'proposals' in its inputs")
         return given, {}
+
+    def _takes_padding(self) -> bool:
+        """Whether all that sees proposals is known to leave out those that are NaN."""
+        parts = (self, *self.proposal_generator.modules(), *self.roi_heads.modules())
+        return all(type(part).__module__.startswith(_KNOWN_PARTS) for part in parts)
 
     def _visualize_periodically(
         self, batched_inputs: BatchedInputs, proposals: Sequence[Instances]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ from torch import Tensor
 from d2_structures import Boxes, Instances
 
 from ..batched_selection import (
+    Kept,
     Regions,
     at_most,
     clipped_to_images,
@@ -100,6 +103,9 @@ def filter_proposals(
         post_nms_topk: see there.
         min_box_size: see there.
         training: see there.
+
+    Returns:
+        Proposals whose numbers the host knows; within `padded_proposals` as many of each image.
     """
     level_ids = torch.cat(
         [torch.full_like(level, index, dtype=torch.int64) for index, level in enumerate(scores)],
@@ -125,6 +131,9 @@ def filter_proposals(
         limit=post_nms_topk,
         valid=finite.flatten() & nonempty(flat_boxes, min_box_size),
     )
+    if _padding.get() and post_nms_topk >= 0 and kept.counts is not None:
+        most = min(post_nms_topk, flat_scores.shape[0] // max(num_images, 1))
+        return _padded(kept, kept.counts, flat_boxes, flat_scores, most)
     rows, counts, known = kept.on_host(finite.all)
     if training and not all(known):
         raise FloatingPointError(
@@ -133,6 +142,40 @@ def filter_proposals(
             "broken annotations"
         )
     return Regions(flat_boxes[rows], flat_scores[rows], batch_index[rows], counts)
+
+
+_padding: ContextVar[bool] = ContextVar("padding", default=False)
+
+
+@contextmanager
+def padded_proposals(padded: bool) -> Iterator[None]:
+    """In the block all images have as many proposals, so that the host need not ask how many.
+
+    Boxes and scores of rows that are no proposals are NaN. Heads leave such regions out.
+
+    Args:
+        padded: False changes nothing.
+    """
+    token = _padding.set(padded)
+    try:
+        yield
+    finally:
+        _padding.reset(token)
+
+
+def _padded(kept: Kept, counts: Tensor, boxes: Tensor, scores: Tensor, most: int) -> Regions:
+    """The ``most`` rows of each image that are kept, or NaN."""
+    place = torch.arange(most, device=scores.device)
+    starts = counts.cumsum(0) - counts
+    rows = kept.rows[(starts[:, None] + place).clamp(max=len(kept.rows) - 1)]
+    missing = place >= counts[:, None]
+    batch_index = torch.arange(len(counts), device=scores.device)[:, None].expand_as(rows)
+    return Regions(
+        boxes[rows].masked_fill(missing[..., None], torch.nan).flatten(0, 1),
+        scores[rows].masked_fill(missing, torch.nan).flatten(),
+        batch_index.flatten(),
+        [most] * len(counts),
+    )
 
 
 def proposals_of_images(
