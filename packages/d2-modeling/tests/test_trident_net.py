@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from d2_config import CfgNode, get_cfg
 from d2_modeling import BACKBONE_REGISTRY, ShapeSpec, build_model
@@ -93,6 +95,49 @@ def test_detections_of_the_branches_become_one_without_duplicates() -> None:
     assert other.scores.tolist() == pytest.approx([0.6, 0.1])
     assert len(merge_branch_instances(branches, 2, 0.5, 1)[1]) == 1
     assert merge_branch_instances(branches, 1, 0.5, 1) == branches
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(st.integers(0, 6), min_size=2, max_size=2),
+    st.integers(0, 10**6),
+    st.integers(2, 3),
+    st.sampled_from([-1, 0, 3]),
+)
+def test_branches_are_joined_class_by_class_in_each_image(
+    greedy_nms: Any, counts: list[int], seed: int, num_branch: int, limit: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    branches = []
+    for count in counts * num_branch:
+        low = torch.rand(count, 2, generator=generator) * 20
+        sides = torch.rand(count, 2, generator=generator) * 20
+        branches.append(
+            Instances(
+                (64, 64),
+                pred_boxes=Boxes(torch.cat([low, low + sides + 1], dim=1)),
+                scores=torch.rand(count, generator=generator),
+                pred_classes=torch.randint(2, (count,), generator=generator),
+            )
+        )
+    merged = merge_branch_instances(branches, num_branch, 0.3, limit)
+    assert len(merged) == 2
+    for image, found in enumerate(merged):
+        joined = Instances.cat(branches[image::2])
+        kept = []
+        for kind in range(2):
+            rows = (joined.pred_classes == kind).nonzero()[:, 0]
+            boxes, scores = joined.pred_boxes.tensor[rows], joined.scores[rows]
+            kept += rows[greedy_nms(boxes, scores, 0.3)].tolist()
+        kept.sort(key=lambda row: -joined.scores[row].item())
+        wanted = joined[torch.tensor(kept if limit < 0 else kept[:limit], dtype=torch.int64)]
+        assert torch.equal(found.pred_boxes.tensor, wanted.pred_boxes.tensor)
+        assert torch.equal(found.scores, wanted.scores)
+        assert torch.equal(found.pred_classes, wanted.pred_classes)
+
+
+def test_no_detections_of_no_image_are_joined() -> None:
+    assert merge_branch_instances([], 3, 0.5, 10) == []
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,12 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from d2_config import CfgNode, configurable
-from d2_ops import batched_nms
 from d2_structures import ImageList, Instances
 
+from ..batched_selection import batch_index_of, sizes_as_tensor, suppressed
+from ..host_waits import remember
 from ..layers import ShapeSpec
 from ..proposal_generator import PROPOSAL_GENERATOR_REGISTRY, RPN
 from ..roi_heads import ROI_HEADS_REGISTRY, Res5ROIHeads, StandardROIHeads
+
+_MORE_THAN_CLASSES = 2**31
 
 
 class _Branched(nn.Module):
@@ -118,6 +122,8 @@ def merge_branch_instances(
 ) -> list[Instances]:
     """Put the detections of several branches together, without duplicates.
 
+    The host waits for the device once.
+
     Args:
         instances: for each branch, for each image; with ``pred_boxes``, ``scores`` and
             ``pred_classes``.
@@ -131,10 +137,29 @@ def merge_branch_instances(
     if num_branch == 1:
         return list(instances)
     batch_size = len(instances) // num_branch
-    merged = []
-    for image in range(batch_size):
-        found = Instances.cat([instances[image + batch_size * b] for b in range(num_branch)])
-        keep = batched_nms(found.pred_boxes.tensor, found.scores, found.pred_classes, nms_thresh)
-        kept: torch.Tensor = keep if topk_per_image < 0 else keep[:topk_per_image]
-        merged.append(found[kept])
+    joined = [Instances.cat(list(instances[image::batch_size])) for image in range(batch_size)]
+    if not joined:
+        return []
+    boxes = torch.cat([found.pred_boxes.tensor for found in joined])
+    starts = list(itertools.accumulate([len(found) for found in joined], initial=0))
+    images = batch_index_of([len(found) for found in joined], boxes.device)
+    sizes = sizes_as_tensor([found.image_size for found in joined], boxes)[images]
+    kept = suppressed(
+        boxes,
+        torch.cat([found.scores for found in joined]),
+        torch.cat([found.pred_classes for found in joined]),
+        images,
+        num_images=batch_size,
+        num_categories=_MORE_THAN_CLASSES,
+        nms_thresh=nms_thresh,
+        limit=topk_per_image,
+    )
+    rows, counts, known = kept.on_host(lambda: kept.all_last(boxes, sizes))
+    assert counts is not None
+    merged = [
+        found[image_rows - start]
+        for found, image_rows, start in zip(joined, rows.split(counts), starts, strict=False)
+    ]
+    for found in merged if all(known) else ():
+        remember(found.pred_boxes.tensor, True)
     return merged
