@@ -1,10 +1,11 @@
 """Panoptic-DeepLab apart from its reference model."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from d2_modeling import ShapeSpec
@@ -15,7 +16,7 @@ from d2_modeling.panoptic_deeplab import (
     find_instance_center,
     get_panoptic_segmentation,
 )
-from d2_modeling.panoptic_deeplab.post_processing import group_pixels
+from d2_modeling.panoptic_deeplab.post_processing import group_pixels, segment_images
 
 SHAPES = {"res2": ShapeSpec(channels=4, stride=4), "res5": ShapeSpec(channels=8, stride=16)}
 OPTIONS: dict[str, Any] = {
@@ -103,6 +104,68 @@ def test_things_have_the_class_of_most_of_their_pixels_and_a_number() -> None:
     nowhere = torch.zeros(1, 12, 16, dtype=torch.bool)
     assert segmented(foreground_mask=nowhere).unique().tolist() == [-1, 0]
     assert segmented(threshold=0.95).unique().tolist() == [-1, 0]
+
+
+def merged_one_by_one(
+    sem_seg: torch.Tensor, centers: torch.Tensor, offsets: torch.Tensor, stuff_area: int
+) -> torch.Tensor:
+    """Things are of the classes 1 and 3; of several classes that are as many the smallest wins."""
+    groups, numbers = group_pixels(centers, offsets)[0], Counter[int]()
+    wanted = torch.full_like(sem_seg, -1)
+    for instance in range(1, len(centers) + 1):
+        mask = ((sem_seg == 1) | (sem_seg == 3)) & (groups == instance)
+        votes = Counter(sem_seg[mask].tolist())
+        if votes:
+            label = min(votes, key=lambda kind: (-votes[kind], kind))
+            numbers[label] += 1
+            wanted[mask] = 100 * label + numbers[label]
+    for label in (0, 2, 7):
+        mask = sem_seg == label
+        if mask.sum() >= stuff_area:
+            wanted[mask] = 100 * label
+    return wanted
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10**6), st.integers(0, 5), st.sampled_from([0, 5, 12]))
+def test_maps_are_merged_as_one_instance_after_another(
+    seed: int, count: int, stuff_area: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    kinds = torch.tensor([0, 1, 2, 3, 7])
+    sem_segs, heats, shifts = [], [], []
+    for _ in range(2):
+        sem_segs.append(kinds[torch.randint(5, (1, 7, 8), generator=generator)])
+        heat = torch.zeros(56)
+        heat[torch.randperm(56, generator=generator)[:count]] = 0.5
+        heats.append(heat.view(1, 7, 8))
+        shifts.append(3 * torch.randn(2, 7, 8, generator=generator))
+    options: Any = {"thing_ids": [1, 3], "label_divisor": 100, "stuff_area": stuff_area}
+    options |= {"void_label": -1, "threshold": 0.1, "nms_kernel": 1, "top_k": 50}
+    together = segment_images(
+        [torch.searchsorted(kinds, one) for one in sem_segs],
+        [(one == 1) | (one == 3) for one in sem_segs],
+        *(heats, shifts, kinds, (kinds == 1) | (kinds == 3)),
+        **{name: value for name, value in options.items() if name != "thing_ids"},
+    )
+    for sem_seg, heat, shift, found in zip(sem_segs, heats, shifts, together, strict=True):
+        centers = find_instance_center(heat, nms_kernel=1)
+        panoptic, got = get_panoptic_segmentation(sem_seg, heat, shift, **options)
+        assert torch.equal(got[0], centers)
+        assert torch.equal(panoptic[0], merged_one_by_one(sem_seg[0], centers, shift, stuff_area))
+        assert torch.equal(found.panoptic, panoptic)
+        assert torch.equal(found.centers, centers)
+        for number, area in zip(found.numbers, found.areas, strict=True):
+            assert area == 0 or (panoptic == number).sum() == area
+
+
+def test_classes_of_any_type_are_merged() -> None:
+    sem_seg, *others = scene()
+    options: Any = {"thing_ids": [1, 2], "label_divisor": 100, "stuff_area": 10, "void_label": -1}
+    (plain, _), (small, _) = (
+        get_panoptic_segmentation(one, *others, **options) for one in (sem_seg, sem_seg.byte())
+    )
+    assert torch.equal(plain, small)
 
 
 @pytest.mark.parametrize("separable", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..image_input import BatchedInputs, ImageInput, ModelOutput, output_size
 from ..meta_arch import META_ARCH_REGISTRY, build_sem_seg_head
 from ..postprocessing import sem_seg_postprocess
 from .heads import build_ins_embed_branch
-from .post_processing import get_panoptic_segmentation
+from .post_processing import Segmented, marked, segment_images
 
 _VOID = -1
 
@@ -105,14 +106,16 @@ class PanopticDeepLab(ImageInput):
         centers, offsets, _, _ = self.ins_embed_head(features)
         if self.benchmark_network_speed:
             return []
-        return [
-            self._segmented(
-                *(sem_seg_postprocess(one, size, *output_size(entry, size)) for one in maps)
-            )
-            for entry, size, *maps in zip(
-                batched_inputs, images.image_sizes, logits, centers, offsets, strict=True
-            )
+        entries = zip(batched_inputs, images.image_sizes, strict=True)
+        sizes = [output_size(*entry) for entry in entries]
+        maps = [
+            [
+                sem_seg_postprocess(one, image_size, *size)
+                for one, image_size, size in zip(of_images, images.image_sizes, sizes, strict=True)
+            ]
+            for of_images in (logits, centers, offsets)
         ]
+        return self._results(*maps)
 
     def _losses(
         self, batched_inputs: BatchedInputs, features: Mapping[str, Tensor]
@@ -146,48 +149,49 @@ class PanopticDeepLab(ImageInput):
         return ImageList.from_tensors(list(tensors), divisibility, value)
 
     @torch.no_grad()
-    def _segmented(self, logits: Tensor, centers: Tensor, offsets: Tensor) -> dict[str, Any]:
+    def _results(
+        self, logits: list[Tensor], centers: list[Tensor], offsets: list[Tensor]
+    ) -> list[dict[str, Any]]:
+        """What `forward` returns. The host waits for the device twice."""
         if self.thing_ids is None:
             raise ValueError(
                 "PanopticDeepLab does not know which classes are things: set its thing_ids, e.g. "
                 "model.thing_ids = metadata.thing_dataset_id_to_contiguous_id.values()"
             )
-        panoptic, _ = get_panoptic_segmentation(
-            logits.argmax(dim=0, keepdim=True),
-            centers,
-            offsets,
-            thing_ids=self.thing_ids,
-            label_divisor=self.label_divisor,
-            stuff_area=self.stuff_area,
-            void_label=_VOID,
-            threshold=self.threshold,
-            nms_kernel=self.nms_kernel,
-            top_k=self.top_k,
+        labels = torch.arange(len(logits[0]), device=logits[0].device)
+        classes = [one.argmax(dim=0, keepdim=True) for one in logits]
+        is_thing = marked(labels, self.thing_ids)
+        segmented = segment_images(
+            *(classes, [is_thing[one] for one in classes], centers, offsets, labels),
+            *(is_thing, self.label_divisor, self.stuff_area, _VOID),
+            *(self.threshold, self.nms_kernel, self.top_k),
         )
-        result: dict[str, Any] = {"sem_seg": logits, "panoptic_seg": (panoptic[0], None)}
+        results: list[dict[str, Any]] = [
+            {"sem_seg": one, "panoptic_seg": (found.panoptic[0], None)}
+            for one, found in zip(logits, segmented, strict=True)
+        ]
         if self.predict_instances:
-            instances = self._instances(panoptic[0], logits.softmax(dim=0), centers[0])
-            if instances is not None:
-                result["instances"] = instances
-        return result
+            for result, *image in zip(results, _things(segmented), centers, strict=True):
+                if image[0]:
+                    result["instances"] = self._instances(result, *image)
+        return results
 
-    def _instances(self, panoptic: Tensor, probs: Tensor, centers: Tensor) -> Instances | None:
-        """The things of a panoptic map; None if there are none."""
-        assert self.thing_ids is not None
-        things = set(self.thing_ids)
-        labels = [number for number in panoptic.unique().tolist() if number != _VOID]
-        labels = [number for number in labels if number // self.label_divisor in things]
-        if not labels:
-            return None
-        masks = torch.stack([panoptic == number for number in labels])
-        classes = torch.tensor([number // self.label_divisor for number in labels])
+    def _instances(
+        self, result: dict[str, Any], things: list[tuple[int, int]], centers: Tensor
+    ) -> Instances:
+        """The things of a panoptic map, whose numbers and areas are known."""
+        panoptic, probs = result["panoptic_seg"][0], result["sem_seg"].softmax(dim=0)
+        masks = torch.stack([panoptic == number for number, _ in things])
+        classes = [number // self.label_divisor for number, _ in things]
         scores = []
-        for mask, label in zip(masks, classes.tolist(), strict=True):
-            row, column = mask.nonzero().float().mean(dim=0).long().tolist()
-            scores.append(probs[label][mask].mean() * centers[row, column])
+        for mask, label, (_, area) in zip(masks, classes, things, strict=True):
+            places = torch.nonzero_static(mask, size=area)
+            middle = places.float().mean(dim=0, keepdim=True).long()
+            mean = probs[label][places.unbind(dim=1)].mean()
+            scores.append(mean * centers[0][middle.unbind(dim=1)][0])
         return Instances(
             (panoptic.shape[0], panoptic.shape[1]),
-            pred_classes=classes.to(panoptic.device),
+            pred_classes=torch.tensor(classes).to(panoptic.device),
             pred_masks=masks,
             scores=torch.stack(scores),
             pred_boxes=BitMasks(masks).get_bounding_boxes(),
@@ -213,6 +217,16 @@ class PanopticDeepLab(ImageInput):
             "size_divisibility": options.SIZE_DIVISIBILITY,
             "benchmark_network_speed": options.BENCHMARK_NETWORK_SPEED,
         }
+
+
+def _things(segmented: Sequence[Segmented]) -> list[list[tuple[int, int]]]:
+    """For each image the numbers and areas of its instances, by number, read in one go."""
+    if not segmented:
+        return []
+    pairs = [torch.stack([image.numbers, image.areas], dim=1) for image in segmented]
+    known = iter(torch.cat(pairs).tolist())
+    of_images = [list(itertools.islice(known, len(image))) for image in pairs]
+    return [sorted((number, area) for number, area in image if area) for image in of_images]
 
 
 def _with_channel(maps: Tensor) -> Tensor:

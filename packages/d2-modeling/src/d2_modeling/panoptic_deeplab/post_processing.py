@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ..batched_selection import rows_where
 
 
 def find_instance_center(
@@ -23,24 +26,29 @@ def find_instance_center(
     Returns:
         (K, 2) int64 rows and columns, in reading order.
     """
+    return _peaks(center_heatmap, threshold, nms_kernel, top_k).nonzero()
+
+
+def _peaks(center_heatmap: Tensor, threshold: float, nms_kernel: int, top_k: int | None) -> Tensor:
+    """(H, W) bool, see `find_instance_center`."""
     heat = F.threshold(center_heatmap, threshold, -1)
     highest = F.max_pool2d(heat[None], nms_kernel, stride=1, padding=(nms_kernel - 1) // 2)[0]
     peaks = heat.masked_fill(heat != highest, -1)[0]
     floor = peaks.new_zeros(())
     if top_k is not None:
         floor = peaks.flatten().topk(min(top_k, peaks.numel())).values[-1].clamp(min=0)
-    return (peaks > floor).nonzero()
+    return peaks > floor
 
 
 def group_pixels(center_points: Tensor, offsets: Tensor) -> Tensor:
     """The number, from 1, of the centre that each pixel points nearest to.
 
     Args:
-        center_points: (K, 2) rows and columns, at least one.
+        center_points: (K, 2) rows and columns.
         offsets: (2, H, W) (dy, dx).
 
     Returns:
-        (1, H, W) int64.
+        (1, H, W) int64; 0 if there are no centres.
     """
     height, width = offsets.shape[1:]
     rows = torch.arange(height, device=offsets.device, dtype=offsets.dtype)[:, None]
@@ -89,41 +97,76 @@ def get_panoptic_segmentation(
     Returns:
         (1, H, W) numbers, and (1, K, 2) the centres.
     """
-    if foreground_mask is None:
-        things = torch.zeros_like(sem_seg, dtype=torch.bool)
-        for thing in thing_ids:
-            things |= sem_seg == thing
-    else:
-        things = foreground_mask.bool()
-    centers = find_instance_center(center_heatmap, threshold, nms_kernel, top_k)
-    instances = torch.zeros_like(sem_seg, dtype=torch.int64)
-    if len(centers) > 0:
-        instances = torch.where(things, group_pixels(centers, offsets), 0)
-    merged = _merged(sem_seg, instances, set(thing_ids), label_divisor, stuff_area, void_label)
-    return merged, centers[None]
+    labels, places = sem_seg.long().unique(return_inverse=True)
+    is_thing = marked(labels, thing_ids)
+    things = is_thing[places] if foreground_mask is None else foreground_mask.bool()
+    (found,) = segment_images(
+        *([places], [things], [center_heatmap], [offsets], labels, is_thing),
+        *(label_divisor, stuff_area, void_label, threshold, nms_kernel, top_k),
+    )
+    return found.panoptic, found.centers[None]
 
 
-def _merged(
-    sem_seg: Tensor,
-    instances: Tensor,
-    thing_ids: set[int],
+class Segmented(NamedTuple):
+    """The merged classes and instances of an image."""
+
+    panoptic: Tensor  # (1, H, W) int64
+    centers: Tensor  # (K, 2) int64
+    numbers: Tensor  # (K,) int64, in the panoptic map, of the instance of each centre
+    areas: Tensor  # (K,) int64, its pixels; there may be none
+
+
+def marked(labels: Tensor, chosen: Collection[int]) -> Tensor:
+    """Which of (L,) labels are among the chosen ones."""
+    return (labels[:, None] == torch.tensor(list(chosen)).to(labels)).any(dim=1)
+
+
+def segment_images(
+    sem_segs: Sequence[Tensor],
+    foregrounds: Sequence[Tensor],
+    center_heatmaps: Sequence[Tensor],
+    offsets: Sequence[Tensor],
+    labels: Tensor,
+    is_thing: Tensor,
     label_divisor: int,
     stuff_area: int,
     void_label: int,
-) -> Tensor:
-    panoptic = torch.full_like(sem_seg, void_label, dtype=torch.int64)
-    numbers: dict[int, int] = {}
-    for instance in instances.unique().tolist():
-        if instance == 0:
-            continue
-        mask = instances == instance
-        label = int(sem_seg[mask].flatten().mode().values)
-        numbers[label] = numbers.get(label, 0) + 1
-        panoptic[mask] = label * label_divisor + numbers[label]
-    for label in sem_seg.unique().tolist():
-        if int(label) in thing_ids:
-            continue
-        mask = (sem_seg == label) & (instances == 0)
-        if int(mask.sum()) >= stuff_area:
-            panoptic[mask] = int(label) * label_divisor
-    return panoptic
+    threshold: float,
+    nms_kernel: int,
+    top_k: int | None,
+) -> list[Segmented]:
+    """`get_panoptic_segmentation` of a batch. The host waits for the device once.
+
+    Args:
+        sem_segs: for each image (1, H, W) places in ``labels``.
+        foregrounds: for each image (1, H, W) bool.
+        center_heatmaps: see there, for each image.
+        offsets: see there, for each image.
+        labels: (L,) classes, ascending.
+        is_thing: (L,) bool.
+        label_divisor, stuff_area, void_label: see there.
+        threshold, nms_kernel, top_k: see there.
+    """
+    peaks = [_peaks(heat, threshold, nms_kernel, top_k) for heat in center_heatmaps]
+    rows = rows_where([mask.flatten() for mask in peaks])
+    segmented = []
+    for sem_seg, things, mask, peak_rows, shifts in zip(
+        sem_segs, foregrounds, peaks, rows, offsets, strict=True
+    ):
+        width = mask.shape[1]
+        row = peak_rows.div(width, rounding_mode="floor")
+        centers = torch.stack([row, peak_rows - row * width], dim=1)
+        instances = torch.where(things, group_pixels(centers, shifts), 0)
+        areas = torch.zeros((len(centers) + 1) * len(labels), dtype=torch.int64, device=mask.device)
+        pairs = (instances * len(labels) + sem_seg).flatten()
+        areas = areas.scatter_add(0, pairs, torch.ones_like(pairs)).view(-1, len(labels))
+        of_instances, stuff = areas[1:], areas[0]
+        majority = of_instances.argmax(dim=1)
+        same = (majority[:, None] == majority) & of_instances.any(dim=1)
+        numbers = labels[majority] * label_divisor + same.tril().sum(dim=1)
+        of_stuff = (labels * label_divisor).where(~is_thing & (stuff >= stuff_area), void_label)
+        # Background first, whose number is not used.
+        of_things = torch.cat([numbers.new_zeros(1), numbers])[instances]
+        panoptic = torch.where(instances > 0, of_things, of_stuff[sem_seg])
+        segmented.append(Segmented(panoptic, centers, numbers, of_instances.sum(dim=1)))
+    return segmented
