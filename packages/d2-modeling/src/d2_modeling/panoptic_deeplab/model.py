@@ -171,9 +171,9 @@ class PanopticDeepLab(ImageInput):
             for one, found in zip(logits, segmented, strict=True)
         ]
         if self.predict_instances:
-            for result, *image in zip(results, _things(segmented), centers, strict=True):
-                if image[0]:
-                    result["instances"] = self._instances(result, *image)
+            for result, things, heat in zip(results, _things(segmented), centers, strict=True):
+                if things:
+                    result["instances"] = self._instances(result, things, heat)
         return results
 
     def _instances(

@@ -20,7 +20,7 @@ from ..box_regression import Box2BoxTransform, BoxTransform, box_regression_loss
 from ..events import active_event_storage
 from ..host_waits import asking_waits
 from ..initialization import normal_fill
-from ..layers import ShapeSpec, cat, cross_entropy
+from ..layers import ShapeSpec, cat
 from ..losses import loss_weights, summed_where
 from .fast_rcnn_inference import fast_rcnn_inference, select_detections
 
@@ -149,7 +149,8 @@ class FastRCNNOutputLayers(nn.Module):
         if self.use_sigmoid_ce:
             loss_cls = self.sigmoid_cross_entropy_loss(scores, gt_classes)
         else:
-            loss_cls = _mean_cross_entropy(scores, gt_classes)
+            total = F.cross_entropy(scores, gt_classes, reduction="sum", ignore_index=LEFT_OUT)
+            loss_cls = total / _number_of(gt_classes)
         loss_box_reg = self.box_reg_loss(proposal_boxes, gt_boxes, deltas, gt_classes)
         losses = zip(_LOSSES, (loss_cls, loss_box_reg), strict=True)
         return {name: loss * self.loss_weight.get(name, 1.0) for name, loss in losses}
@@ -339,13 +340,6 @@ def _number_of(gt_classes: Tensor) -> Tensor | float:
     if asking_waits(gt_classes):
         return (gt_classes != LEFT_OUT).sum().clamp(min=1)
     return max(gt_classes.numel(), 1.0)
-
-
-def _mean_cross_entropy(scores: Tensor, gt_classes: Tensor) -> Tensor:
-    if asking_waits(gt_classes):
-        total = cross_entropy(scores, gt_classes, reduction="sum", ignore_index=LEFT_OUT)
-        return total / _number_of(gt_classes)
-    return cross_entropy(scores, gt_classes, reduction="mean")
 
 
 _federated_class_weights: ContextVar[Callable[[], Tensor] | None] = ContextVar(
