@@ -1,7 +1,9 @@
 """How often the host waits for the device in a batch, counted on the CPU as if it were a device.
 
 Counted are operations whose result the host has to see, or whose output has a size that depends on
-values. Checks that are made of values in the CPU's memory only are not (``ON_THE_CPU_ONLY``).
+values, and numbers that are sent to the device so that the host sees them arrive. Checks that are
+made of values in the CPU's memory only are not (``ON_THE_CPU_ONLY``), nor moves of what is on the
+device of a model already (``THERE_ALREADY``).
 
 What is left, whatever the number of images, feature maps and fields:
 
@@ -66,7 +68,14 @@ ON_THE_CPU_ONLY = {
     ("gt_classes.py", "check_gt_classes"),
     ("box_regression.py", "_check_positive_size"),
 }
-POLYGONS = ("tensor_input.py", "selected_positions")
+THERE_ALREADY = {
+    ("bit_masks.py", "crop_and_resize"),
+    ("panoptic_merging.py", "_lay_things"),
+}
+POLYGONS = {
+    ("tensor_input.py", "selected_positions"),
+    ("polygon_masks.py", "crop_and_resize"),
+}
 SIZE = (64, 96)
 
 
@@ -82,7 +91,7 @@ class Waits(TorchDispatchMode):
         while not frame.f_globals["__name__"].startswith("d2_"):
             frame = frame.f_back
         place = frame.f_code.co_filename.rsplit("/", 1)[1], frame.f_code.co_name
-        if place not in ON_THE_CPU_ONLY and place != POLYGONS:
+        if place not in ON_THE_CPU_ONLY | THERE_ALREADY | POLYGONS:
             self.places.append(place)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -98,14 +107,30 @@ class Waits(TorchDispatchMode):
 @contextmanager
 def counted_waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[Waits]:
     with Waits() as waits, monkeypatch.context() as patch:
-        plain = Tensor.tolist
-
-        def tolist(tensor: Tensor) -> Any:
-            waits.note()
-            return plain(tensor)
-
-        patch.setattr(Tensor, "tolist", tolist)
+        for owner, name, waiting in (
+            (Tensor, "tolist", lambda *_, **__: True),
+            (Tensor, "cpu", lambda *_, **__: True),
+            (Tensor, "new_tensor", lambda *_, **__: True),
+            (torch, "tensor", lambda *_, device=None, **__: device is not None),
+            (Tensor, "to", moves_with_a_wait),
+        ):
+            patch.setattr(owner, name, noting(waits, getattr(owner, name), waiting))
         yield waits
+
+
+def noting(waits: Waits, plain: Callable[..., Any], waiting: Callable[..., bool]) -> Any:
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        if waiting(*args, **kwargs):
+            waits.note()
+        return plain(*args, **kwargs)
+
+    return noted
+
+
+def moves_with_a_wait(_: Tensor, *args: Any, non_blocking: bool = False, **kwargs: Any) -> bool:
+    """Whether a tensor may be moved between devices so that the host has to see it arrive."""
+    targets = (*args, kwargs.get("device"))
+    return not non_blocking and any(isinstance(target, (torch.device, str)) for target in targets)
 
 
 def small_cfg(architecture: str, draw_all: bool = False) -> Any:

@@ -18,7 +18,7 @@ from torch import Tensor
 from d2_structures import Instances
 
 from .box_kinds import box_kind
-from .host_waits import is_recording, remember, sides_remain
+from .host_waits import is_recording, numbers_on, remember, sides_remain
 
 _MOST_BOXES = 2**31 - 1
 
@@ -116,8 +116,8 @@ def sizes_as_tensor(image_sizes: Sequence[Any], like: Tensor) -> Tensor:
     """(N, 2) of (height, width), in the dtype and on the device of ``like``."""
     if image_sizes and isinstance(image_sizes[0], Tensor):  # what sizes are in a trace
         return torch.stack(list(image_sizes)).to(like)
-    sizes = torch.tensor(list(image_sizes), dtype=like.dtype).reshape(-1, 2)
-    return sizes.to(like.device, non_blocking=True)
+    numbers = [side for size in image_sizes for side in size]
+    return numbers_on(like.device, numbers, like.dtype).view(-1, 2)
 
 
 def batch_index_of(counts: Sequence[int], device: torch.device) -> Tensor:

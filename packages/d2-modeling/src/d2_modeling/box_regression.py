@@ -14,6 +14,7 @@ from torch import Tensor
 from d2_ops import decode_boxes, decode_rotated_boxes
 from d2_structures import Boxes
 
+from .host_waits import numbers_on
 from .layers import cat
 from .losses import ciou_loss, diou_loss, giou_loss, smooth_l1_loss, summed_where
 
@@ -66,7 +67,7 @@ class Box2BoxTransform:
         deltas = torch.cat(
             [(target_centre - src_centre) / src_size, torch.log(target_size / src_size)], dim=1
         )
-        return deltas * deltas.new_tensor(self.weights)
+        return deltas * numbers_on(deltas.device, self.weights, deltas.dtype)
 
     def apply_deltas(self, deltas: Tensor, boxes: Tensor) -> Tensor:
         """Decode deltas to boxes.
@@ -131,7 +132,7 @@ class Box2BoxTransformRotated:
             ],
             dim=1,
         )
-        return deltas * deltas.new_tensor(self.weights)
+        return deltas * numbers_on(deltas.device, self.weights, deltas.dtype)
 
     def apply_deltas(self, deltas: Tensor, boxes: Tensor) -> Tensor:
         """Decode deltas to boxes.

@@ -6,6 +6,7 @@ the host would have to stop and ask, and rows that do not count are carried alon
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -28,6 +29,11 @@ def asking_waits(tensor: Tensor) -> bool:
 
 def _is_read_at_once(device: torch.device) -> bool:
     return device.type == "cpu"
+
+
+def numbers_on(device: torch.device, values: Sequence[float], dtype: torch.dtype) -> Tensor:
+    """(V,) numbers from the host, which does not wait until they have arrived."""
+    return torch.tensor(list(values), dtype=dtype).to(device, non_blocking=True)
 
 
 def sides_remain(boxes: Tensor, sizes: Tensor) -> Tensor:

@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from d2_structures import ImageList, Instances
+from d2_structures import BitMasks, Boxes, ImageList, Instances, Keypoints
 
 from .backbone import Backbone
 from .batched_selection import Detections, at_least, clipped_to_images
 from .gt_classes import check_gt_classes
+from .host_waits import asking_waits
 from .image_checks import image_of
 from .postprocessing import postprocess_images
 
@@ -132,7 +133,7 @@ class ImageInput(nn.Module):
                     f"input {index} wants a tensor sem_seg of the image's size {tuple(size)}, "
                     f"got {got}"
                 )
-            targets.append(target.to(device=self.device, dtype=torch.int64))
+            targets.append(self._move_to_current_device(target).to(torch.int64))
         return ImageList.from_tensors(
             targets,
             backbone.size_divisibility,
@@ -154,7 +155,20 @@ class ImageInput(nn.Module):
             return None
         if without:
             raise ValueError(f"inputs {without} have no {name!r}, the others of the batch do")
-        return [entry[name].to(self.device) for entry in batched_inputs]
+        return [self._moved(entry[name]) for entry in batched_inputs]
+
+    def _moved(self, instances: Instances) -> Instances:
+        """`Instances.to` the device of the model, without a wait for fields of ours."""
+        if type(instances) is not Instances or not asking_waits(self.pixel_mean):
+            return instances.to(self.device)
+        moved = Instances(instances.image_size)
+        for name, value in instances.get_fields().items():
+            if isinstance(value, (Tensor, Boxes, BitMasks, Keypoints)):
+                value = value.to(self.device, non_blocking=True)
+            elif hasattr(value, "to"):
+                value = value.to(self.device)
+            moved.set(name, value)
+        return moved
 
     def ground_truth(
         self, batched_inputs: BatchedInputs, num_classes: int | None

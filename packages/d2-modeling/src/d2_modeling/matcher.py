@@ -11,6 +11,7 @@ from d2_ops import match_anchors
 from d2_structures import Boxes
 
 from .box_kinds import box_kind
+from .host_waits import numbers_on
 
 
 class Matcher:
@@ -69,8 +70,8 @@ class Matcher:
             matches = matrix.new_zeros(matrix.shape[1], dtype=torch.int64)
             return matches, torch.full_like(matches, self.labels[0], dtype=torch.int8)
         best_quality, matches = matrix.max(dim=0)
-        bounds = torch.tensor(self.thresholds, dtype=matrix.dtype, device=matrix.device)
-        by_bin = torch.tensor(self.labels, dtype=torch.int8, device=matrix.device)
+        bounds = numbers_on(matrix.device, self.thresholds, matrix.dtype)
+        by_bin = numbers_on(matrix.device, self.labels, torch.int8)
         match_labels = by_bin[torch.bucketize(best_quality, bounds, right=True)]
         if self.allow_low_quality_matches:
             best_of_each_gt = matrix.amax(dim=1, keepdim=True)

@@ -234,7 +234,8 @@ class _Decoding:
         shape = grad.shape[0], grad.shape[1] // columns, columns
         self.grad = grad.reshape(shape)
         self.wide_boxes = self.boxes.to(grad.dtype)[:, None]
-        self.weights = grad.new_tensor(ctx.weights)
+        weights = torch.tensor(ctx.weights, dtype=grad.dtype)
+        self.weights = weights.to(grad.device, non_blocking=True)
         scaled = self.deltas.to(grad.dtype).reshape(shape) / self.weights
         self.shift, log_ratio = scaled[..., :2], scaled[..., 2:4]
         self.ratio = log_ratio.clamp(max=ctx.scale_clamp).exp()

@@ -112,7 +112,7 @@ class PolygonMasks:
         masks = host.crop_and_resize_polygons(
             self.polygons, corners, mask_size, num_threads=torch.get_num_threads()
         )
-        return torch.from_numpy(masks).to(boxes.device)
+        return torch.from_numpy(masks).to(boxes.device, non_blocking=True)
 
     def __getitem__(self, item: Index) -> "PolygonMasks":
         """Select instances by an int, a slice, ints, or a bool vector with one per instance.

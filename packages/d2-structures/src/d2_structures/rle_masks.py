@@ -170,7 +170,7 @@ class RLEMasks:
         corners = boxes.detach().to("cpu", torch.float32).numpy()
         threads = torch.get_num_threads()
         crops = host.crop_and_resize_rles(self.rles, corners, mask_size, num_threads=threads)
-        return torch.from_numpy(crops).to(boxes.device)
+        return torch.from_numpy(crops).to(boxes.device, non_blocking=True)
 
     @staticmethod
     def cat(rle_masks_list: list["RLEMasks"]) -> "RLEMasks":

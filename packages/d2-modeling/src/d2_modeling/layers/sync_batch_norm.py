@@ -88,7 +88,7 @@ class NaiveSyncBatchNorm(nn.BatchNorm2d):
         if x.shape[0] == 0:
             own = (x.sum() * 0).expand(2 * x.shape[1] + 1)
         else:
-            size = x.new_tensor([x.shape[0]])
+            size = x.new_full((1,), x.shape[0])
             means = torch.cat([x.mean(dim=(0, 2, 3)), x.square().mean(dim=(0, 2, 3))])
             own = torch.cat([means * x.shape[0], size])
         total = _sum_over_processes(own.contiguous())

@@ -13,6 +13,7 @@ from d2_config import CfgNode, configurable
 from d2_structures import BitMasks, ImageList, Instances
 
 from ..backbone import Backbone, build_backbone
+from ..host_waits import numbers_on
 from ..image_input import BatchedInputs, ImageInput, ModelOutput, output_size
 from ..meta_arch import META_ARCH_REGISTRY, build_sem_seg_head
 from ..postprocessing import sem_seg_postprocess
@@ -127,7 +128,7 @@ class PanopticDeepLab(ImageInput):
                     f"inputs {missing} have no {name!r}, which training wants: let "
                     "PanopticDeepLabTargetGenerator (d2_data) make it"
                 )
-            given = [entry[name].to(self.device) for entry in batched_inputs]
+            given = [self._move_to_current_device(entry[name]) for entry in batched_inputs]
             return self._padded(given, padding).tensor
 
         labels = batch("sem_seg", self.sem_seg_head.ignore_value).long()
@@ -191,7 +192,7 @@ class PanopticDeepLab(ImageInput):
             scores.append(mean * centers[0][middle.unbind(dim=1)][0])
         return Instances(
             (panoptic.shape[0], panoptic.shape[1]),
-            pred_classes=torch.tensor(classes).to(panoptic.device),
+            pred_classes=numbers_on(panoptic.device, classes, torch.int64),
             pred_masks=masks,
             scores=torch.stack(scores),
             pred_boxes=BitMasks(masks).get_bounding_boxes(),

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..batched_selection import rows_where
+from ..host_waits import numbers_on
 
 
 def find_instance_center(
@@ -118,7 +119,7 @@ class Segmented(NamedTuple):
 
 def marked(labels: Tensor, chosen: Collection[int]) -> Tensor:
     """Which of (L,) labels are among the chosen ones."""
-    return (labels[:, None] == torch.tensor(list(chosen)).to(labels)).any(dim=1)
+    return (labels[:, None] == numbers_on(labels.device, list(chosen), labels.dtype)).any(dim=1)
 
 
 def segment_images(

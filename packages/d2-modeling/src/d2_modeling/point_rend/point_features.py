@@ -15,6 +15,7 @@ from torch import Tensor
 from d2_structures import Boxes, Instances
 
 from ..batched_selection import at_most
+from ..host_waits import numbers_on
 
 
 def point_sample(
@@ -141,7 +142,8 @@ def point_sample_fine_grained_features(
     by_image = in_image.split([len(image_boxes) for image_boxes in boxes])
     by_map = []
     for feature, scale in zip(features_list, feature_scales, strict=True):
-        size = feature.new_tensor([feature.shape[3] / scale, feature.shape[2] / scale])
+        sides = feature.shape[3] / scale, feature.shape[2] / scale
+        size = numbers_on(feature.device, sides, feature.dtype)
         read = [
             point_sample(feature[index : index + 1], (points / size)[None])[0].transpose(0, 1)
             for index, points in enumerate(by_image)
@@ -206,7 +208,7 @@ def sample_point_labels(instances: Sequence[Instances], point_coords: Tensor) ->
                 f"points are labelled by BitMasks, got {type(image.gt_masks).__name__}: set "
                 "INPUT.MASK_FORMAT to 'bitmask' (DatasetMapper's instance_mask_format)"
             )
-        size = points.new_tensor([masks.shape[2], masks.shape[1]])
+        size = numbers_on(points.device, (masks.shape[2], masks.shape[1]), points.dtype)
         labels.append(point_sample(masks.to(torch.float32)[:, None], points / size)[:, 0])
     return torch.cat(labels) if labels else point_coords.new_zeros(point_coords.shape[:2])
 

@@ -15,6 +15,7 @@ from d2_structures import Instances
 
 from ..batched_selection import Detections
 from ..events import active_event_storage
+from ..host_waits import asking_waits
 from ..initialization import msra_fill, normal_fill
 from ..layers import Conv2d, ConvTranspose2d, ShapeSpec, get_norm
 from ..layers.convolution import Norm
@@ -62,7 +63,7 @@ def mask_rcnn_loss(
             image.gt_masks.crop_and_resize(image.proposal_boxes.tensor, height)
             for image in with_masks
         ]
-    ).to(pred_mask_logits.device)
+    ).to(pred_mask_logits.device, non_blocking=asking_waits(pred_mask_logits))
     if num_channels == 1:
         logits = pred_mask_logits[:, 0]
     else:
