@@ -17,12 +17,12 @@ What is left, whatever the number of images, feature maps and fields:
 * Panoptic-DeepLab: how many centres there are, each of which is compared with all pixels by itself,
   and how many pixels each got, as there is no mask of those that got none;
 * training: how many proposals there are to draw from, as heads get no more than are drawn, and how
-  many of the foreground have visible keypoints. What is drawn is in order: foreground comes first.
+  many of the foreground have visible keypoints. What is drawn is in order: foreground comes first;
+* polygons live on the host and are drawn there: where the boxes are that they are drawn in, and
+  which polygon each of them wants. (Run-length masks are still chosen and cut image by image.)
 
 Seldom there is one more in inference: where a detection is empty, or an image has more candidates
 than are looked at first and they are not enough.
-
-Polygons live on the host and are cut and drawn there: twice per image in training (``POLYGONS``).
 """
 
 import sys
@@ -56,7 +56,15 @@ from d2_modeling.proposal_generator import RRPN
 from d2_modeling.roi_heads import select_foreground_proposals
 from d2_modeling.roi_heads.region_selection import foreground_rows
 from d2_modeling.trident_net import add_tridentnet_config
-from d2_structures import BitMasks, Boxes, Instances, Keypoints, PolygonMasks, RotatedBoxes
+from d2_structures import (
+    BitMasks,
+    Boxes,
+    Instances,
+    Keypoints,
+    PolygonMasks,
+    RotatedBoxes,
+    polygon_masks,
+)
 
 WAITING = {
     *("nonzero", "_local_scalar_dense", "masked_select", "equal", "bincount", "isin"),
@@ -71,10 +79,6 @@ ON_THE_CPU_ONLY = {
 THERE_ALREADY = {
     ("bit_masks.py", "crop_and_resize"),
     ("panoptic_merging.py", "_lay_things"),
-}
-POLYGONS = {
-    ("tensor_input.py", "selected_positions"),
-    ("polygon_masks.py", "crop_and_resize"),
 }
 SIZE = (64, 96)
 
@@ -91,7 +95,7 @@ class Waits(TorchDispatchMode):
         while not frame.f_globals["__name__"].startswith("d2_"):
             frame = frame.f_back
         place = frame.f_code.co_filename.rsplit("/", 1)[1], frame.f_code.co_name
-        if place not in ON_THE_CPU_ONLY | THERE_ALREADY | POLYGONS:
+        if place not in ON_THE_CPU_ONLY | THERE_ALREADY:
             self.places.append(place)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -358,25 +362,30 @@ def waits_of(model: Any, count: int, monkeypatch: pytest.MonkeyPatch) -> list[tu
     return waits.places
 
 
+def be_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_waits, "_is_read_at_once", lambda device: False)
+    monkeypatch.setattr(polygon_masks, "is_read_at_once", lambda device: False)
+
+
 @pytest.fixture
 def as_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_waits, "_is_read_at_once", lambda device: False)
+    be_on_a_device(monkeypatch)
 
 
 @pytest.mark.usefixtures("as_on_a_device")
 @pytest.mark.parametrize(
     ("build", "inference", "training"),
     [
-        (mask_rcnn, 1, 2),
-        (mask_rcnn_c4, 1, 2),
+        (mask_rcnn, 1, 3),
+        (mask_rcnn_c4, 1, 3),
         (keypoint_rcnn, 1, 3),
-        (mask_and_keypoint_rcnn, 1, 3),
+        (mask_and_keypoint_rcnn, 1, 4),  # one of them for polygons, see the next test
         (cascade_rcnn, 1, 2),
-        (cascade_mask_rcnn, 1, 2),
+        (cascade_mask_rcnn, 1, 3),
         (rotated_rcnn, 2, 2),
         (pointrend, 1, 2),
         (tridentnet, 2, 2),
-        (panoptic_fpn, 2, 2),
+        (panoptic_fpn, 2, 3),
         (retinanet, 1, 0),
         (fcos, 1, 0),
         (proposal_network, 2, 1),
@@ -393,6 +402,21 @@ def test_waits_are_as_few_for_three_images_as_for_one(
         one, three = (waits_of(model.train(mode), count, monkeypatch) for count in (1, 3))
         assert sorted(three) == sorted(one)
         assert len(one) <= allowed, one
+
+
+@pytest.mark.usefixtures("as_on_a_device")
+@pytest.mark.parametrize(("build", "training"), [(mask_rcnn, 2), (mask_and_keypoint_rcnn, 3)])
+def test_for_bitmaps_the_host_does_not_wait(
+    build: Callable[..., Any], training: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    model = build().train()
+    batch = batch_of(2)
+    objects = batch[0]["instances"]  # of all images
+    objects.gt_masks = BitMasks.from_polygon_masks(objects.gt_masks, *SIZE)
+    with counted_waits(monkeypatch) as waits:
+        model(batch)
+    assert len(waits.places) == training
 
 
 @pytest.mark.usefixtures("as_on_a_device")
@@ -458,9 +482,9 @@ def test_classes_that_were_written_to_are_looked_at_again(monkeypatch: pytest.Mo
                 found.extend(select_foreground_proposals([image], self.num_classes)[0])
             return super()._forward_mask(features, instances)
 
-    assert len(waits_of(model, 1, monkeypatch)) == 2
+    assert len(waits_of(model, 1, monkeypatch)) == 3
     model.roi_heads.__class__ = Changed
-    assert len(waits_of(model, 1, monkeypatch)) == 4
+    assert len(waits_of(model, 1, monkeypatch)) == 5
     assert (found[0].gt_classes < 3).all()
 
 
@@ -528,7 +552,7 @@ def test_a_device_detects_what_the_cpu_detects(
         let_few_proposals_be(model)
     with torch.no_grad():
         wanted = model(batch_for(model, 2))
-        monkeypatch.setattr(host_waits, "_is_read_at_once", lambda device: False)
+        be_on_a_device(monkeypatch)
         got = model(batch_for(model, 2))
     for one, other in zip(got, wanted, strict=True):
         assert len(other["instances"]) > 0
@@ -554,7 +578,7 @@ def test_a_device_has_the_losses_and_gradients_of_the_cpu(
     torch.manual_seed(0)
     model = build(draw_all=True).train()
     wanted, wanted_gradients = losses_and_gradients(model)
-    monkeypatch.setattr(host_waits, "_is_read_at_once", lambda device: False)
+    be_on_a_device(monkeypatch)
     got, gradients = losses_and_gradients(model)
     torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(gradients, wanted_gradients, rtol=1e-3, atol=1e-5)
@@ -578,7 +602,7 @@ def test_a_cascade_leaves_out_on_a_device_what_the_cpu_leaves_out(
 
     monkeypatch.setattr(model.roi_heads, "_match_and_label_boxes", label)
     wanted, wanted_gradients = losses_and_gradients(model, all_count=False)
-    monkeypatch.setattr(host_waits, "_is_read_at_once", lambda device: False)
+    be_on_a_device(monkeypatch)
     got, gradients = losses_and_gradients(model, all_count=False)
     assert sum(lengths[0]) > sum(lengths[1])
     assert lengths[2] == lengths[3]

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 from torch.testing import assert_close
@@ -18,6 +18,7 @@ from d2_structures import (
     PolygonMasks,
     RLEMasks,
     ROIMasks,
+    polygon_masks,
     polygons_to_bitmask,
 )
 
@@ -299,3 +300,47 @@ def test_floats_of_zero_and_one_are_bitmaps(dtype):
     assert len(BitMasks(torch.zeros(0, 4, 4, dtype=dtype))) == 0
     with pytest.raises(TypeError, match="floats of 0 and 1 only"):
         BitMasks(floats * 0.5)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10**6), st.integers(1, 5), st.integers(0, 6), st.integers(0, 6))
+def test_polygons_chosen_on_a_device_are_those_chosen_at_once(
+    seed: int, count: int, first: int, second: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    everything = PolygonMasks([[[i, *TRIANGLE[1:]]] for i in range(count)])
+    one, other = (torch.randint(count, (size,), generator=generator) for size in (first, count))
+    twice = torch.randint(max(first, 1), (second if first else 0,), generator=generator)
+    corners = torch.rand(first, 4, generator=generator) * 4 + torch.tensor([0, 0, 5, 5])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(polygon_masks, "is_read_at_once", lambda device: False)
+        patch.setattr(torch.Tensor, "tolist", None)  # nobody looks
+        later = everything[one]
+        again, joined = later[twice][:3], PolygonMasks.cat([later, everything[other]])
+        assert [len(later), len(again)] == [first, min(len(twice), 3)]
+        drawn = later.crop_and_resize(corners, 5)
+    at_once = everything[one]
+    assert torch.equal(drawn, at_once.crop_and_resize(corners, 5))
+    for got, wanted in (
+        (later, at_once),
+        (again, at_once[twice][:3]),
+        (joined, PolygonMasks.cat([at_once, everything[other]])),
+        (PolygonMasks.cat([later, at_once]), PolygonMasks.cat([at_once, at_once])),
+        (copy.deepcopy(later), at_once),
+        (pickle.loads(pickle.dumps(later)), at_once),
+        (later[torch.arange(first) % 2 == 0], at_once[torch.arange(first) % 2 == 0]),
+    ):
+        assert isinstance(got, PolygonMasks)
+        assert len(got) == len(wanted)
+        for instance, expected in zip(got, wanted, strict=True):
+            assert [polygon.tolist() for polygon in instance] == [p.tolist() for p in expected]
+
+
+def test_polygons_of_a_class_of_ones_own_are_chosen_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Mine(PolygonMasks):
+        pass
+
+    monkeypatch.setattr(polygon_masks, "is_read_at_once", lambda device: False)
+    assert type(Mine([[TRIANGLE]] * 2)[torch.tensor([1])]) is Mine

@@ -1,7 +1,9 @@
 """Masks as polygons."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from functools import cached_property
+from itertools import accumulate
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 from d2_ops import host
 
 from .boxes import Boxes
-from .tensor_input import Index, check_same_type, selected_positions
+from .tensor_input import Index, check_same_type, is_read_at_once, selected_positions
 
 __all__ = ["PolygonMasks", "polygons_to_bitmask"]
 
@@ -108,18 +110,22 @@ class PolygonMasks:
             ValueError: if there is not one box per instance, or ``mask_size`` is not positive.
         """
         check_crop_arguments(boxes, mask_size, len(self))
-        corners = boxes.detach().to("cpu", torch.float32).numpy()
+        polygons, corners = self._with_corners(boxes.detach().to(torch.float32))
         masks = host.crop_and_resize_polygons(
-            self.polygons, corners, mask_size, num_threads=torch.get_num_threads()
+            polygons, corners, mask_size, num_threads=torch.get_num_threads()
         )
         return torch.from_numpy(masks).to(boxes.device, non_blocking=True)
 
     def __getitem__(self, item: Index) -> "PolygonMasks":
         """Select instances by an int, a slice, ints, or a bool vector with one per instance.
 
+        Ints on a device are not looked at before the polygons are.
+
         Raises:
             IndexError: for an instance that is not there, or a bool vector of another length.
         """
+        if type(self) is PolygonMasks and _may_be_looked_at_later(item):
+            return _ChosenLater(self.polygons, item)
         if isinstance(item, slice):
             return self._pick(self.polygons[item])
         if isinstance(item, (int, np.integer)):
@@ -144,6 +150,9 @@ class PolygonMasks:
             TypeError: if an element is not PolygonMasks.
         """
         check_same_type(polymasks_list, PolygonMasks, "PolygonMasks.cat")
+        later = [masks for masks in polymasks_list if isinstance(masks, _ChosenLater)]
+        if later and len(later) == len(polymasks_list):
+            return _ChosenLater.joined(later)
         joined = PolygonMasks([])
         for masks in polymasks_list:
             joined.polygons.extend(masks.polygons)
@@ -154,6 +163,10 @@ class PolygonMasks:
         picked = type(self)([])
         picked.polygons = polygons
         return picked
+
+    def _with_corners(self, boxes: Tensor) -> tuple[list[list[Polygon]], np.ndarray]:
+        """The polygons, and float32 boxes as they are on the host."""
+        return self.polygons, boxes.cpu().numpy()
 
     def _extremes(self) -> np.ndarray:
         """(N, 4) float64 x1, y1, x2, y2 of the coordinates; zero where there are none."""
@@ -167,6 +180,58 @@ class PolygonMasks:
         extremes[filled, :2] = np.minimum.reduceat(points, starts)
         extremes[filled, 2:] = np.maximum.reduceat(points, starts)
         return extremes
+
+
+class _ChosenLater(PolygonMasks):
+    """A choice of polygons by numbers on a device, for which the host would have to wait."""
+
+    def __init__(self, everything: list[list[Polygon]], chosen: Tensor) -> None:
+        self._everything, self._chosen = everything, chosen
+
+    @cached_property
+    def polygons(self) -> list[list[Polygon]]:  # type: ignore[override]  # an attribute there
+        return [self._everything[i] for i in self._chosen.tolist()]
+
+    @staticmethod
+    def joined(parts: Sequence["_ChosenLater"]) -> "_ChosenLater":
+        starts = accumulate((len(part._everything) for part in parts), initial=0)
+        chosen = [part._chosen + start for part, start in zip(parts, starts, strict=False)]
+        everything = [instance for part in parts for instance in part._everything]
+        return _ChosenLater(everything, torch.cat(chosen))
+
+    def __getitem__(self, item: Index) -> PolygonMasks:
+        if isinstance(item, slice) or _may_be_looked_at_later(item):
+            return _ChosenLater(self._everything, self._chosen[item])
+        return self._plain()[item]
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __reduce__(self) -> Any:
+        return _plain_polygons, (self.polygons,)
+
+    def _plain(self) -> PolygonMasks:
+        return _plain_polygons(self.polygons)
+
+    def _with_corners(self, boxes: Tensor) -> tuple[list[list[Polygon]], np.ndarray]:
+        # In one copy; doubles hold all of these numbers exactly.
+        both = torch.cat([self._chosen[:, None].double(), boxes.double()], dim=1).cpu().numpy()
+        polygons = [self._everything[i] for i in both[:, 0].astype(np.int64)]
+        return polygons, both[:, 1:].astype(np.float32)
+
+
+def _plain_polygons(polygons: list[list[Polygon]]) -> PolygonMasks:
+    return PolygonMasks([])._pick(polygons)
+
+
+def _may_be_looked_at_later(item: Any) -> TypeGuard[Tensor]:
+    integers = (torch.int16, torch.int32, torch.int64)
+    return (
+        isinstance(item, Tensor)
+        and item.dim() == 1
+        and item.dtype in integers
+        and not is_read_at_once(item.device)
+    )
 
 
 def check_crop_arguments(boxes: Tensor, mask_size: int, count: int) -> None:

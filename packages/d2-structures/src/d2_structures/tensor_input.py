@@ -34,6 +34,7 @@ __all__ = [
     "check_finite",
     "check_same_type",
     "host_array",
+    "is_read_at_once",
     "is_recording",
     "join_rows",
     "on_host",
@@ -194,6 +195,11 @@ def selected_positions(item: Any, length: int) -> list[int]:
 def is_recording() -> bool:
     """Whether a trace or an export is being made, which must not depend on sizes and values."""
     return torch.jit.is_tracing() or torch.compiler.is_compiling()
+
+
+def is_read_at_once(device: torch.device) -> bool:
+    """Whether nobody has to wait for the values of a tensor on a device."""
+    return device.type == "cpu"
 
 
 def on_host(tensor: Tensor) -> bool:

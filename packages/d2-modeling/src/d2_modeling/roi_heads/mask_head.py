@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2_config import CfgNode, configurable
-from d2_structures import Instances
+from d2_structures import Instances, PolygonMasks
 
 from ..batched_selection import Detections
 from ..events import active_event_storage
@@ -58,12 +58,15 @@ def mask_rcnn_loss(
             "head off (MODEL.MASK_ON = False, or mask_in_features=None), or give annotations with "
             "masks"
         )
-    gt_masks = torch.cat(
-        [
-            image.gt_masks.crop_and_resize(image.proposal_boxes.tensor, height)
-            for image in with_masks
-        ]
-    ).to(pred_mask_logits.device, non_blocking=asking_waits(pred_mask_logits))
+    masks = [image.gt_masks for image in with_masks]
+    boxes = [image.proposal_boxes.tensor for image in with_masks]
+    if all(type(one).crop_and_resize is PolygonMasks.crop_and_resize for one in masks):
+        # In one go: polygons live on the host, which waits for their boxes.
+        masks, boxes = [PolygonMasks.cat(masks)], [torch.cat(boxes)]
+    pairs = zip(masks, boxes, strict=True)
+    gt_masks = torch.cat([some.crop_and_resize(theirs, height) for some, theirs in pairs]).to(
+        pred_mask_logits.device, non_blocking=asking_waits(pred_mask_logits)
+    )
     if num_channels == 1:
         logits = pred_mask_logits[:, 0]
     else:
