@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from d2_modeling import host_waits
 from d2_modeling.backbone import Backbone
 from d2_modeling.batched_selection import Detections
 from d2_modeling.image_input import ImageInput, clipped_outputs, output_size, postprocessed
@@ -120,6 +121,40 @@ def test_either_all_inputs_have_instances_or_none() -> None:
     assert model.instances_of([one, one], "proposals") is not None
     with pytest.raises(ValueError, match=r"inputs \[1\] have no 'proposals', the others"):
         model.instances_of([one, {}], "proposals")
+
+
+class Described:
+    """Something for each of two instances whose ``to`` takes a device and nothing else."""
+
+    def __init__(self, device: str = "meta") -> None:
+        self.device = device
+
+    def __len__(self) -> int:
+        return 2
+
+    def to(self, device: torch.device) -> "Described":
+        return Described(device.type)
+
+
+class Annotations(Instances):
+    """Instances of one's own."""
+
+
+@pytest.mark.parametrize("kind", [Instances, Annotations])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_fields_of_every_kind_are_moved(
+    kind: type[Instances], at_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_waits, "_is_read_at_once", lambda device: at_once)
+    given = kind((4, 5), gt_boxes=Boxes(torch.ones(2, 4)), gt_classes=torch.tensor([0, 1]))
+    given.gt_names, given.gt_described = ["a", "b"], Described()
+    (moved,) = ImageInput(MEAN, STD).instances_of([{"instances": given}], "instances") or []
+    assert type(moved) is kind
+    assert moved.image_size == (4, 5)
+    assert list(moved.get_fields()) == list(given.get_fields())
+    assert torch.equal(moved.gt_boxes.tensor, given.gt_boxes.tensor)
+    assert moved.gt_names == ["a", "b"]
+    assert moved.gt_described.device == "cpu"
 
 
 def test_ground_truth_of_any_class_is_taken_where_the_number_is_unknown() -> None:
