@@ -131,8 +131,7 @@ class _GridAnchors(nn.Module):
     def _make_grid(self, cell_anchors: Tensor, size: tuple[int, int], stride: int) -> Tensor:
         height, width = size
         like = {"dtype": cell_anchors.dtype, "device": cell_anchors.device}
-        x = torch.arange(self.offset * stride, width * stride, step=stride, **like)  # type: ignore[call-overload]  # like holds dtype and device
-        y = torch.arange(self.offset * stride, height * stride, step=stride, **like)  # type: ignore[call-overload]  # the same
+        x, y = ((torch.arange(count, **like) + self.offset) * stride for count in (width, height))
         shift_y, shift_x = torch.meshgrid(y, x, indexing="ij")
         shift = (shift_x, shift_y, torch.zeros_like(shift_x))
         shifts = torch.stack([shift[column] for column in self._shift_columns], dim=2)
