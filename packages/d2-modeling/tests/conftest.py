@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from d2_modeling import GeneralizedRCNN, StandardROIHeads
+from d2_modeling import GeneralizedRCNN, StandardROIHeads, host_waits
 from d2_modeling.anchor_generator import DefaultAnchorGenerator
 from d2_modeling.backbone import FPN, BasicStem, BottleneckBlock, LastLevelMaxPool, ResNet
 from d2_modeling.box_regression import Box2BoxTransform
@@ -243,3 +243,36 @@ def iou_of_two() -> Callable[[list[float], list[float]], float]:
 def greedy_nms() -> Callable[[Any, Any, float], list[int]]:
     """Rows of boxes that suppression keeps, by decreasing score, found one by one in float64."""
     return _greedy_nms
+
+
+def _random_boxes(count: int, seed: int = 0, extent: float = 100.0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    low = torch.rand(count, 2, generator=generator) * extent
+    size = 1 + torch.rand(count, 2, generator=generator) * extent / 2
+    return torch.cat([low, low + size], dim=1)
+
+
+def _random_rotated_boxes(count: int, seed: int = 0, extent: float = 100.0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    centre = torch.rand(count, 2, generator=generator) * extent
+    size = 1 + torch.rand(count, 2, generator=generator) * extent / 2
+    angle = torch.rand(count, 1, generator=generator) * 360 - 180
+    return torch.cat([centre, size, angle], dim=1)
+
+
+@pytest.fixture(scope="session")
+def random_boxes() -> Callable[..., Tensor]:
+    """Draws (count, 4) XYXY boxes with sides of at least one pixel: count, seed, extent."""
+    return _random_boxes
+
+
+@pytest.fixture(scope="session")
+def random_rotated_boxes() -> Callable[..., Tensor]:
+    """Draws (count, 5) rotated boxes with sides of at least one pixel: count, seed, extent."""
+    return _random_rotated_boxes
+
+
+@pytest.fixture
+def as_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the CPU be treated as a device whose values the host would have to wait for."""
+    monkeypatch.setattr(host_waits, "_is_read_at_once", lambda device: False)
