@@ -12,7 +12,7 @@ from torch import Tensor
 
 from d2_modeling import host_waits
 from d2_modeling.roi_heads import fast_rcnn_inference, fast_rcnn_inference_single_image
-from d2_structures import RotatedBoxes
+from d2_structures import RotatedBoxes, pairwise_iou_rotated
 
 Nms = Callable[[Any, Any, float], list[int]]
 SIZE = (50, 60)
@@ -158,3 +158,109 @@ def test_on_a_device_the_best_pairs_are_enough_or_all_are_looked_at(
         assert torch.equal(one.scores, other.scores)
         assert torch.equal(one.pred_classes, other.pred_classes)
     assert [row.tolist() for row in rows] == [row.tolist() for row in wanted_rows]
+
+
+def detected(boxes: Tensor, scores: Tensor, **options: Any) -> tuple[Any, list[int]]:
+    settings = {"score_thresh": 0.0, "nms_thresh": 0.5, "topk_per_image": -1, "box_dim": 4}
+    result, kept = fast_rcnn_inference_single_image(boxes, scores, SIZE, **{**settings, **options})
+    return result, kept.tolist()
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 10), st.integers(0, 10**6), st.booleans(), st.sampled_from([0.3, 0.6]))
+def test_rotated_detections_are_chosen_class_by_class(
+    random_rotated_boxes: Any, count: int, seed: int, agnostic: bool, iou: float
+) -> None:
+    _, scores = regions(count, 2, seed, True)
+    boxes = torch.cat(
+        [random_rotated_boxes(count, seed + kind, 30.0) for kind in range(1 if agnostic else 2)],
+        dim=1,
+    )
+    found = []
+    for kind in range(2):
+        at = 0 if agnostic else 5 * kind
+        own = RotatedBoxes(boxes[:, at : at + 5])
+        own.clip(SIZE)
+        overlaps = pairwise_iou_rotated(own, own).tolist()
+        kept: list[int] = []
+        for row in scores[:, kind].argsort(descending=True).tolist():
+            if all(overlaps[row][other] <= iou for other in kept):
+                kept.append(row)
+        found += [(row, kind) for row in kept]
+    found.sort(key=lambda pair: -scores[pair].item())
+    result, rows = detected(boxes, scores, nms_thresh=iou, box_dim=5)
+    assert list(zip(rows, result.pred_classes.tolist(), strict=True)) == found
+
+
+def test_scores_have_to_be_higher_than_the_threshold() -> None:
+    boxes = torch.tensor([[0.0, 0, 9, 9], [20, 20, 29, 29], [40, 40, 49, 49]])
+    scores = torch.tensor([[0.25, 0.75], [0.5, 0.5], [0.75, 0.25]])
+    assert detected(boxes, scores, score_thresh=0.5)[1] == [2]
+    assert detected(boxes, scores, score_thresh=0.49)[1] == [2, 1]
+
+
+def test_one_region_may_be_of_several_classes() -> None:
+    boxes = torch.tensor([[0.0, 0, 9, 9, 20, 20, 30, 30]])
+    result, rows = detected(boxes, torch.tensor([[0.4, 0.5, 0.1]]))
+    assert rows == [0, 0]
+    assert result.pred_classes.tolist() == [1, 0]
+    assert result.pred_boxes.tensor.tolist() == [[20, 20, 30, 30], [0, 0, 9, 9]]
+
+
+def test_boxes_are_clipped_before_they_are_compared() -> None:
+    """Outside they differ; within the image they are the same."""
+    boxes = torch.tensor([[-90.0, 0, 10, 10], [0, -90, 10, 10]])
+    result, rows = detected(boxes, torch.tensor([[0.8, 0.2], [0.9, 0.1]]))
+    assert rows == [1]
+    assert result.pred_boxes.tensor.tolist() == [[0, 0, 10, 10]]
+
+
+def test_equal_scores_come_by_region_and_then_by_class() -> None:
+    boxes = torch.tensor([[0.0, 0, 9, 9], [20, 20, 29, 29]])
+    result, rows = detected(boxes, torch.full((2, 3), 0.5))
+    assert rows == [0, 0, 1, 1]
+    assert result.pred_classes.tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_scores_of_any_precision_choose_the_same(dtype: torch.dtype) -> None:
+    boxes, scores = regions(8, 2, 3, False)
+    scores = (scores * 16).round() / 16
+    wanted, rows = detected(boxes, scores, score_thresh=0.25)
+    got, other = detected(boxes, scores.to(dtype), score_thresh=0.25)
+    assert other == rows
+    assert got.scores.dtype == dtype
+    assert got.pred_boxes.tensor.equal(wanted.pred_boxes.tensor)
+
+
+def test_regions_in_another_order_are_detected_alike() -> None:
+    boxes, scores = regions(12, 3, 5, False)
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
+    wanted, rows = detected(boxes, scores, topk_per_image=9)
+    got, other = detected(boxes[order], scores[order], topk_per_image=9)
+    assert got.pred_boxes.tensor.equal(wanted.pred_boxes.tensor)
+    assert got.pred_classes.equal(wanted.pred_classes)
+    assert [order[row].item() for row in other] == rows
+
+
+def test_classes_in_another_order_are_detected_alike() -> None:
+    boxes, scores = regions(12, 3, 6, False)
+    order = [2, 0, 1]
+    wanted, rows = detected(boxes, scores)
+    mixed = boxes.view(12, 3, 4)[:, order].flatten(1)
+    got, other = detected(mixed, scores[:, [*order, 3]])
+    assert other == rows
+    assert [order[kind] for kind in got.pred_classes.tolist()] == wanted.pred_classes.tolist()
+
+
+@pytest.mark.usefixtures("as_on_a_device")
+def test_a_device_that_knows_of_more_candidates_than_it_looked_at_looks_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The best pairs are of one place, of which suppression leaves one."""
+    boxes = torch.tensor([[0.0, 0, 9, 9]] * 6 + [[20.0, 20, 29, 29], [40, 40, 49, 49]])
+    scores = torch.linspace(0.9, 0.2, 8)[:, None].repeat(1, 2)
+    module = sys.modules["d2_modeling.roi_heads.fast_rcnn_inference"]
+    monkeypatch.setattr(module, "_PAIRS_PER_IMAGE", 4)
+    assert detected(boxes, scores, topk_per_image=3)[1] == [0, 6, 7]
+    assert detected(boxes, scores, topk_per_image=1)[1] == [0]
