@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from d2_config import CfgNode, get_cfg
+from d2_modeling import ShapeSpec
 from d2_modeling.batched_selection import Detections
 from d2_modeling.poolers import ROIPooler
 from d2_modeling.roi_heads import BaseKeypointRCNNHead, BaseMaskRCNNHead, RegionBranch, RegionHead
 from d2_modeling.roi_heads.region_head import as_instances, as_losses
+from d2_modeling.roi_heads.region_pooling import branch_from_config
 from d2_structures import Boxes, Instances
 
 FEATURES = {
@@ -128,3 +131,55 @@ def test_what_a_method_of_ones_own_returns_is_checked_by_name() -> None:
         as_losses(images, "mine()")
     with pytest.raises(TypeError, match=r"a list of Instances in evaluation, got a dict of \['l"):
         as_instances(losses, "mine()")
+
+
+def head_of_mine(cfg: CfgNode, input_shape: Any) -> nn.Module:
+    head = nn.Identity()
+    head.shape = input_shape
+    return head
+
+
+SHAPES = {f"p{level}": ShapeSpec(channels=3, stride=2**level) for level in (2, 3, 4)}
+
+
+@pytest.mark.parametrize("pooler_type", ["", "ROIAlign"])
+def test_a_config_builds_a_branch_with_a_pooler_or_without(pooler_type: str) -> None:
+    cfg = get_cfg()
+    cfg.MODEL.ROI_HEADS.IN_FEATURES = ["p2", "p3"]
+    options = cfg.MODEL.ROI_MASK_HEAD
+    options.POOLER_TYPE, options.POOLER_RESOLUTION, options.POOLER_SAMPLING_RATIO = (
+        pooler_type,
+        5,
+        2,
+    )
+    branch = branch_from_config(cfg, options, SHAPES, head_of_mine)
+    assert list(branch.in_features) == ["p2", "p3"]
+    if not pooler_type:
+        assert branch.pooler is None
+        assert branch.head.shape == {name: SHAPES[name] for name in ("p2", "p3")}
+        return
+    assert branch.pooler is not None
+    assert (branch.pooler.output_size, branch.pooler.sampling_ratio) == ((5, 5), 2)
+    assert (branch.pooler.scales, branch.pooler.pooler_type) == ((1 / 4, 1 / 8), "ROIAlign")
+    assert branch.head.shape == ShapeSpec(channels=3, height=5, width=5)
+
+
+def test_maps_that_a_config_cannot_have_are_named() -> None:
+    cfg = get_cfg()
+    options = cfg.MODEL.ROI_MASK_HEAD
+    for names, message in (
+        (
+            ["p2", "p7"],
+            r"MODEL\.ROI_HEADS\.IN_FEATURES is \['p2', 'p7'\], but the backbone gives o",
+        ),
+        ([], r"IN_FEATURES is \[\], but"),
+    ):
+        cfg.MODEL.ROI_HEADS.IN_FEATURES = names
+        for pooler_type in ("", "ROIAlign"):
+            options.POOLER_TYPE = pooler_type
+            with pytest.raises(ValueError, match=message):
+                branch_from_config(cfg, options, SHAPES, head_of_mine)
+    cfg.MODEL.ROI_HEADS.IN_FEATURES = ["p2", "p3"]
+    mixed = {**SHAPES, "p3": ShapeSpec(channels=4, stride=8)}
+    with pytest.raises(ValueError, match=r"wants feature maps of one known width, got \[3, 4\] ch"):
+        branch_from_config(cfg, options, mixed, head_of_mine)
