@@ -75,6 +75,7 @@ WITH_TORCHVISION = [
     "packages/d2-modeling/tests/test_timm_backbone.py",
     "packages/d2-modeling/tests/test_torchvision_backbone.py",
     "packages/d2-modeling/tests/test_torchvision_detectors.py",
+    "packages/d2-modeling/tests/test_torchvision_region_parts.py",
 ]
 # Large, and imported by name only: mypy has no use for them.
 BY_NAME_ONLY = (
