@@ -115,8 +115,6 @@ def _boxes_name(instances: Instances) -> str:
 
 def _clipped(boxes: Any, size: tuple[int, int]) -> Any:
     """Boxes of any kind within an image, whether they are finite or not."""
-    if min(size) < 0:
-        boxes.clip(size)  # which says what is wrong
     clipped = boxes.clone()
     clipped.tensor = clipped_to_images(boxes.tensor, sizes_as_tensor([size], boxes.tensor))
     return clipped
