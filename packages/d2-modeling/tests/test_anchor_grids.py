@@ -96,6 +96,16 @@ def test_each_map_has_its_sizes_and_number(build: Any) -> None:
 
 
 @pytest.mark.parametrize("build", KINDS)
+def test_maps_of_one_size_have_anchors_of_their_own(build: Any) -> None:
+    first, second = build()(maps((3, 5), (3, 5)))
+    alone, _ = build()(maps((3, 5), (1, 1)))
+    _, other = build()(maps((1, 1), (3, 5)))
+    assert first.tensor.equal(alone.tensor)
+    assert second.tensor.equal(other.tensor)
+    assert len(first) == 2 * len(second)
+
+
+@pytest.mark.parametrize("build", KINDS)
 def test_anchors_depend_neither_on_images_nor_on_channels_nor_on_their_layout(build: Any) -> None:
     generator = build()
     wanted = generator(maps((3, 5), (2, 3)))

@@ -196,6 +196,29 @@ def test_pairs_that_do_not_count_are_as_if_they_were_not_there(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_where_nothing_counts_the_loss_is_exactly_zero(kind: str, random_boxes: Draw) -> None:
+    """Also in single precision, in which decoding hardly gives back the very same boxes."""
+    boxes, none = random_boxes(50), torch.zeros(50, dtype=torch.bool)
+    deltas = torch.randn(50, 4, requires_grad=True)
+    loss = loss_of(kind, boxes, deltas, random_boxes(50, 1), counted=none)
+    loss.backward()
+    assert loss == 0
+    assert deltas.grad is not None
+    assert not deltas.grad.any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_does_not_count_is_no_anomaly(kind: str, random_boxes: Draw) -> None:
+    """Nothing in the backward pass is NaN, so that torch's search for it finds what matters."""
+    boxes, gt = random_boxes(4), random_boxes(4, 1)
+    gt[2:] = torch.tensor([torch.inf, torch.inf, 0, torch.nan])
+    deltas = torch.zeros(4, 4).index_fill_(0, torch.tensor([2, 3]), torch.inf).requires_grad_()
+    counted = torch.tensor([True, True, False, False])
+    with torch.autograd.set_detect_anomaly(True):
+        loss_of(kind, boxes, deltas, gt, counted=counted).backward()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_deltas_of_half_precision_have_a_finite_loss_on_large_boxes(kind: str) -> None:
     boxes = torch.tensor([[0.0, 0, 2000, 3000], [100, 100, 4000, 900]])
     deltas = torch.full((2, 4), 0.25, dtype=torch.float16, requires_grad=True)

@@ -230,6 +230,13 @@ def test_clipping_keeps_the_precision_of_boxes(values: int, dtype: torch.dtype) 
     assert clipped[0, :4].tolist() == ([0, 0, 30, 20] if values == 4 else [10, 7.5, 20, 15])
 
 
+def test_clipping_makes_no_side_longer() -> None:
+    generator = torch.Generator().manual_seed(0)
+    boxes = torch.rand(2000, 5, generator=generator) * torch.tensor([900, 900, 50, 50, 0.5])
+    clipped = clipped_to_images(boxes, torch.tensor([[1000, 1000]]).expand(2000, 2))
+    assert (clipped[:, 2:4] <= boxes[:, 2:4]).all()
+
+
 def test_boxes_turned_by_more_than_a_degree_are_not_clipped() -> None:
     boxes = torch.tensor([[0.0, 0, 20, 20, angle] for angle in (1.0, 1.01, -1.0, -2.0, 359.5)])
     clipped = clipped_to_images(boxes, torch.tensor([[50, 50]]).expand(5, 2))
