@@ -264,3 +264,14 @@ def test_a_device_that_knows_of_more_candidates_than_it_looked_at_looks_again(
     monkeypatch.setattr(module, "_PAIRS_PER_IMAGE", 4)
     assert detected(boxes, scores, topk_per_image=3)[1] == [0, 6, 7]
     assert detected(boxes, scores, topk_per_image=1)[1] == [0]
+
+
+@pytest.mark.usefixtures("as_on_a_device")
+def test_a_device_takes_the_first_of_equal_scores_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which of them are among the best pairs is up to torch."""
+    boxes = torch.arange(8.0)[:, None] * 6 + torch.tensor([0.0, 0, 5, 5])
+    module = sys.modules["d2_modeling.roi_heads.fast_rcnn_inference"]
+    monkeypatch.setattr(module, "_PAIRS_PER_IMAGE", 4)
+    result, rows = detected(boxes, torch.full((8, 2), 0.5), topk_per_image=3)
+    assert rows == [0, 1, 2]
+    assert result.pred_boxes.tensor.equal(boxes[:3])

@@ -146,6 +146,16 @@ def test_the_regression_loss_is_that_of_the_foreground_pairs(
     torch.testing.assert_close(got, wanted / 6)
 
 
+def test_classes_below_zero_are_no_foreground(labelled: Any) -> None:
+    module, image = layers(), labelled([2, -1, 0, -100])
+    _, deltas = predictions(4, rotated=False, agnostic=False)
+    boxes, gt = image.proposal_boxes.tensor, image.gt_boxes.tensor
+    got = module.box_reg_loss(boxes, gt, deltas, image.gt_classes)
+    own = torch.tensor([0, 2])
+    alone = module.box_reg_loss(boxes[own], gt[own], deltas[own], image.gt_classes[own])
+    torch.testing.assert_close(got, alone / 2)  # the same sum over twice the regions
+
+
 def test_only_deltas_of_the_own_class_are_trained(labelled: Any) -> None:
     _, deltas = predictions(4, rotated=False, agnostic=False)
     deltas.requires_grad_()
@@ -247,7 +257,9 @@ def test_the_federated_loss_counts_a_sample_of_classes(
         assert 2 not in chosen  # it is never drawn
     assert classes_that_count(module, [2, 2, 2])[:3].count(2) == 1  # but counts where it is
     assert classes_that_count(module, [0, 1, 3, 4]) == [0, 1, 3, 4]  # more than were wanted
-    assert classes_that_count(federated([0.0, 0.0, 1.0], 3), [0]) == [0, 2]  # no more to draw
+    scarce = federated([0.0, 0.0, 0.0, 1.0, 1.0], 5)
+    assert classes_that_count(scarce, [3]) == [3, 4]  # there is no more to draw
+    assert classes_that_count(federated([0.0, 0.0, 0.0], 3), [1]) == [1]
 
 
 def test_classes_are_drawn_by_their_weights() -> None:
