@@ -371,6 +371,9 @@ def test_boxes_that_are_known_get_what_the_other_heads_predict(
                 torch.testing.assert_close(image.get(name), wanted.get(name))
     with pytest.raises(ValueError, match=r"need pred_boxes and pred_classes, got the fields \['ob"):
         heads.forward_with_given_boxes(maps, [proposals_of(1)])
+    known[1].remove("pred_classes")
+    with pytest.raises(ValueError, match=r"and pred_classes, got the fields \['pred_boxes'"):
+        heads.forward_with_given_boxes(maps, [known[1]])
     with pytest.raises(ValueError, match=r"is for inference; call eval\(\) first"):
         heads.train().forward_with_given_boxes(maps, known)
 
@@ -415,6 +418,42 @@ def test_a_head_without_a_pooler_gets_the_maps_by_name(proposals_of: Any) -> Non
     assert losses["loss_mine"] == maps["p2"].sum()
     heads.eval()(image_list(), maps, [proposals_of(3)] * 2)
     assert all(set(given_maps) == {"p2"} and given_maps["p2"] is maps["p2"] for given_maps in seen)
+
+
+def test_each_head_gets_what_its_own_pooler_gives(proposals_of: Any) -> None:
+    heads, maps = with_masks_and_keypoints().eval(), features()
+    kinds = {"box": "ROIAlignV2", "mask": "ROIAlign", "keypoint": "ROIPool"}
+    seen: dict[str, Tensor] = {}
+    for name, kind in kinds.items():
+        setattr(heads, f"{name}_pooler", pooler(kind))
+
+        def note(_: Any, arguments: Any, name: str = name) -> None:
+            seen[name] = arguments[0]
+
+        getattr(heads, f"{name}_head").register_forward_pre_hook(note)
+    proposals = [proposals_of(3, 1), proposals_of(2, 2)]
+    with torch.no_grad():
+        found, _ = heads(image_list(), maps, proposals)
+    boxes = {"box": [image.proposal_boxes for image in proposals]}
+    for name, kind in kinds.items():
+        own = boxes.get(name, [image.pred_boxes for image in found])
+        assert seen[name].equal(pooler(kind)([maps["p2"]], own))
+
+
+def test_the_mask_head_behind_res5_trains_on_the_foreground_of_all_images(
+    proposals_of: Any,
+) -> None:
+    heads, maps = res5().train(), features()
+    seen: list[Any] = []
+    heads.mask_head.register_forward_pre_hook(lambda _, arguments: seen.extend(arguments))
+    images = [proposals_of(9, 1), proposals_of(9, 2)]
+    sampled, _ = heads(image_list(), maps, images, [truth(2), truth(3)])
+    foreground = [image[image.gt_classes < K] for image in sampled]
+    assert all(0 < len(own) < len(image) for own, image in zip(foreground, sampled, strict=True))
+    wanted = heads.res5(heads.pooler([maps["p2"]], [image.proposal_boxes for image in foreground]))
+    regions, instances = seen
+    torch.testing.assert_close(regions, wanted)
+    assert [len(image) for image in instances] == [len(image) for image in foreground]
 
 
 @pytest.mark.parametrize("kind", ["mask", "keypoint"])
