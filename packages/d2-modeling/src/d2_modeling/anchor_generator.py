@@ -130,7 +130,7 @@ class _GridAnchors(nn.Module):
 
     def _make_grid(self, cell_anchors: Tensor, size: tuple[int, int], stride: int) -> Tensor:
         height, width = size
-        like = {"dtype": cell_anchors.dtype, "device": cell_anchors.device}
+        like: dict[str, Any] = {"dtype": cell_anchors.dtype, "device": cell_anchors.device}
         x, y = ((torch.arange(count, **like) + self.offset) * stride for count in (width, height))
         shift_y, shift_x = torch.meshgrid(y, x, indexing="ij")
         shift = (shift_x, shift_y, torch.zeros_like(shift_x))
