@@ -15,6 +15,7 @@ from d2_modeling import ShapeSpec
 from d2_modeling.batched_selection import Regions, batch_index_of
 from d2_modeling.box_regression import (
     Box2BoxTransform,
+    Box2BoxTransformLinear,
     Box2BoxTransformRotated,
     box_regression_loss,
 )
@@ -428,6 +429,27 @@ def test_a_config_sets_every_option() -> None:
     turned = RotatedFastRCNNOutputLayers(cfg, ShapeSpec(channels=6))
     assert isinstance(turned.box2box_transform, Box2BoxTransformRotated)
     assert (turned.box_dim, turned.bbox_pred.out_features) == (5, 5)
+
+
+@pytest.mark.parametrize("agnostic", [False, True])
+def test_an_encoding_without_weights_is_of_four_values(agnostic: bool, labelled: Any) -> None:
+    transform = Box2BoxTransformLinear()
+    module = FastRCNNOutputLayers(
+        ShapeSpec(channels=8),
+        box2box_transform=transform,
+        num_classes=K,
+        cls_agnostic_bbox_reg=agnostic,
+    )
+    assert module.bbox_pred.out_features == (4 if agnostic else 4 * K)
+    image = labelled([0, K, 2])
+    image.gt_boxes = Boxes(image.proposal_boxes.tensor + 1)
+    scores, deltas = predictions(3, rotated=False, agnostic=agnostic)
+    boxes, gt = image.proposal_boxes.tensor, image.gt_boxes.tensor
+    errors = deltas.view(3, -1, 4) - transform.get_deltas(boxes, gt).double()[:, None]
+    wanted = errors[0, 0].abs().sum() + errors[2, 0 if agnostic else 2].abs().sum()
+    torch.testing.assert_close(module.losses((scores, deltas), [image])["loss_box_reg"], wanted / 3)
+    (found,), _ = module.inference((scores.float(), deltas.float()), [image])
+    assert len(found) > 0
 
 
 def test_an_unknown_loss_weight_is_named() -> None:

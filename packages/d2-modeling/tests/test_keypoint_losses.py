@@ -342,4 +342,4 @@ def test_names_that_do_not_exist_are_refused() -> None:
     with pytest.raises(ValueError, match="loss_normalizer: a number or 'visible', got 'seen'"):
         head(loss_normalizer="seen")
     with pytest.raises(TypeError, match="abstract"):
-        BaseKeypointRCNNHead(num_keypoints=K)  # type: ignore[abstract]  # what is tested
+        BaseKeypointRCNNHead(num_keypoints=K)

@@ -337,6 +337,22 @@ def test_every_head_trains_and_every_parameter_gets_its_gradient(
 
 
 @pytest.mark.parametrize("build", HEADS)
+def test_mixed_precision_has_nearly_the_losses_of_single_precision(
+    build: Any, proposals_of: Any
+) -> None:
+    heads, images = build().train(), [proposals_of(9, 1), proposals_of(5, 2)]
+    losses: list[dict[str, Tensor]] = []
+    for mixed in (False, True):
+        torch.manual_seed(3)  # the same sample
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            losses.append(heads(image_list(), features(), images, [truth(3), truth(2)])[1])
+    for name, loss in losses[0].items():
+        assert losses[1][name].item() == pytest.approx(loss.item(), rel=0.05, abs=0.02)
+    sum(losses[1].values()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in heads.parameters())
+
+
+@pytest.mark.parametrize("build", HEADS)
 def test_images_without_ground_truth_train_the_classes_alone(build: Any, proposals_of: Any) -> None:
     heads = build().train()
     images = [proposals_of(9, 1), proposals_of(5, 2)]
@@ -477,7 +493,7 @@ def test_rotated_heads_refuse_what_they_cannot_do() -> None:
 
 def test_the_base_class_has_no_forward() -> None:
     with pytest.raises(TypeError, match="abstract"):
-        ROIHeads(**SAMPLING)  # type: ignore[abstract]  # what is tested
+        ROIHeads(**SAMPLING)
 
 
 def test_a_gradient_is_scaled_and_its_values_stay() -> None:

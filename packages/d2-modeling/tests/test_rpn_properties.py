@@ -147,7 +147,7 @@ def test_images_without_ground_truth_are_all_background(rotated: bool) -> None:
     assert all(image.shape == (len(labels[0]), values) for image in boxes)
 
 
-@pytest.mark.parametrize("pixels", [0, 4, 16])
+@pytest.mark.parametrize("pixels", [0, 4, 16, 100_000])
 def test_anchors_that_leave_the_image_by_more_are_not_drawn(pixels: int) -> None:
     module = rpn(anchor_boundary_thresh=float(pixels))
     anchors, _, _ = outputs(module, features())
@@ -265,6 +265,19 @@ def test_gradients_reach_the_head_by_losses_and_not_by_proposals() -> None:
     sum(losses.values()).backward()
     assert all(p.grad is not None and p.grad.any() for p in module.rpn_head.parameters())
     assert all(each.grad is not None for each in leaves.values())
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_mixed_precision_has_nearly_the_losses_of_single_precision(rotated: bool) -> None:
+    module, maps, gt = rpn(rotated=rotated).train(), features(), truth(rotated)
+    _, losses = module(image_list(), maps, gt)
+    with torch.autocast("cpu", torch.bfloat16):
+        proposals, mixed = module(image_list(), maps, gt)
+    for name, loss in losses.items():
+        assert mixed[name].item() == pytest.approx(loss.item(), rel=0.05)
+    assert all(found.proposal_boxes.tensor.dtype == torch.float32 for found in proposals)
+    sum(mixed.values()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
 
 
 def test_background_trains_no_deltas() -> None:
