@@ -8,6 +8,7 @@ from torch import nn
 
 from d2_config import CfgNode, get_cfg
 from d2_modeling import FastRCNNOutputLayers, ShapeSpec, build_model
+from d2_modeling.batched_selection import Regions
 from d2_modeling.box_regression import Box2BoxTransform
 from d2_modeling.events import EventStorage
 from d2_modeling.matcher import Matcher
@@ -213,3 +214,112 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         cfg.merge_from_list([f"MODEL.{key}", value])
         with pytest.raises(ValueError, match=message):
             build_model(cfg)
+
+
+def refining(stages: int = 3, spread: float = 12.0) -> CascadeROIHeads:
+    """Heads whose boxes move by many pixels; some leave the image unless the spread is small."""
+    module = heads(stages)
+    for predictor in module.box_predictor:
+        nn.init.normal_(predictor.bbox_pred.weight, std=spread)
+        nn.init.normal_(predictor.cls_score.weight, std=1.0)
+    return module
+
+
+def many_proposals(count: int, seed: int = 0) -> Instances:
+    generator = torch.Generator().manual_seed(seed)
+    low = torch.rand(count, 2, generator=generator) * 50
+    size = 8 + torch.rand(count, 2, generator=generator) * 20
+    return proposals(torch.cat([low, low + size], dim=1).tolist())
+
+
+def clipped(box: list[float]) -> list[float]:
+    limits = (SIZE[1], SIZE[0], SIZE[1], SIZE[0])
+    return [min(max(value, 0.0), limit) for value, limit in zip(box, limits, strict=True)]
+
+
+def test_stages_train_on_the_boxes_and_ground_truth_of_each(iou_of_two: Any) -> None:
+    module = refining(spread=2.0).train()
+    seen: list[tuple[Any, Instances]] = []
+    for predictor in module.box_predictor:
+        losses_of = predictor.losses
+        predictor.losses = lambda predictions, images, losses_of=losses_of: (
+            seen.append((predictions, images[0])) or losses_of(predictions, images)
+        )
+    gt = targets([[10.0, 10, 30, 30], [40, 20, 70, 50]])
+    _, losses = module(IMAGES, FEATURES, [many_proposals(12)], [gt])
+    truths = gt.gt_boxes.tensor.tolist()
+    matched: set[int] = set()
+    for stage in (1, 2):
+        (_, deltas), before = seen[stage - 1]
+        transform = module.box_predictor[stage - 1].box2box_transform
+        decoded = transform.apply_deltas(deltas.detach(), before.proposal_boxes.tensor).tolist()
+        inside = [clipped(box) for box in decoded]
+        wanted = [box for box in inside if box[2] > box[0] and box[3] > box[1]]
+        image = seen[stage][1]
+        assert image.proposal_boxes.tensor.tolist() == wanted
+        threshold = 0.5 + 0.1 * stage
+        for box, kind, truth in zip(
+            wanted, image.gt_classes.tolist(), image.gt_boxes.tensor.tolist(), strict=True
+        ):
+            overlaps = [iou_of_two(box, other) for other in truths]
+            best = max(overlaps)
+            assert kind == (overlaps.index(best) if best >= threshold else 2)
+            assert truth == truths[overlaps.index(best)]
+            matched.add(overlaps.index(best))
+    assert matched == {0, 1}
+    for stage, (predictions, image) in enumerate(seen):
+        again = FastRCNNOutputLayers.losses(module.box_predictor[stage], predictions, [image])
+        for name, loss in again.items():
+            torch.testing.assert_close(losses[f"{name}_stage{stage}"], loss)
+
+
+def test_as_a_function_of_tensors_it_refines_boxes_that_leave_the_image_alike() -> None:
+    module, image = refining().eval(), many_proposals(12)
+    regions = Regions(
+        image.proposal_boxes.tensor, torch.zeros(12), torch.zeros(12, dtype=torch.int64)
+    )
+    with torch.no_grad():
+        (found,), _ = module(IMAGES, FEATURES, [image])
+        got = module.predict_tensors(FEATURES, regions, torch.tensor([SIZE]))
+    torch.testing.assert_close(got.detections.boxes, found.pred_boxes.tensor)
+    torch.testing.assert_close(got.detections.scores, found.scores)
+    assert got.detections.classes.equal(found.pred_classes)
+    assert (found.pred_boxes.tensor[:, :2] == 0).any()  # at the edge
+    assert got.mask_probabilities is None
+    assert got.keypoints is None
+
+
+def test_the_last_stage_says_what_is_a_detection() -> None:
+    module, image = refining().eval(), many_proposals(12)
+
+    def found(**options: Any) -> Instances:
+        for predictor in module.box_predictor[:-1]:
+            predictor.test_score_thresh, predictor.test_topk_per_image = 1.0, 0  # unused
+        last = module.box_predictor[-1]
+        last.test_score_thresh, last.test_nms_thresh, last.test_topk_per_image = 0.0, 1.0, 100
+        for name, value in options.items():
+            setattr(last, name, value)
+        with torch.no_grad():
+            return module(IMAGES, FEATURES, [image])[0][0]
+
+    every = found()
+    middle = every.scores.median().item()
+    better = found(test_score_thresh=middle)
+    assert better.scores.equal(every.scores[every.scores > middle])
+    assert found(test_topk_per_image=3).scores.equal(every.scores[:3])
+    assert len(found(test_nms_thresh=0.1)) < len(every)
+
+
+@pytest.mark.parametrize("stages", [1, 2])
+def test_images_are_refined_as_alone(stages: int) -> None:
+    module = refining(stages).eval()
+    maps = {"p2": torch.randn(3, 4, 16, 20, generator=torch.Generator().manual_seed(1))}
+    images = [many_proposals(5, 1), many_proposals(0), many_proposals(7, 2)]
+    with torch.no_grad():
+        together, _ = module(ImageList(torch.zeros(3, 3, *SIZE), [SIZE] * 3), maps, images)
+        for index, image in enumerate(images):
+            own = {"p2": maps["p2"][index : index + 1]}
+            (alone,), _ = module(IMAGES, own, [image])
+            got = together[index]
+            torch.testing.assert_close(got.scores, alone.scores)
+            torch.testing.assert_close(got.pred_boxes.tensor, alone.pred_boxes.tensor)
