@@ -70,7 +70,7 @@ class BasicBlock(CNNBlockBase):
         super().__init__(in_channels, out_channels, stride)
         self.shortcut = (
             None
-            if in_channels == out_channels
+            if in_channels == out_channels and stride == 1
             else conv_norm(in_channels, out_channels, norm, kernel_size=1, stride=stride)
         )
         self.conv1 = conv_norm(
@@ -117,7 +117,7 @@ class BottleneckBlock(CNNBlockBase):
         super().__init__(in_channels, out_channels, stride)
         self.shortcut = (
             None
-            if in_channels == out_channels
+            if in_channels == out_channels and stride == 1
             else conv_norm(in_channels, out_channels, norm, kernel_size=1, stride=stride)
         )
         # The original networks and Caffe2's weights have the stride in the 1×1 layer,
