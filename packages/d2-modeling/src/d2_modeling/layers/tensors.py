@@ -17,16 +17,20 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return torch.cat(list(tensors), dim)
 
 
-def nonzero_tuple(x: Tensor) -> tuple[Tensor, ...]:
+def nonzero_tuple(x: Tensor) -> list[Tensor]:
     """Indices of the non-zero elements, one int64 tensor per dimension.
 
     A scalar counts as a vector of one element.
+
+    Returns:
+        A tuple; in TorchScript, which has no tuples of any length, a list.
     """
     if x.dim() == 0:
         x = x.unsqueeze(0)
+    # TorchScript can only be told of the list, and bears no reasons behind what mypy ignores.
     if torch.jit.is_scripting():
-        return x.nonzero().unbind(1)
-    return x.nonzero(as_tuple=True)
+        return x.nonzero().unbind(1)  # type: ignore[return-value]
+    return x.nonzero(as_tuple=True)  # type: ignore[return-value]
 
 
 def cross_entropy(
