@@ -1,6 +1,7 @@
 """What the weights of a file are, before they are given to a model."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,8 @@ def _as_tensor(name: str, value: Any) -> Tensor:
             )
         return value
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufc":
-        return torch.from_numpy(np.array(value))
+        with suppress(TypeError):  # wider numbers than tensors hold
+            return torch.from_numpy(np.array(value, value.dtype.newbyteorder("=")))
     kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
     hint = ""
     if isinstance(value, Mapping):
