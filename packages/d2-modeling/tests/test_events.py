@@ -1,5 +1,9 @@
 """Event storage and history buffer."""
 
+import math
+import pathlib
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -221,3 +225,160 @@ def test_a_state_keeps_the_newest_thousand_values_of_a_series_and_its_average() 
     restored = EventStorage()
     restored.load_state_dict({"series": {"loss": state}})
     assert restored.history("loss").global_avg() == 749.5
+
+
+# Scalars
+
+
+def test_numbers_of_any_kind_are_recorded_as_floats() -> None:
+    storage = EventStorage()
+    values = {
+        "int": 3,
+        "bool": torch.tensor(True),
+        "half": torch.tensor(0.5, dtype=torch.float16),
+        "long": torch.tensor([[7]]),
+        "array": np.float32(2.5),
+    }
+    storage.put_scalars(**values)
+    assert {name: value for name, (value, _) in storage.latest().items()} == {
+        "int": 3.0,
+        "bool": 1.0,
+        "half": 0.5,
+        "long": 7.0,
+        "array": 2.5,
+    }
+    assert all(type(value) is float for value, _ in storage.latest().values())
+
+
+@pytest.mark.parametrize("shape", [(2,), (0,), (1, 3)])
+def test_a_tensor_of_several_elements_or_none_is_no_scalar(shape: tuple[int, ...]) -> None:
+    """One of an accelerator would be noticed only when someone reads it."""
+    storage = EventStorage()
+    for value in (torch.zeros(shape), torch.zeros(shape).as_subclass(OnAccelerator)):
+        with storage.name_scope("val"), pytest.raises(ValueError, match="scalar 'val/loss' has to"):
+            storage.put_scalar("loss", value)
+    assert storage.smoothing_hints() == {}
+
+
+def test_values_that_are_no_numbers_are_kept_as_they_are() -> None:
+    storage = EventStorage()
+    storage.put_scalar("loss", float("nan"))
+    storage.put_scalar("loss", float("inf"))
+    assert math.isnan(storage.history("loss").values()[0][0])
+    assert storage.latest()["loss"] == (float("inf"), 0)
+
+
+def test_the_options_of_several_scalars_are_those_of_each() -> None:
+    storage = EventStorage()
+    storage.put_scalars(a=1.0, b=2.0, smoothing_hint=False, cur_iter=9)
+    assert storage.smoothing_hints() == {"a": False, "b": False}
+    assert storage.latest() == {"a": (1.0, 9), "b": (2.0, 9)}
+
+
+def test_a_scope_may_end_in_a_slash_and_ends_when_its_block_fails() -> None:
+    storage = EventStorage()
+
+    def fail() -> None:
+        with storage.name_scope("val/"):
+            storage.put_scalar("loss", 1.0)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    storage.put_scalar("loss", 2.0)
+    assert set(storage.latest()) == {"val/loss", "loss"}
+
+
+def test_the_iteration_may_be_set_and_is_a_whole_number() -> None:
+    storage = EventStorage(5)
+    storage.iter = torch.tensor(8)  # type: ignore[assignment]  # as a number
+    storage.step()
+    assert storage.iter == storage.iteration == 9
+    assert type(storage.iter) is int
+
+
+def test_what_is_given_out_cannot_change_what_is_kept() -> None:
+    storage = EventStorage()
+    storage.put_scalar("loss", 1.0)
+    storage.latest()["loss"] = (5.0, 5)
+    storage.smoothing_hints()["loss"] = False
+    storage.history("loss").values().append((7.0, 7))
+    with pytest.raises(TypeError):
+        storage.histories()["other"] = HistoryBuffer()  # type: ignore[index]  # wrong on purpose
+    assert storage.latest() == {"loss": (1.0, 0)}
+    assert storage.smoothing_hints() == {"loss": True}
+    assert storage.history("loss").values() == [(1.0, 0)]
+
+
+def test_a_series_that_began_long_ago_is_smoothed_by_its_own_newest() -> None:
+    storage = EventStorage()
+    for iteration, value in ((0, 1.0), (1, 3.0), (2, 100.0)):
+        storage.put_scalar("early", value, cur_iter=iteration)
+    storage.iter = 5000
+    assert storage.count_samples("early", 2) == 2
+    assert storage.latest_with_smoothing_hint(2) == {"early": (51.5, 2)}
+
+
+def test_a_state_holds_tensors_and_plain_values_only(tmp_path: pathlib.Path) -> None:
+    storage = EventStorage()
+    storage.put_scalars(a=1.5, b=2)
+    storage.put_scalar("lr", 0.1, smoothing_hint=False)
+    torch.save(storage.state_dict(), tmp_path / "state.pth")
+    other = EventStorage()
+    other.load_state_dict(torch.load(tmp_path / "state.pth", weights_only=True))
+    assert other.latest() == storage.latest()
+    assert other.smoothing_hints() == storage.smoothing_hints()
+
+
+def test_a_state_of_something_else_is_refused() -> None:
+    with pytest.raises(KeyError, match="series"):
+        EventStorage().load_state_dict({"model": {}})
+    empty = EventStorage()
+    empty.load_state_dict(EventStorage().state_dict())
+    assert empty.latest() == {}
+
+
+# Pictures and histograms
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(st.floats(-100, 100, width=32), min_size=2, max_size=30).filter(
+        lambda values: max(values) - min(values) > 1e-2
+    ),
+    st.integers(1, 20),
+)
+def test_a_histogram_says_of_its_tensor_what_numpy_does(values: list[float], bins: int) -> None:
+    storage = EventStorage(4)
+    storage.put_histogram("x", torch.tensor(values).view(1, -1), bins)
+    (found,) = storage.histograms
+    edges = np.histogram_bin_edges(values, bins)
+    np.testing.assert_allclose(found["bucket_limits"], edges[1:], rtol=1e-4, atol=1e-4)
+    assert len(found["bucket_counts"]) == bins
+    assert sum(found["bucket_counts"]) == found["num"] == len(values)
+    assert (found["min"], found["max"]) == (min(values), max(values))
+    assert found["sum"] == pytest.approx(sum(values), abs=1e-2)
+    assert found["sum_squares"] == pytest.approx(sum(v * v for v in values), rel=1e-4)
+    assert (found["tag"], found["global_step"]) == ("x", 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float16, torch.bfloat16, torch.float64])
+def test_histograms_are_of_tensors_of_any_type(dtype: torch.dtype) -> None:
+    storage = EventStorage()
+    tensor = torch.tensor([0, 1, 1, 3], dtype=dtype)
+    storage.put_histogram("x", tensor.requires_grad_(dtype.is_floating_point), bins=3)
+    (found,) = storage.histograms
+    assert found["bucket_counts"] == [1.0, 2.0, 1.0]
+    assert found["bucket_limits"] == [1.0, 2.0, 3.0]
+
+
+def test_pictures_are_kept_in_order_with_their_iterations() -> None:
+    storage = EventStorage()
+    pictures = [torch.zeros(3, 1, 1), np.ones((3, 2, 2), np.uint8)]
+    for name, picture in zip("ab", pictures, strict=True):
+        storage.put_image(name, picture)
+        storage.step()
+    assert [(name, when) for name, _, when in storage.images] == [("a", 0), ("b", 1)]
+    assert all(
+        kept is picture for (_, kept, _), picture in zip(storage.images, pictures, strict=True)
+    )

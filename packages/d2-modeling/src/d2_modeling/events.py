@@ -90,9 +90,15 @@ class EventStorage:
             cur_iter: iteration to record at; None for the current one.
 
         Raises:
-            ValueError: if the series was recorded with another ``smoothing_hint`` before.
+            ValueError: if the series was recorded with another ``smoothing_hint`` before, or the
+                tensor has several elements or none.
         """
         name = self._prefix + name
+        if isinstance(value, Tensor) and value.numel() != 1:
+            raise ValueError(
+                f"scalar {name!r} has to be a number or a tensor of one element, got one of shape "
+                f"{tuple(value.shape)}; take its mean, or use put_histogram"
+            )
         known_hint = self._smoothing_hints.setdefault(name, smoothing_hint)
         if known_hint != smoothing_hint:
             raise ValueError(
