@@ -173,15 +173,22 @@ class OperatorCountAnalysis:
             names = [name for name, _ in self.model.named_modules()]
             self._counts = {name: Counter() for name in names}
             self._unsupported = {name: Counter() for name in names}
-            stack: list[str] = []
-            with (
-                torch.no_grad(),
-                _names_of_running_modules(self.model, stack, self._called),
-                _CallRecorder(lambda *call: self._record(stack, *call)),
-            ):
-                self.model(*self._inputs)
+            try:
+                self._run()
+            except BaseException:
+                self._forget()  # what was counted until then is no result
+                raise
             self._report()
         return self._counts
+
+    def _run(self) -> None:
+        stack: list[str] = []
+        with (
+            torch.no_grad(),
+            _names_of_running_modules(self.model, stack, self._called),
+            _CallRecorder(lambda *call: self._record(stack, *call)),
+        ):
+            self.model(*self._inputs)
 
     def _record(self, stack: Sequence[str], operator: str, args: Sequence[Any], out: Any) -> None:
         assert self._counts is not None
