@@ -108,10 +108,7 @@ class FPN(Backbone):
         self._out_feature_strides = {
             f"p{stage}": stride for stage, stride in zip(stages, strides, strict=True)
         }
-        sources = [*shapes, *self._out_feature_strides]
-        wanted = sources[0] if top_block is None else top_block.in_feature
-        if wanted not in sources:
-            raise ValueError(f"the top block of FPN wants feature {wanted!r}; there are {sources}")
+        check_top_block(top_block, [*shapes, *self._out_feature_strides], "FPN")
         for extra in range(top_block.num_levels if self.top_block is not None else 0):  # type: ignore[union-attr,arg-type]  # documented attribute
             self._out_feature_strides[f"p{stages[-1] + extra + 1}"] = 2 ** (stages[-1] + extra + 1)
         self._out_features = list(self._out_feature_strides)
@@ -146,6 +143,24 @@ class FPN(Backbone):
             levels.insert(0, self.get_submodule(f"fpn_output{stage}")(merged))
         levels.extend(top_levels(self.top_block, bottom_up, levels, self._out_features))
         return dict(zip(self._out_features, levels, strict=True))
+
+
+def check_top_block(top_block: Any, sources: Sequence[str], owner: str) -> None:
+    """Refuse a top block whose feature does not exist.
+
+    Args:
+        top_block: see `FPN`, or None.
+        sources: names of the features that it can have.
+        owner: whose top block it is; for the error.
+
+    Raises:
+        ValueError: naming the feature and those that there are.
+    """
+    if top_block is not None and top_block.in_feature not in sources:
+        raise ValueError(
+            f"the top block of {owner} wants feature {top_block.in_feature!r}; "
+            f"there are {list(sources)}"
+        )
 
 
 def top_levels(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..layers import Conv2d, get_norm
 from ..layers.convolution import Norm
 from .backbone import Backbone
-from .fpn import top_levels
+from .fpn import check_top_block, top_levels
 
 
 class SimpleFeaturePyramid(Backbone):
@@ -29,7 +29,9 @@ class SimpleFeaturePyramid(Backbone):
         square_pad: if positive, inputs are to be padded to squares of this size.
 
     Raises:
-        ValueError: if a scale is another, or the output does not exist.
+        ValueError: if a scale is another, comes twice or would be finer than the image, the
+            backbone's stride is no power of two, or a feature does not exist (also the one that
+            the top block wants).
 
     Source: Li et al., "Exploring Plain Vision Transformer Backbones for Object Detection", 2022.
     """
@@ -51,8 +53,7 @@ class SimpleFeaturePyramid(Backbone):
         channels, stride = shapes[in_feature].channels, shapes[in_feature].stride
         assert channels is not None
         assert stride is not None
-        if not scale_factors:
-            raise ValueError("scale_factors is empty; a pyramid has at least one level")
+        _check_scales(scale_factors, stride, in_feature)
         self._out_feature_strides = {}
         self._stage_names = []
         for scale in scale_factors:
@@ -62,6 +63,7 @@ class SimpleFeaturePyramid(Backbone):
             self._out_feature_strides[f"p{stage}"] = 2**stage
         self.net = net
         self.in_feature = in_feature
+        check_top_block(top_block, [*shapes, *self._out_feature_strides], "SimpleFeaturePyramid")
         self.top_block: Any = top_block
         self._size_divisibility = max(self._out_feature_strides.values())
         num_extra: Any = 0 if top_block is None else top_block.num_levels
@@ -88,6 +90,20 @@ class SimpleFeaturePyramid(Backbone):
         levels = [self.get_submodule(name)(feature) for name in self._stage_names]
         levels.extend(top_levels(self.top_block, bottom_up, levels, self._out_features))
         return dict(zip(self._out_features, levels, strict=True))
+
+
+def _check_scales(scales: Sequence[float], stride: int, in_feature: str) -> None:
+    """Refuse levels that could not be named by their strides."""
+    if not scales:
+        raise ValueError("scale_factors is empty; a pyramid has at least one level")
+    if len(set(scales)) < len(scales):
+        raise ValueError(f"scale_factors names a scale twice: {list(scales)}")
+    if stride < 1 or stride & (stride - 1):
+        raise ValueError(f"the stride of {in_feature!r} has to be a power of two, got {stride}")
+    if max(scales) > stride:
+        raise ValueError(
+            f"scale {max(scales)} of a map of stride {stride} would be finer than the image"
+        )
 
 
 def _level(dim: int, out_channels: int, scale: float, norm: Norm) -> nn.Sequential:
