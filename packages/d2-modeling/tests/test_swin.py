@@ -135,3 +135,137 @@ def test_images_of_a_batch_share_the_bias_of_shifted_windows() -> None:
     with torch.no_grad():
         apart = [attention(image, mask) for image in windows.split(5)]
     torch.testing.assert_close(together, torch.cat(apart))
+
+
+@pytest.mark.parametrize(
+    ("frozen_stages", "frozen"),
+    [
+        (-1, set()),
+        (0, {"patch_embed"}),
+        (1, {"patch_embed", "absolute_pos_embed"}),
+        (2, {"patch_embed", "absolute_pos_embed", "layers.0"}),
+        (3, {"patch_embed", "absolute_pos_embed", "layers.0", "layers.1"}),
+    ],
+)
+def test_what_is_frozen_follows_from_the_number_of_stages(
+    frozen_stages: int, frozen: set[str]
+) -> None:
+    backbone = small(frozen_stages=frozen_stages, ape=True, drop_rate=0.5)
+    for mode in (True, False, True):
+        backbone.train(mode)
+    found = {
+        ".".join(name.split(".")[: 2 if name.startswith("layers") else 1])
+        for name, p in backbone.named_parameters()
+        if not p.requires_grad
+    }
+    assert found == frozen
+    for name in frozen - {"absolute_pos_embed"}:
+        assert not any(m.training for m in backbone.get_submodule(name).modules())
+    assert backbone.pos_drop.training == (frozen_stages < 2)
+    assert backbone.get_submodule("norm0").training
+
+
+def test_absolute_positions_of_another_size_are_interpolated() -> None:
+    backbone = small(ape=True, pretrain_img_size=32, depths=(0, 0)).eval()
+    assert backbone.absolute_pos_embed is not None
+    assert backbone.absolute_pos_embed.shape == (1, 8, 8, 8)
+    with torch.no_grad():
+        backbone.absolute_pos_embed.copy_(torch.arange(8.0).view(1, 1, 8, 1).expand(1, 8, 8, 8))
+        nn.init.zeros_(backbone.patch_embed.proj.weight)
+        backbone.patch_embed.norm, backbone.norm0 = None, nn.Identity()  # type: ignore[assignment]  # to see what is added
+        bias = backbone.patch_embed.proj.bias
+        assert bias is not None
+        bias.zero_()
+        same = backbone(torch.zeros(1, 3, 32, 48))["p0"]
+    assert same.shape == (1, 8, 8, 12)
+    torch.testing.assert_close(same[0, :, :, 0], torch.arange(8.0).expand(8, 8))
+    torch.testing.assert_close(same, same[..., :1].expand_as(same))
+
+
+def test_images_are_padded_with_zeros_to_whole_patches() -> None:
+    backbone = small().eval()
+    x = torch.randn(1, 3, 30, 33)
+    padded = torch.zeros(1, 3, 32, 36)
+    padded[..., :30, :33] = x
+    with torch.no_grad():
+        for name, value in backbone(x).items():
+            torch.testing.assert_close(value, backbone(padded)[name])
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (4, 8), (3, 3), (7, 10)])
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_pixels_attend_where_the_shift_leaves_them_together(
+    height: int, width: int, size: int
+) -> None:
+    """Two pixels of a shifted window belong together unless the map's end is between them.
+
+    Those behind it were at the map's beginning before the shift.
+    """
+    mask = shifted_window_mask(height, width, size, torch.zeros((), dtype=torch.float64))
+    sides = [-(-side // size) * size for side in (height, width)]
+    shift = size // 2
+    rows, columns = (side // size for side in sides)
+    assert mask.shape == (rows * columns, size * size, size * size)
+    assert mask.dtype == torch.float64
+    for window in range(rows * columns):
+        top, left = window // columns * size, window % columns * size
+        beyond = [
+            (top + i + shift >= sides[0], left + j + shift >= sides[1])
+            for i in range(size)
+            for j in range(size)
+        ]
+        together = [[one == other for other in beyond] for one in beyond]
+        assert torch.equal(mask[window] == 0, torch.tensor(together))
+
+
+def test_a_shifted_block_is_the_block_on_a_rolled_map() -> None:
+    """With one window over the whole map and no mask, a shift changes nothing but places."""
+    torch.manual_seed(0)
+    block = SwinBlock(4, 2, window_size=4, shift_size=2).double().eval()
+    x = torch.randn(1, 4, 4, 4, dtype=torch.float64)
+    mask = torch.zeros(1, 16, 16, dtype=torch.float64)
+    shifted = block(x, mask)
+    block.shift_size = 0
+    rolled = block(x.roll((-2, -2), (1, 2)), mask).roll((2, 2), (1, 2))
+    torch.testing.assert_close(shifted, rolled)
+
+
+def test_the_scale_of_logits_may_be_given() -> None:
+    torch.manual_seed(0)
+    plain = WindowAttention(8, 2, 2)
+    same, sharper = (WindowAttention(8, 2, 2, qk_scale=scale) for scale in (0.5, 5.0))
+    for other in (same, sharper):
+        other.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 4, 8)
+    torch.testing.assert_close(same(x), plain(x))
+    assert not torch.allclose(sharper(x), plain(x))
+
+
+@pytest.mark.parametrize("option", ["attn_drop_rate", "drop_rate"])
+def test_dropout_works_in_training_only(option: str) -> None:
+    backbone = small(**{option: 0.5, "drop_path_rate": 0.0})
+    x = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        assert not torch.equal(backbone.train()(x)["p1"], backbone(x)["p1"])
+        plain = small(drop_path_rate=0.0).eval()
+        torch.testing.assert_close(backbone.eval()(x)["p1"], plain(x)["p1"])
+
+
+def test_patches_may_go_without_a_norm() -> None:
+    assert small(patch_norm=False).patch_embed.norm is None
+    assert small().patch_embed.norm is not None
+
+
+def test_another_size_of_patches_gives_other_strides() -> None:
+    backbone = small(patch_size=2).eval()
+    assert [s.stride for s in backbone.output_shape().values()] == [2, 4]
+    assert backbone.size_divisibility == 2
+    assert backbone(torch.zeros(1, 3, 16, 24))["p1"].shape == (1, 16, 4, 6)
+
+
+def test_maps_may_be_wanted_in_any_order_and_number() -> None:
+    torch.manual_seed(0)
+    options: dict[str, Any] = {"embed_dim": 8, "depths": (1, 1), "num_heads": (2, 2)}
+    backbone = SwinTransformer(**options, window_size=4, out_indices=(1,)).eval()
+    assert list(backbone(torch.zeros(1, 3, 32, 32))) == list(backbone.output_shape()) == ["p1"]
+    assert not hasattr(backbone, "norm0")

@@ -228,6 +228,9 @@ class MViT(Backbone):
         pretrain_use_cls_token: whether these hold one for a class token too.
         out_features: the outputs wanted.
 
+    Raises:
+        ValueError: if the last blocks do not ascend, or an output does not exist.
+
     Source: Li et al., "MViTv2: Improved Multiscale Vision Transformers", 2022.
     """
 
@@ -260,6 +263,7 @@ class MViT(Backbone):
         out_features: Sequence[str] = ("scale2", "scale3", "scale4", "scale5"),
     ) -> None:
         super().__init__()
+        _check_stages(depth, last_block_indexes, out_features)
         self.patch_embed = PatchEmbed(
             patch_kernel, patch_stride, patch_padding, in_chans=in_chans, embed_dim=embed_dim
         )
@@ -329,6 +333,18 @@ class MViT(Backbone):
                     outputs[name] = normalised.permute(0, 3, 1, 2).contiguous()
                 stage += 1
         return outputs
+
+
+def _check_stages(
+    depth: int, last_block_indexes: Sequence[int], out_features: Sequence[str]
+) -> None:
+    last = list(last_block_indexes)
+    if last != sorted(set(last)):
+        raise ValueError(f"last_block_indexes {tuple(last)} have to ascend")
+    names = [f"scale{stage}" for stage in range(2, 2 + sum(index < depth for index in last))]
+    unknown = [name for name in out_features if name not in names]
+    if unknown:
+        raise ValueError(f"out_features has unknown {unknown}; outputs are {names}")
 
 
 def attention_pool(x: Tensor, pool: nn.Module, norm: nn.Module | None = None) -> Tensor:

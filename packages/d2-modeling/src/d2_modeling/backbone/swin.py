@@ -272,6 +272,9 @@ class SwinTransformer(Backbone):
             stages less one; -1 nothing.
         use_checkpoint: recompute blocks in backward instead of keeping their activations.
 
+    Raises:
+        ValueError: if a stage has no number of heads, or is wanted and does not exist.
+
     Source: Liu et al., "Swin Transformer", 2021.
     """
 
@@ -298,6 +301,7 @@ class SwinTransformer(Backbone):
         use_checkpoint: bool = False,
     ) -> None:
         super().__init__()
+        _check_stages(depths, num_heads, out_indices)
         self.frozen_stages = frozen_stages
         self.patch_embed = PaddedPatchEmbed(
             patch_size, in_chans, embed_dim, norm_layer(embed_dim) if patch_norm else None
@@ -380,6 +384,20 @@ class SwinTransformer(Backbone):
         for module in frozen:
             module.eval()
             module.requires_grad_(False)
+
+
+def _check_stages(
+    depths: Sequence[int], num_heads: Sequence[int], out_indices: Sequence[int]
+) -> None:
+    if len(num_heads) < len(depths):
+        raise ValueError(
+            f"there are {len(depths)} stages in depths {tuple(depths)}, but num_heads is "
+            f"{tuple(num_heads)}"
+        )
+    if not all(0 <= stage < len(depths) for stage in out_indices):
+        raise ValueError(
+            f"out_indices {tuple(out_indices)}: there are stages 0 to {len(depths) - 1}"
+        )
 
 
 def shifted_window_mask(height: int, width: int, window_size: int, like: Tensor) -> Tensor:
