@@ -13,7 +13,7 @@ from .anchor_generator import DefaultAnchorGenerator
 from .backbone import FPN, LastLevelP6P7, build_resnet_backbone
 from .layers import ShapeSpec
 from .meta_arch import FCOS, FCOSHead, build_model
-from .weights import convert_torchvision_detector
+from .weights import convert_torchvision_detector, match_weights
 
 _DEPTHS = {(3, 6): 50, (3, 23): 101, (3, 36): 152}
 _MEAN = [123.675, 116.28, 103.53]
@@ -51,8 +51,16 @@ def detector_from_torchvision(
         model: nn.Module = _fcos(weights)
     elif "head.cls_score.weight" in weights:
         model = _retinanet(weights)
-    else:
+    elif "roi_heads.box_predictor.cls_score.bias" in weights:
         model = _rcnn(weights)
+    else:
+        raise ValueError(
+            "there is no head of a detector among the weights: neither "
+            "roi_heads.box_predictor.cls_score nor head.classification_head.cls_logits"
+        )
+    match = match_weights(model.state_dict(), weights)
+    if not match.complete:
+        raise ValueError(f"the weights are of no detector of version 1:\n{match.report()}")
     model.load_state_dict(weights)
     return model.eval()
 
