@@ -73,9 +73,11 @@ WITH_TORCHVISION = [
     "packages/d2-structures/tests/test_conversions.py",
     "packages/d2-data/tests/test_transforms_torchvision_v2.py",
     "packages/d2-modeling/tests/test_timm_backbone.py",
+    "packages/d2-modeling/tests/test_timm_peers.py",
     "packages/d2-modeling/tests/test_torchvision_backbone.py",
     "packages/d2-modeling/tests/test_torchvision_detectors.py",
     "packages/d2-modeling/tests/test_torchvision_region_parts.py",
+    "packages/d2-modeling/tests/test_torchvision_peers.py",
 ]
 # Large, and imported by name only: mypy has no use for them.
 BY_NAME_ONLY = (
