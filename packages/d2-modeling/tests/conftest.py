@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2_modeling import GeneralizedRCNN, StandardROIHeads, host_waits
@@ -276,3 +277,26 @@ def random_rotated_boxes() -> Callable[..., Tensor]:
 def as_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the CPU be treated as a device whose values the host would have to wait for."""
     monkeypatch.setattr(host_waits, "_is_read_at_once", lambda device: False)
+
+
+def _convolved(x: Tensor, layer: Any) -> Tensor:
+    (kh, kw), (sh, sw) = layer.kernel_size, layer.stride
+    (ph, pw), (dh, dw) = layer.padding, layer.dilation
+    x = F.pad(x, (pw, pw, ph, ph))
+    rows = (x.shape[2] - dh * (kh - 1) - 1) // sh + 1
+    columns = (x.shape[3] - dw * (kw - 1) - 1) // sw + 1
+    groups = x.unflatten(1, (layer.groups, -1))
+    weight = layer.weight.unflatten(0, (layer.groups, -1))
+    out: Any = 0
+    for i in range(kh):
+        for j in range(kw):
+            part = groups[..., i * dh :: sh, j * dw :: sw][..., :rows, :columns]
+            out = out + torch.einsum("ngchw,goc->ngohw", part, weight[..., i, j])
+    out = out.flatten(1, 2)
+    return out if layer.bias is None else out + layer.bias[:, None, None]
+
+
+@pytest.fixture(scope="session")
+def convolved() -> Callable[[Tensor, Any], Tensor]:
+    """A convolution layer on (N, C, H, W) as the sum over its taps, without norm and activation."""
+    return _convolved

@@ -13,7 +13,15 @@ from torch import Tensor, nn
 from d2_modeling.layers import NaiveSyncBatchNorm
 
 WORLD_SIZE = 2
-CASES: list[tuple[str, tuple[int, ...]]] = [("", (2, 2)), ("N", (3, 1))]
+Case = tuple[str, tuple[int, ...], dict[str, Any]]
+CASES: list[Case] = [
+    ("", (2, 2), {}),
+    ("N", (3, 1), {}),
+    ("N", (0, 2), {}),
+    ("N", (2, 1), {"affine": False}),
+    ("N", (2, 1), {"track_running_stats": False}),
+    ("", (1, 1), {"eps": 0.5, "momentum": 0.7}),
+]
 
 
 def _batches(sizes: tuple[int, ...]) -> list[Tensor]:
@@ -27,16 +35,38 @@ def _run(rank: int, port: int, results: Any) -> None:
     dist.init_process_group("gloo", rank=rank, world_size=WORLD_SIZE)
     torch.set_num_threads(1)
     outcome = []
-    for mode, sizes in CASES:
-        norm = NaiveSyncBatchNorm(3, stats_mode=mode)
+    for mode, sizes, options in CASES:
+        norm = NaiveSyncBatchNorm(3, stats_mode=mode, **options)
         x = _batches(sizes)[rank].requires_grad_()
         y = norm(x)
         (y.square().sum() + y.sum()).backward()
         assert x.grad is not None
-        assert norm.running_mean is not None
-        outcome.append((y.tolist(), x.grad.tolist(), norm.running_mean.tolist()))
-    results.put((rank, outcome))
+        mean = norm.running_mean
+        outcome.append((y.tolist(), x.grad.tolist(), None if mean is None else mean.tolist()))
+    results.put((rank, outcome, _of_other_kinds(rank)))
     dist.destroy_process_group()
+
+
+def _of_other_kinds(rank: int) -> dict[str, Any]:
+    """What happens in evaluation, in half precision, and without any images."""
+    x = _batches((2, 2))[rank]
+    norm = NaiveSyncBatchNorm(3)
+    found: dict[str, Any] = {"half": norm(x.bfloat16()), "single": norm(x)}
+    found["of half"] = str(found["half"].dtype)
+    found["half"] = found["half"].float()
+    norm.eval()
+    before = [value.clone() for value in norm.state_dict().values()]
+    found["evaluated"] = torch.equal(norm(x), nn.BatchNorm2d.forward(norm, x))
+    by_size = NaiveSyncBatchNorm(3, stats_mode="N")
+    found["nothing"] = list(by_size(x[:0]).shape)
+    values = norm.state_dict().values()
+    found["kept"] = all(torch.equal(*pair) for pair in zip(before, values, strict=True))
+    found["kept"] &= not by_size.running_mean.any()  # type: ignore[union-attr]  # there is one
+    try:
+        NaiveSyncBatchNorm(3)(x[:0])
+    except ValueError as error:
+        found["refused"] = str(error)
+    return {k: v.tolist() if isinstance(v, Tensor) else v for k, v in found.items()}
 
 
 def _free_port() -> int:
@@ -47,8 +77,8 @@ def _free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def outcomes() -> list[list[Any]]:
-    """For each process, its outputs, gradients and running means of every case."""
+def outcomes() -> list[tuple[list[Any], dict[str, Any]]]:
+    """For each process, its outputs, gradients and running means of every case, and the rest."""
     context = multiprocessing.get_context("spawn")
     results, port = context.SimpleQueue(), _free_port()
     workers = [
@@ -56,7 +86,7 @@ def outcomes() -> list[list[Any]]:
     ]
     for worker in workers:
         worker.start()
-    by_rank = dict(results.get() for _ in workers)
+    by_rank = {rank: found for rank, *found in (results.get() for _ in workers)}
     for worker in workers:
         worker.join()
         assert worker.exitcode == 0
@@ -65,16 +95,52 @@ def outcomes() -> list[list[Any]]:
 
 @pytest.mark.parametrize("case", range(len(CASES)))
 def test_two_processes_give_what_one_gives_on_the_joined_batch(
-    case: int, outcomes: list[list[Any]]
+    case: int, outcomes: list[tuple[list[Any], dict[str, Any]]]
 ) -> None:
-    joined = torch.cat(_batches(CASES[case][1])).requires_grad_()
-    reference = nn.BatchNorm2d(3)
+    _, sizes, options = CASES[case]
+    joined = torch.cat(_batches(sizes)).requires_grad_()
+    reference = nn.BatchNorm2d(3, **options)
     y = reference(joined)
     (y.square().sum() + y.sum()).backward()
     assert joined.grad is not None
-    outputs = torch.cat([torch.tensor(mine[case][0]) for mine in outcomes])
-    gradients = torch.cat([torch.tensor(mine[case][1]) for mine in outcomes])
+    outputs, gradients = (
+        torch.cat([torch.tensor(mine[case][part]).view(-1, 3, 4, 4) for mine, _ in outcomes])
+        for part in (0, 1)
+    )
     torch.testing.assert_close(outputs, y.detach(), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(gradients, joined.grad, rtol=1e-3, atol=1e-4)
-    for mine in outcomes:
-        torch.testing.assert_close(torch.tensor(mine[case][2]), reference.running_mean)
+    for mine, _ in outcomes:
+        if reference.running_mean is None:
+            assert mine[case][2] is None
+        else:
+            torch.testing.assert_close(torch.tensor(mine[case][2]), reference.running_mean)
+
+
+def test_half_precision_is_normalised_in_single_precision(
+    outcomes: list[tuple[list[Any], dict[str, Any]]],
+) -> None:
+    for _, found in outcomes:
+        assert found["of half"] == "torch.bfloat16"
+        half, single = (torch.tensor(found[key]) for key in ("half", "single"))
+        torch.testing.assert_close(half, single, rtol=2e-2, atol=2e-2)
+
+
+def test_in_evaluation_it_is_batch_norm(
+    outcomes: list[tuple[list[Any], dict[str, Any]]],
+) -> None:
+    assert all(found["evaluated"] for _, found in outcomes)
+
+
+def test_without_images_anywhere_the_statistics_stay_as_they_are(
+    outcomes: list[tuple[list[Any], dict[str, Any]]],
+) -> None:
+    for _, found in outcomes:
+        assert found["nothing"] == [0, 3, 4, 4]
+        assert found["kept"]
+
+
+def test_processes_of_equal_weight_refuse_to_have_no_images(
+    outcomes: list[tuple[list[Any], dict[str, Any]]],
+) -> None:
+    for _, found in outcomes:
+        assert "got an empty batch; use stats_mode='N'" in found["refused"]
