@@ -219,3 +219,88 @@ def test_wrong_arguments_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             SimpleFeaturePyramid(vit, out_channels=4, **options)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_attention_without_positions_is_attention() -> None:
+    torch.manual_seed(0)
+    module = Attention(6, 3, qkv_bias=False).double()
+    x = torch.randn(2, 3, 2, 6, dtype=torch.float64)
+    q, k, v = module.qkv(x).view(2, 6, 3, 3, 2).permute(2, 0, 3, 1, 4)
+    weights = (q @ k.mT / 2**0.5).softmax(-1)
+    wanted = module.proj((weights @ v).transpose(1, 2).reshape(2, 3, 2, 6))
+    torch.testing.assert_close(module(x), wanted)
+    assert not hasattr(module, "rel_pos_h")
+
+
+@pytest.mark.parametrize("zero", [True, False])
+def test_relative_positions_start_at_zero_unless_told_otherwise(zero: bool) -> None:
+    module = Attention(64, 1, use_rel_pos=True, rel_pos_zero_init=zero, input_size=(30, 20))
+    assert (module.rel_pos_h.shape, module.rel_pos_w.shape) == ((59, 64), (39, 64))
+    if zero:
+        assert not module.rel_pos_h.any()
+    else:
+        assert module.rel_pos_w.std().item() == pytest.approx(0.02, rel=0.1)
+
+
+def test_zero_positions_change_nothing() -> None:
+    plain, positioned = (
+        small_vit(use_rel_pos=False).eval(),
+        small_vit(rel_pos_zero_init=True).eval(),
+    )
+    positioned.load_state_dict(plain.state_dict(), strict=False)
+    x = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(positioned(x), plain(x))
+
+
+def test_the_size_of_windows_or_of_the_map_decides_about_positions() -> None:
+    network = small_vit()
+    lengths = [block.attn.rel_pos_h.shape[0] for block in network.blocks]  # type: ignore[union-attr]  # blocks
+    assert lengths == [2 * 3 - 1, 2 * 8 - 1, 2 * 3 - 1]
+
+
+def test_a_map_that_windows_divide_is_treated_window_by_window() -> None:
+    network = small_vit(window_size=4, window_block_indexes=(0,), depth=1, use_abs_pos=False)
+    network = network.double().eval()
+    x = torch.randn(1, 3, 32, 48, dtype=torch.float64)
+    with torch.no_grad():
+        whole = network(x)["last_feat"]
+        for top in range(0, 32, 16):
+            for left in range(0, 48, 16):
+                part = network(x[..., top : top + 16, left : left + 16])["last_feat"]
+                wanted = whole[..., top // 4 : top // 4 + 4, left // 4 : left // 4 + 4]
+                torch.testing.assert_close(part, wanted)
+
+
+def test_positions_without_class_token_are_one_fewer() -> None:
+    for token, count in ((True, 17), (False, 16)):
+        embedded = small_vit(pretrain_use_cls_token=token).pos_embed
+        assert embedded is not None
+        assert embedded.shape == (1, count, 16)
+    assert small_vit(use_abs_pos=False).pos_embed is None
+
+
+def test_the_output_has_the_name_stride_and_width_asked_for() -> None:
+    network = small_vit(out_feature="res3", patch_size=8, pretrain_img_size=32).eval()
+    (name,) = network(torch.zeros(1, 3, 32, 32))
+    shape = network.output_shape()["res3"]
+    assert (name, shape.stride, shape.channels) == ("res3", 8, 16)
+
+
+def test_a_trained_residual_block_adds_three_convolutions() -> None:
+    torch.manual_seed(0)
+    block: Any = small_vit().blocks[1].residual  # type: ignore[union-attr]  # a block with one
+    block = block.double()
+    torch.nn.init.normal_(block.norm3.weight)
+    x = torch.randn(2, 16, 5, 4, dtype=torch.float64)
+    out = x
+    for number in (1, 2, 3):
+        conv, norm = getattr(block, f"conv{number}"), getattr(block, f"norm{number}")
+        assert conv.bias is None
+        out = torch.nn.functional.conv2d(out, conv.weight, padding=conv.kernel_size[0] // 2)
+        mean, var = out.mean(1, keepdim=True), out.var(1, keepdim=True, correction=0)
+        out = (out - mean) / (var + 1e-6).sqrt() * norm.weight[:, None, None]
+        out = out + norm.bias[:, None, None]
+        out = out if number == 3 else torch.nn.functional.gelu(out)
+    torch.testing.assert_close(block(x), x + out)
+    assert block.conv2.in_channels == 8
