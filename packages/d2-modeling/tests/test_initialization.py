@@ -11,7 +11,12 @@ from d2_modeling import FPN, ShapeSpec
 from d2_modeling.backbone import BasicBlock, BottleneckBlock, DeformBottleneckBlock, ResNet
 from d2_modeling.backbone.resnet import BasicStem
 from d2_modeling.dense import RetinaNetHead
-from d2_modeling.initialization import msra_fill, normal_fill, xavier_fill
+from d2_modeling.initialization import (
+    msra_fill,
+    normal_fill,
+    truncated_normal_fill,
+    xavier_fill,
+)
 from d2_modeling.roi_heads import (
     FastRCNNConvFCHead,
     KRCNNConvDeconvUpsampleHead,
@@ -159,3 +164,86 @@ def test_fills_take_several_modules_and_pass_over_none() -> None:
     normal_fill(*layers, std=0.5)
     assert layers[0].weight.std().item() == pytest.approx(0.5, rel=0.05)
     assert not any(layer.bias.any() for layer in layers)
+
+
+# What each fill draws
+
+
+def fans(layer: nn.Module) -> tuple[int, int]:
+    """Fan-in and fan-out as torch counts them: a channel's weights times the size of the kernel."""
+    weight: Any = layer.weight
+    size = weight[0, 0].numel()
+    return weight.shape[1] * size, weight.shape[0] * size
+
+
+LAYERS = {
+    "linear": lambda: nn.Linear(300, 500),
+    "convolution": lambda: nn.Conv2d(64, 128, 3),
+    "groups": lambda: nn.Conv2d(128, 256, 3, groups=4),
+    "transposed": lambda: nn.ConvTranspose2d(128, 64, 2),
+    "sequence": lambda: nn.Conv1d(64, 128, 5),
+}
+each_layer = pytest.mark.parametrize("kind", LAYERS)
+
+
+@each_layer
+def test_he_weights_are_normal_with_the_variance_of_the_fan_out(kind: str) -> None:
+    torch.manual_seed(0)
+    layer: Any = LAYERS[kind]()
+    msra_fill(layer)
+    std = (2 / fans(layer)[1]) ** 0.5
+    weights = layer.weight.detach().flatten() / std
+    assert weights.std().item() == pytest.approx(1.0, abs=0.02)
+    assert weights.mean().item() == pytest.approx(0.0, abs=0.02)
+    beyond = (weights.abs() > 2).double().mean().item()
+    assert beyond == pytest.approx(0.0455, abs=0.006)  # of a normal distribution
+    assert not layer.bias.any()
+
+
+@each_layer
+def test_weights_of_caffe2_are_uniform_with_the_variance_of_the_fan_in(kind: str) -> None:
+    torch.manual_seed(0)
+    layer: Any = LAYERS[kind]()
+    xavier_fill(layer)
+    bound = (3 / fans(layer)[0]) ** 0.5
+    weights = layer.weight.detach().flatten() / bound
+    assert weights.abs().max().item() <= 1.0 + 1e-6
+    quarters = torch.histc(weights, bins=4, min=-1, max=1) / weights.numel()
+    torch.testing.assert_close(quarters, torch.full((4,), 0.25), atol=0.01, rtol=0)
+    assert not layer.bias.any()
+
+
+@pytest.mark.parametrize("std", [0.001, 0.01, 1.0])
+def test_normal_weights_have_the_deviation_asked_for(std: float) -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(64, 64, 3)
+    normal_fill(layer, std=std)
+    assert layer.weight.std().item() == pytest.approx(std, rel=0.02)
+    assert layer.bias is not None
+    assert not layer.bias.any()
+
+
+def test_linear_layers_of_a_model_are_filled_and_nothing_else() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(4, 8, 1),
+        nn.Sequential(nn.Linear(300, 200), nn.LayerNorm(200)),
+        nn.Linear(200, 100, bias=False),
+    )
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    truncated_normal_fill(model)
+    changed = {n for n, v in model.state_dict().items() if not torch.equal(v, before[n])}
+    assert changed == {"1.0.weight", "1.0.bias", "2.weight"}
+    for name in ("1.0.weight", "2.weight"):
+        assert model.state_dict()[name].std().item() == pytest.approx(0.02, rel=0.03)
+    assert not model.state_dict()["1.0.bias"].any()
+
+
+def test_a_layer_without_bias_is_filled_like_any_other() -> None:
+    layer = nn.Conv2d(2, 3, 1, bias=False)
+    for fill in (msra_fill, xavier_fill, lambda module: normal_fill(module, std=0.1)):
+        nn.init.zeros_(layer.weight)
+        fill(layer)
+        assert layer.weight.all()
+    msra_fill(None)
+    msra_fill()
