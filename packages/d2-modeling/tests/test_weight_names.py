@@ -124,13 +124,15 @@ def test_each_blob_of_a_detector_has_its_place(theirs: str, ours: str) -> None:
     assert converted[ours] is value
 
 
-@pytest.mark.parametrize("array", [np.array, torch.tensor])
-def test_scores_of_background_go_last_and_its_boxes_are_left_out(array: Any) -> None:
-    scores = array([[0.0, 0], [1, 1], [2, 2]])
-    boxes = array([[float(k)] * 2 for k in range(12)])
+@pytest.mark.parametrize("make", [np.array, torch.tensor, lambda v: torch.tensor(v).bfloat16()])
+def test_scores_of_background_go_last_and_its_boxes_are_left_out(make: Any) -> None:
+    scores = make([[0.0, 0], [1, 1], [2, 2]])
+    boxes = make([[float(k)] * 2 for k in range(12)])
     found = convert_caffe2_detector({"cls_score_w": scores, "bbox_pred_w": boxes})
     assert found["box_predictor.cls_score.weight"][:, 0].tolist() == [1, 2, 0]
     assert found["box_predictor.bbox_pred.weight"][:, 0].tolist() == list(range(4, 12))
+    assert {type(value) for value in found.values()} == {type(scores)}
+    assert scores[0, 0] == 0
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from .caffe2_names import convert_caffe2_backbone
 
@@ -82,7 +83,7 @@ def _converted(name: str) -> str | None:
 
 def _without_background(name: str, value: Any) -> Any:
     if name.startswith("box_predictor.cls_score."):
-        return np.concatenate([value[1:], value[:1]])
+        return value.roll(-1, 0) if isinstance(value, Tensor) else np.roll(value, -1, axis=0)
     if name.startswith("box_predictor.bbox_pred."):
         return value[4:]
     has_background = name.startswith("mask_head.predictor.") and len(value) > 1
