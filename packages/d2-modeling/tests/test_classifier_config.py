@@ -1,5 +1,6 @@
 """What a network of another library is asked before it becomes a backbone, and configs of it."""
 
+import sys
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from d2_modeling import ShapeSpec
 from d2_modeling.backbone import (
     BACKBONE_REGISTRY,
     ClassifierBackbone,
+    TimmBackbone,
+    TorchvisionBackbone,
     add_classifier_config,
     build_retinanet_timm_fpn_backbone,
     build_timm_backbone,
@@ -153,9 +156,53 @@ def test_divisibility_is_the_coarsest_wanted_stride() -> None:
     assert list(outputs) == ["res3", "res2"]
 
 
-# Configs
+@pytest.mark.parametrize(
+    ("module", "kind"), [("timm", TimmBackbone), ("torchvision.models", TorchvisionBackbone)]
+)
+def test_without_its_library_the_extra_is_named(
+    module: str, kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    name = module.partition(".")[0]
+    with pytest.raises(ImportError, match=rf"need it: pip install 'd2-modeling\[{name}\]'"):
+        kind("resnet18")
 
-TIMM = ["build_timm_backbone", "build_timm_fpn_backbone", "build_retinanet_timm_fpn_backbone"]
+
+def test_any_network_of_blocks_is_taken_as_torchvisions_are() -> None:
+    """A model itself needs no library; its last blocks are the outputs."""
+
+    class Block(nn.Module):
+        def __init__(self, channels: int, stride: int) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(channels, 2 * channels, 3, stride=stride, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x).relu()
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = Block(1, 4)
+            self.layers = nn.Sequential(Block(2, 2), Block(4, 1), Block(8, 2))
+            self.fc = nn.Linear(16, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(self.layers(self.stem(x)).mean(dim=(2, 3)))
+
+    network = Network().eval()
+    backbone = TorchvisionBackbone(network, freeze_at=3, use_act_checkpoint=True).train()
+    shapes = {name: (s.stride, s.channels) for name, s in backbone.output_shape().items()}
+    assert shapes == {"res2": (4, 2), "res3": (8, 8), "res4": (16, 16)}
+    x = torch.randn(2, 1, 32, 48)
+    outputs = backbone(x)
+    assert torch.equal(outputs["res3"], network.layers[1](network.layers[0](network.stem(x))))
+    outputs["res4"].sum().backward()
+    trained = {n for n, p in backbone.named_parameters() if p.grad is not None}
+    assert trained == {"net.layers.2.conv.weight", "net.layers.2.conv.bias"}
+    assert not any("fc" in name for name in backbone.state_dict())
+
+
+# Configs
 
 
 @pytest.fixture

@@ -117,6 +117,55 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
         TorchvisionBackbone("resnet18", checkpoint=str(tmp_path / "mobilenet.pth"))
 
 
+def test_a_model_of_one_size_takes_square_images() -> None:
+    with pytest.raises(ValueError, match=r"MaxVit does not take images of 512x640.*square_size"):
+        TorchvisionBackbone(small_maxvit())
+    backbone = TorchvisionBackbone(small_maxvit(), square_size=64)
+    assert backbone.padding_constraints == {"square_size": 64}
+    for name, value in backbone.eval()(torch.zeros(1, 3, 64, 64)).items():
+        stride = backbone.output_shape()[name].stride
+        assert stride is not None
+        assert value.shape[2:] == (64 // stride, 64 // stride)
+
+
+def small_maxvit() -> models.MaxVit:
+    return models.MaxVit((64, 64), 8, 2, [8, 16], [1, 1], 8, 0.0, num_classes=3)
+
+
+def test_options_reach_the_model() -> None:
+    options = {"norm_layer": nn.InstanceNorm2d}
+    backbone = TorchvisionBackbone("resnet18", out_features=["res2"], model_options=options)
+    norms = {type(m) for m in backbone.modules() if "Norm" in type(m).__name__}
+    assert norms == {nn.InstanceNorm2d}
+
+
+def test_a_model_of_other_images_is_asked_for_its_channels() -> None:
+    network = models.resnet18()
+    network.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
+    backbone = TorchvisionBackbone(network, out_features=["res2"]).eval()
+    assert backbone(torch.zeros(1, 1, 32, 48))["res2"].shape == (1, 64, 8, 12)
+
+
+def test_frozen_norms_keep_their_statistics_while_the_rest_is_trained() -> None:
+    backbone = TorchvisionBackbone("resnet18", out_features=["res2"], freeze_norms=True).train()
+    before = {n: v.clone() for n, v in backbone.state_dict().items() if "running" in n}
+    backbone(torch.randn(2, 3, 32, 32))["res2"].sum().backward()
+    after = backbone.state_dict()
+    assert before
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    trained = {name for name, p in backbone.named_parameters() if p.grad is not None}
+    assert trained
+    assert not any("bn" in name for name in trained)
+
+
+def test_a_frozen_transformer_is_frozen_as_a_whole() -> None:
+    network = models.VisionTransformer(32, 16, 2, 2, 16, 32)
+    backbone = TorchvisionBackbone(network, freeze_at=4).train()
+    used = {n for n, p in backbone.named_parameters() if p.requires_grad}
+    assert used <= {"net.class_token"}
+    assert not backbone.net.get_submodule("encoder.layers").training
+
+
 def test_an_unknown_model_gets_a_suggestion() -> None:
     with pytest.raises(ValueError, match="no classification model 'resnet81'; did you mean"):
         TorchvisionBackbone("resnet81")
