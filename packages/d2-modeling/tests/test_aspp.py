@@ -31,6 +31,7 @@ def test_branches_of_all_dilations_and_the_mean_are_projected_together(
     branches: Any = layer.convs
 
     def one(part: Any, x: Tensor) -> Tensor:
+        assert (part.bias is None) == (part.norm is not None) == (norm != "")
         out = convolved(x, part)
         return (out if part.norm is None else part.norm(out)).relu()
 

@@ -119,6 +119,13 @@ def test_a_whole_model_is_refused_with_the_remedy(tmp_path):
         read_checkpoint(tmp_path / "m.pth")
 
 
+def test_a_pickle_that_torch_cannot_follow_is_told_without_its_advice(tmp_path):
+    with pytest.raises(ValueError, match=r"Unsupported operand \d+ \(it may be damaged") as caught:
+        read_checkpoint(saved(tmp_path / "m.pth", {"model": {1 << 4000: torch.ones(1)}}))
+    for advice in ("weights_only", "Check the doc", "trusted source"):
+        assert advice not in str(caught.value)
+
+
 def test_a_damaged_file_is_named_with_those_beside_it(tmp_path):
     for name in ("other.pth", "good.pkl", "x.safetensors", "notes.txt"):
         (tmp_path / name).write_bytes(b"x")

@@ -103,6 +103,14 @@ def test_patches_of_14_pixels_give_a_map_of_stride_16() -> None:
     assert pyramid(torch.randn(1, 3, 32, 64))["p2"].shape == (1, 6, 8, 16)
 
 
+@pytest.mark.parametrize(("side", "stride"), [(8, 8), (12, 16), (14, 16), (16, 16), (17, 32)])
+def test_patches_of_any_side_have_the_next_power_of_two_as_stride(side: int, stride: int) -> None:
+    name = f"res{stride.bit_length() - 1}"
+    backbone = ClassifierBackbone(Patches(side), [name], patch_size=side)
+    assert backbone.output_shape()[name].stride == stride
+    assert backbone(torch.zeros(1, 3, 64, 128))[name].shape == (1, 8, 64 // stride, 128 // stride)
+
+
 def test_freeze_at_freezes_what_the_maps_up_to_a_stride_depend_on() -> None:
     backbone = ClassifierBackbone(Pyramid(), freeze_at=2)
     frozen = [n for n, p in backbone.named_parameters() if not p.requires_grad]

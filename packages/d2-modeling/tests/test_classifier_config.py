@@ -52,6 +52,7 @@ def test_what_is_no_map_is_none() -> None:
         lambda x: [x.flatten(1), x.mean(), "text", None, x[:, :, :3], x.repeat(1, 1, 9, 9), x]
     )
     assert found == [None] * 6 + [FeatureMap(4, 6, False)]
+    assert maps_of(lambda x: [x[:, :, :12, :18]]) == [None]  # between strides 4 and 8
 
 
 def test_maps_that_lost_a_border_keep_their_stride() -> None:

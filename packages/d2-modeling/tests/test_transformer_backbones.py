@@ -223,6 +223,23 @@ def test_swin_transformers_have_their_published_number_of_parameters(
 
 
 @pytest.mark.parametrize(
+    ("default", "written_out"),
+    [
+        (
+            SwinTransformer,
+            lambda: SwinTransformer(224, 4, 3, 96, (2, 2, 6, 2), (3, 6, 12, 24), 7, 4.0, True),
+        ),
+        (ViT, lambda: ViT(1024, 16, 3, 768, 12, 12, mlp_ratio=4.0, pretrain_img_size=224)),
+    ],
+)
+def test_the_smallest_published_variant_is_the_default(default: Any, written_out: Any) -> None:
+    with torch.device("meta"):
+        states = [make().state_dict() for make in (default, written_out)]
+    assert list(states[0]) == list(states[1])
+    assert [v.shape for v in states[0].values()] == [v.shape for v in states[1].values()]
+
+
+@pytest.mark.parametrize(
     ("width", "depth", "last", "millions"),
     [(96, 10, (0, 2, 7, 9), 24.0), (96, 16, (0, 2, 13, 15), 35.0), (96, 24, (1, 4, 20, 23), 52.0)],
 )

@@ -165,6 +165,29 @@ def test_half_of_a_network_is_enough_to_find_its_place() -> None:
     assert match_checkpoint(model, inner | others).state_dict == {}
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("layer1.0.conv1.weight", "bn1.bias", "fc.weight"),
+        ("res2_0_branch2a_w", "res_conv1_bn_b", "fc1000_w"),
+    ],
+)
+def test_a_bare_classifier_finds_its_place_in_a_detector(names: tuple[str, ...]) -> None:
+    """Of torchvision or Caffe2; nothing in it says what is before its names."""
+    places = ("res2.0.conv1.weight", "stem.conv1.norm.bias", "linear.weight")
+    model = {f"backbone.bottom_up.{name}": torch.zeros(1) for name in places[:2]}
+    match = match_checkpoint(model, {name: np.ones(1) for name in names})
+    assert match.source_names == dict(zip(model, places, strict=False))
+    assert match.unexpected == ["linear.weight"]
+
+
+def test_a_detector_without_a_backbone_is_one_of_detectron_too() -> None:
+    model = {"roi_heads.box_predictor.cls_score.bias": torch.zeros(3)}
+    match = match_checkpoint(model, {"cls_score_w": np.zeros((3, 2)), "cls_score_b": np.arange(3)})
+    (value,) = match.state_dict.values()
+    assert value.tolist() == [1, 2, 0]
+
+
 def test_endings_are_tried_if_asked_for() -> None:
     model = {"backbone.conv.weight": torch.zeros(1), "head.weight": torch.zeros(1)}
     given = {"conv.weight": torch.ones(1)}
