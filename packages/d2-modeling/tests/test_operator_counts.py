@@ -306,6 +306,20 @@ def test_a_layer_that_is_called_twice_costs_twice() -> None:
     assert flops.uncalled_modules() == set()
 
 
+@pytest.mark.parametrize("mode", ["owner", "caller"])
+def test_what_a_module_does_after_calling_a_part_is_its_own(mode: str) -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.mm(self.part(x), torch.ones(2, 5))
+
+    flops = FlopCountAnalysis(Model(), torch.zeros(1, 3)).ancestor_mode(mode)
+    assert dict(flops.by_module()) == {"": 6 + 10, "part": 6}
+
+
 def test_models_without_operators_cost_nothing() -> None:
     flops = FlopCountAnalysis(nn.Identity(), torch.zeros(2))
     assert (flops.total(), flops.by_operator(), dict(flops.by_module())) == (0, Counter(), {"": 0})
