@@ -12,12 +12,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from d2_modeling import GeneralizedRCNN, StandardROIHeads, host_waits
+from d2_modeling import GeneralizedRCNN, RetinaNet, StandardROIHeads, host_waits
 from d2_modeling.anchor_generator import DefaultAnchorGenerator
-from d2_modeling.backbone import FPN, BasicStem, BottleneckBlock, LastLevelMaxPool, ResNet
+from d2_modeling.backbone import (
+    FPN,
+    Backbone,
+    BasicStem,
+    BottleneckBlock,
+    LastLevelMaxPool,
+    ResNet,
+)
 from d2_modeling.box_regression import Box2BoxTransform
 from d2_modeling.layers import ShapeSpec
 from d2_modeling.matcher import Matcher
+from d2_modeling.meta_arch import FCOS, FCOSHead, RetinaNetHead
 from d2_modeling.poolers import ROIPooler
 from d2_modeling.proposal_generator import RPN, StandardRPNHead
 from d2_modeling.roi_heads import (
@@ -198,6 +206,53 @@ def _backbone(
 
 def _pooler(size: int) -> ROIPooler:
     return ROIPooler(size, [1 / 4, 1 / 8, 1 / 16, 1 / 32], 0, "ROIAlignV2")
+
+
+class _TwoMaps(Backbone):
+    """One convolution, and the averages of its map: strides 4 and 8."""
+
+    size_divisibility = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._out_features = ["fine", "coarse"]
+        self._out_feature_strides = {"fine": 4, "coarse": 8}
+        self._out_feature_channels = dict.fromkeys(self._out_features, 4)
+        self.conv = nn.Conv2d(3, 4, 4, stride=4)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        fine = self.conv(x)
+        return {"fine": fine, "coarse": nn.functional.avg_pool2d(fine, 2)}
+
+
+@pytest.fixture(scope="session")
+def build_dense() -> Callable[..., Any]:
+    """Builds a ``"retinanet"`` or ``"fcos"`` of two levels and three classes."""
+    return _build_dense
+
+
+def _build_dense(kind: str, **options: Any) -> Any:
+    torch.manual_seed(0)
+    shapes = [ShapeSpec(channels=4, stride=stride) for stride in (4, 8)]
+    options = {
+        "backbone": _TwoMaps(),
+        "num_classes": 3,
+        "pixel_mean": [0.0] * 3,
+        "pixel_std": [1.0] * 3,
+        **options,
+    }
+    if kind == "fcos":
+        head = FCOSHead(input_shape=shapes, num_classes=3, conv_dims=[4])
+        return FCOS(**{"head": head, **options})
+    parts: dict[str, Any] = {
+        "head": RetinaNetHead(input_shape=shapes, num_classes=3, num_anchors=2, conv_dims=[4]),
+        "anchor_generator": DefaultAnchorGenerator(
+            sizes=[[8], [16]], aspect_ratios=[0.5, 2.0], strides=[4, 8]
+        ),
+        "box2box_transform": Box2BoxTransform((1.0, 1.0, 1.0, 1.0)),
+        "anchor_matcher": Matcher([0.4, 0.5], [0, -1, 1], allow_low_quality_matches=True),
+    }
+    return RetinaNet(**{**parts, **options})
 
 
 @pytest.fixture(scope="session")

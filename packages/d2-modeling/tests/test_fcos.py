@@ -169,3 +169,58 @@ def test_the_model_moves_and_names_missing_features(model: FCOS) -> None:
             pixel_mean=[0.0],
             pixel_std=[1.0],
         )
+
+
+def test_anchors_are_squares_of_the_stride_in_the_middle_of_pixels(model: FCOS) -> None:
+    for level, stride in zip(anchors_of(model), STRIDES.values(), strict=True):
+        sides = level.tensor[:, 2:] - level.tensor[:, :2]
+        assert (sides == stride).all()
+        assert level.get_centers()[0].tolist() == [stride / 2, stride / 2]
+        assert level.get_centers()[1].tolist() == [stride * 1.5, stride / 2]
+
+
+@pytest.mark.parametrize(("radius", "foreground"), [(0.3, 0), (0.6, 4), (1.5, 4), (1.6, 16)])
+def test_the_radius_bounds_how_far_from_the_centre_pixels_are_foreground(
+    model: FCOS, radius: float, foreground: int
+) -> None:
+    """The centre is a corner of pixels: half a stride from four, one and a half from twelve."""
+    model.center_sampling_radius = radius
+    (labels,), _ = model.label_anchors(anchors_of(model)[:1], [truth([[8, 8, 40, 40]], [2])])
+    assert int((labels == 2).sum()) == foreground
+    assert set(labels.tolist()) <= {2, 3}
+
+
+def test_what_is_given_takes_the_place_of_what_is_made() -> None:
+    anchors, transform = nn.Identity(), object()
+    given: dict[str, Any] = {"anchor_generator": anchors, "box2box_transform": transform}
+    fcos = FCOS(
+        backbone=TwoMaps(),
+        head=nn.Identity(),
+        head_in_features=["p4"],
+        num_classes=3,
+        pixel_mean=[0.0] * 3,
+        pixel_std=[1.0] * 3,
+        center_sampling_radius=2.5,
+        box_reg_loss_type="smooth_l1",
+        test_topk_candidates=5,
+        **given,
+    )
+    assert fcos.anchor_generator is anchors
+    assert fcos.box2box_transform is transform
+    assert fcos.head_in_features == ["p4"]
+    assert (fcos.center_sampling_radius, fcos.box_reg_loss_type) == (2.5, "smooth_l1")
+    assert (fcos.test_topk_candidates, fcos.test_score_thresh) == (5, 0.2)
+    with pytest.raises(TypeError, match="num_anchors"):
+        FCOSHead(input_shape=[ShapeSpec(channels=4)], num_classes=3, num_anchors=2, conv_dims=[4])
+
+
+def test_centreness_of_pixels_outside_of_their_box_is_zero(model: FCOS) -> None:
+    anchors = anchors_of(model)
+    count = sum(map(len, anchors))
+    far = torch.tensor([[500.0, 500, 600, 600]]).expand(count, 4)
+    touching = torch.cat([level.get_centers() for level in anchors])
+    touching = torch.cat([touching, touching + 9], dim=1)
+    targets = model.compute_ctrness_targets(anchors, [far, touching])
+    assert targets.shape == (2, count)
+    assert not targets.any()
+    assert not targets.requires_grad

@@ -160,3 +160,32 @@ def test_untrained_scores_are_the_prior() -> None:
             num_anchors=3,
             conv_dims=[4],
         )
+
+
+def test_values_of_the_config_reach_the_detector() -> None:
+    cfg = small_cfg()
+    options = cfg.MODEL.RETINANET
+    options.IN_FEATURES = ["p4", "p5", "p6"]
+    options.BBOX_REG_WEIGHTS = (1.0, 2.0, 3.0, 4.0)
+    options.IOU_THRESHOLDS, options.IOU_LABELS = [0.3, 0.6], [0, -1, 1]
+    options.FOCAL_LOSS_ALPHA, options.FOCAL_LOSS_GAMMA = 0.3, 1.5
+    options.SMOOTH_L1_LOSS_BETA, options.BBOX_REG_LOSS_TYPE = 0.2, "giou"
+    options.SCORE_THRESH_TEST, options.TOPK_CANDIDATES_TEST = 0.15, 77
+    options.NMS_THRESH_TEST, cfg.TEST.DETECTIONS_PER_IMAGE = 0.45, 9
+    cfg.VIS_PERIOD, cfg.INPUT.FORMAT = 13, "RGB"
+    cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[16], [32], [64]]
+    model: Any = build_model(cfg)
+    assert model.head_in_features == ["p4", "p5", "p6"]
+    assert model.head.num_levels == 3
+    assert model.box2box_transform.weights == (1.0, 2.0, 3.0, 4.0)
+    assert model.anchor_matcher.thresholds == [0.3, 0.6]
+    assert model.anchor_matcher.allow_low_quality_matches
+    assert (model.focal_loss_alpha, model.focal_loss_gamma) == (0.3, 1.5)
+    assert (model.smooth_l1_beta, model.box_reg_loss_type) == (0.2, "giou")
+    assert (model.test_score_thresh, model.test_topk_candidates) == (0.15, 77)
+    assert (model.test_nms_thresh, model.max_detections_per_image) == (0.45, 9)
+    assert (model.vis_period, model.input_format) == (13, "RGB")
+    assert model.pixel_mean.flatten().tolist() == pytest.approx(cfg.MODEL.PIXEL_MEAN)
+    anchors = model.anchor_generator([torch.zeros(1, 8, 4, 4)] * 3)
+    areas = [level.area()[0].item() for level in anchors]
+    assert areas == pytest.approx([16.0**2, 32.0**2, 64.0**2])
