@@ -81,7 +81,9 @@ class ImageInput(nn.Module):
         images = []
         for index, entry in enumerate(batched_inputs):
             moved = self._move_to_current_device(image_of(entry, index, channels))
-            images.append((moved - self.pixel_mean) / self.pixel_std)
+            # float64 pixels would stay float64, which the weights are not.
+            normalized = (moved - self.pixel_mean) / self.pixel_std
+            images.append(normalized.to(self.pixel_mean.dtype))
         return images
 
     def normalized_tensor(self, images: Tensor, image_sizes: Tensor, backbone: Backbone) -> Tensor:
