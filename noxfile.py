@@ -75,6 +75,7 @@ WITH_TORCHVISION = [
     "packages/d2-modeling/tests/test_timm_backbone.py",
     "packages/d2-modeling/tests/test_timm_peers.py",
     "packages/d2-modeling/tests/test_torchvision_backbone.py",
+    "packages/d2-modeling/tests/test_torchvision_dense_losses.py",
     "packages/d2-modeling/tests/test_torchvision_detectors.py",
     "packages/d2-modeling/tests/test_torchvision_region_parts.py",
     "packages/d2-modeling/tests/test_torchvision_peers.py",
