@@ -43,6 +43,9 @@ class PixelHead(SemSegHead):
             predictions: what `layers` returned.
             targets: (N, H, W) int64.
             weights: (N, H, W) factor of each pixel, which only `DeepLabCE` knows.
+
+        Raises:
+            ValueError: if another loss is given weights.
         """
         logits = enlarged(predictions, self.common_stride)
         given = (targets,) if weights is None else (targets, weights)

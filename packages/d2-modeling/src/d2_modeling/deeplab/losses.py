@@ -8,13 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..losses import mean_cross_entropy
+
 
 class DeepLabCE(nn.Module):
     """Cross entropy, averaged over the share of pixels in which it is largest.
 
     Args:
         ignore_label: label of pixels without loss. They count as pixels nevertheless.
-        top_k_percent_pixels: share of the pixels that are averaged, in (0, 1].
+        top_k_percent_pixels: share of the pixels that are averaged, in (0, 1]; one at least.
         weight: (K,) factor of each class.
 
     Raises:
@@ -55,8 +57,34 @@ class DeepLabCE(nn.Module):
         losses = losses.flatten()
         if self.top_k_percent_pixels == 1.0:
             return losses.mean()
-        hardest, _ = torch.topk(losses, int(self.top_k_percent_pixels * losses.numel()))
+        count = max(int(self.top_k_percent_pixels * losses.numel()), 1)
+        hardest, _ = torch.topk(losses, count)
         return hardest.mean()
+
+
+class PixelCrossEntropy(nn.Module):
+    """Cross entropy, averaged over the pixels that count; 0 if there is none.
+
+    Args:
+        ignore_label: label of pixels that do not count.
+    """
+
+    def __init__(self, ignore_label: int = -1) -> None:
+        super().__init__()
+        self.ignore_label = ignore_label
+
+    def forward(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The loss of (N, K, H, W) logits and (N, H, W) int64 labels.
+
+        Raises:
+            ValueError: if there are weights of pixels, which only `DeepLabCE` knows.
+        """
+        if weights is not None:
+            raise ValueError(
+                "the loss type 'cross_entropy' knows no weights of pixels (sem_seg_weights): "
+                "choose 'hard_pixel_mining' (of all pixels with LOSS_TOP_K 1.0)"
+            )
+        return mean_cross_entropy(logits, labels, self.ignore_label)
 
 
 def pixel_loss(loss_type: str, ignore_value: int, top_k: float = 0.2) -> Callable[..., Tensor]:
@@ -66,7 +94,7 @@ def pixel_loss(loss_type: str, ignore_value: int, top_k: float = 0.2) -> Callabl
         ValueError: if there is none of that name.
     """
     if loss_type == "cross_entropy":
-        return nn.CrossEntropyLoss(reduction="mean", ignore_index=ignore_value)
+        return PixelCrossEntropy(ignore_value)
     if loss_type == "hard_pixel_mining":
         return DeepLabCE(ignore_value, top_k)
     known: Sequence[str] = ("cross_entropy", "hard_pixel_mining")

@@ -16,6 +16,7 @@ from ..initialization import msra_fill
 from ..layers import Conv2d, ShapeSpec, get_norm
 from ..layers.convolution import Norm
 from ..layers.shape_spec import select_shapes
+from ..losses import mean_cross_entropy
 
 SEM_SEG_HEADS_REGISTRY: Registry[Any] = Registry("SEM_SEG_HEADS")
 """Callables ``(cfg, input_shape: dict[str, ShapeSpec]) -> nn.Module`` that label pixels."""
@@ -159,9 +160,8 @@ class SemSegFPNHead(SemSegHead):
         """
         # In half precision the resizing would lose too much.
         logits = enlarged(predictions.float(), self.common_stride)
-        loss = F.cross_entropy(logits, targets, reduction="sum", ignore_index=self.ignore_value)
-        count = (targets != self.ignore_value).sum().clamp(min=1)
-        return {"loss_sem_seg": loss / count * self.loss_weight}
+        loss = mean_cross_entropy(logits, targets, self.ignore_value)
+        return {"loss_sem_seg": loss * self.loss_weight}
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from d2_config import CfgNode, configurable
 
 from ..layers import ShapeSpec
+from ..losses import mean_cross_entropy
 from ..meta_arch.sem_seg_head import SEM_SEG_HEADS_REGISTRY
 from .mask_head import channels_of
 from .point_features import (
@@ -96,7 +97,7 @@ class PointRendSemSegHead(nn.Module):
             )
             labels = point_sample(targets[:, None].to(torch.float32), points, mode="nearest")
         logits = self._classified(features, coarse, points)
-        loss = F.cross_entropy(logits, labels[:, 0].long(), ignore_index=self.ignore_value)
+        loss = mean_cross_entropy(logits, labels[:, 0].long(), self.ignore_value)
         return None, {
             **self.coarse_sem_seg_head.losses(coarse, targets),
             "loss_sem_seg_point": loss,
