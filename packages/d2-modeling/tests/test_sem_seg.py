@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from d2_config import CfgNode, get_cfg
 from d2_modeling import SemanticSegmentor, ShapeSpec, build_model, build_sem_seg_head
 from d2_modeling.meta_arch import SemSegFPNHead
+from d2_modeling.meta_arch.sem_seg_head import SemSegHead
 
 SHAPES = {
     "p5": ShapeSpec(channels=4, stride=32),
@@ -123,3 +124,158 @@ def test_ground_truth_of_another_size_is_refused(model: SemanticSegmentor) -> No
 
 def test_the_model_moves_as_a_whole(model: SemanticSegmentor) -> None:
     assert model.to("meta").device.type == "meta"
+
+
+def plain_head(**options: Any) -> SemSegFPNHead:
+    """Without norms, in float64."""
+    torch.manual_seed(0)
+    given = {"num_classes": 3, "conv_dims": 8, "common_stride": 4, "norm": ""}
+    return SemSegFPNHead(SHAPES, **{**given, **options}).double()
+
+
+def doubled(x: torch.Tensor) -> torch.Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def test_the_levels_are_convolved_doubled_and_added() -> None:
+    module, inputs = plain_head(), {name: x.double() for name, x in features().items()}
+    total = torch.zeros(2, 8, 32, 16, dtype=torch.float64)
+    for name, doublings in (("p2", 0), ("p3", 1), ("p5", 3)):
+        x = inputs[name]
+        layers = [layer for layer in module.get_submodule(name).modules() if hasattr(layer, "bias")]
+        assert len(layers) == max(doublings, 1)
+        for index, layer in enumerate(layers):
+            x = F.conv2d(x, layer.weight, layer.bias, padding=1).clamp(min=0)  # type: ignore[arg-type]  # parameters
+            if index < doublings:
+                x = doubled(x)
+        total += x
+    logits = module.layers(inputs)
+    torch.testing.assert_close(
+        logits, F.conv2d(total, module.predictor.weight, module.predictor.bias)
+    )
+    enlarged, _ = module.eval()(inputs)
+    torch.testing.assert_close(
+        enlarged, F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)
+    )
+
+
+def test_a_coarser_common_stride_leaves_maps_of_that_stride() -> None:
+    shapes = {name: SHAPES[name] for name in ("p3", "p5")}
+    module = SemSegFPNHead(shapes, num_classes=3, conv_dims=8, common_stride=8, norm="")
+    assert module.layers(features()).shape == (2, 3, 16, 8)
+    assert module.eval()(features())[0].shape == (2, 3, 128, 64)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_loss_of_half_precision_logits_is_that_of_float32(dtype: torch.dtype) -> None:
+    module = head()
+    logits = torch.randn(2, 3, 8, 8).to(dtype)
+    targets = torch.randint(-1, 3, (2, 32, 32))
+    (loss,) = module.losses(logits, targets).values()
+    assert loss.dtype == torch.float32
+    assert loss == module.losses(logits.float(), targets)["loss_sem_seg"]
+
+
+def test_gradients_come_from_counted_pixels_only() -> None:
+    module = head(ignore_value=9)
+    logits = torch.randn(1, 3, 8, 8, requires_grad=True)
+    targets = torch.full((1, 32, 32), 9)
+    targets[:, :8] = 1
+    module.losses(logits, targets)["loss_sem_seg"].backward()
+    assert logits.grad is not None
+    assert logits.grad[:, :, :2].any()
+    assert not logits.grad[:, :, 4:].any()
+
+
+def test_a_label_that_is_no_class_stops_the_loss() -> None:
+    for wrong in (3, 200, -2):
+        targets = torch.full((1, 32, 32), wrong)
+        with pytest.raises(IndexError, match=f"{wrong} is out of bounds"):
+            head().losses(torch.randn(1, 3, 8, 8), targets)
+
+
+def test_what_a_head_of_ones_own_has_to_have_is_named() -> None:
+    class Half(SemSegHead):
+        """Without losses."""
+
+        def layers(self, features: Any) -> torch.Tensor:
+            return features["p2"][:, :3]
+
+    module = Half(4, 1.0, -1)
+    with pytest.raises(NotImplementedError, match=r"Half must implement losses\(\)"):
+        module.train()(features(), torch.zeros(2, 128, 64, dtype=torch.int64))
+    logits, losses = module.eval()(features())
+    assert logits is not None
+    assert logits.shape == (2, 3, 128, 64)
+    assert losses == {}
+    with pytest.raises(NotImplementedError, match=r"SemSegHead must implement layers\(\)"):
+        SemSegHead(4, 1.0, -1)(features())
+
+
+def test_an_unknown_head_is_named() -> None:
+    cfg = small_cfg()
+    cfg.MODEL.SEM_SEG_HEAD.NAME = "SemSegFPNHeads"
+    with pytest.raises(KeyError, match="SemSegFPNHeads"):
+        build_sem_seg_head(cfg, SHAPES)
+
+
+def test_values_of_the_config_reach_the_head() -> None:
+    cfg = small_cfg()
+    options = cfg.MODEL.SEM_SEG_HEAD
+    options.IN_FEATURES, options.COMMON_STRIDE = ["p3", "p5"], 8
+    options.LOSS_WEIGHT, options.IGNORE_VALUE, options.NORM = 0.25, 77, ""
+    module: Any = build_sem_seg_head(cfg, SHAPES)
+    assert module.in_features == ["p3", "p5"]
+    assert (module.loss_weight, module.ignore_value, module.common_stride) == (0.25, 77, 8)
+    assert module.predictor.out_channels == 5
+    (convolution,) = (x for x in module.get_submodule("p3").modules() if hasattr(x, "out_channels"))
+    assert convolution.norm is None
+    assert convolution.out_channels == 8
+
+
+def test_padding_does_not_count_in_the_loss(model: SemanticSegmentor) -> None:
+    """An image of 40 by 50 pixels is padded to 64 by 64, or to 96 by 96 beside a larger one."""
+    image = torch.rand(3, 40, 50) * 255
+    labels = torch.randint(0, 5, (40, 50))
+    seen = []
+
+    def record(module: Any, inputs: Any) -> None:
+        seen.append(inputs[1])
+
+    model.sem_seg_head.register_forward_pre_hook(record)
+    other = {"image": torch.zeros(3, 90, 70), "sem_seg": torch.zeros(90, 70, dtype=torch.uint8)}
+    model.train()([{"image": image, "sem_seg": labels}, other])
+    (targets,) = seen
+    assert targets.shape == (2, 96, 96)
+    assert targets.dtype == torch.int64
+    assert torch.equal(targets[0, :40, :50], labels)
+    assert (targets[0] == model.sem_seg_head.ignore_value).sum() == 96 * 96 - 40 * 50
+    assert (targets[1] == 0).sum() == 90 * 70
+
+
+def test_tensors_are_the_logits_of_the_padded_images(model: SemanticSegmentor) -> None:
+    images = [torch.rand(3, 64, 96) * 255, torch.rand(3, 40, 50) * 255]
+    padded = torch.full((2, 3, 64, 96), 7.0)  # what stands in the padding is no matter
+    for row, image in zip(padded, images, strict=True):
+        row[:, : image.shape[1], : image.shape[2]] = image
+    with torch.no_grad():
+        outputs = model.eval()([{"image": image} for image in images])
+        tensors = model.predict_tensors(padded, torch.tensor([[64, 96], [40, 50]]))
+    assert list(tensors) == ["sem_seg"]
+    assert tensors["sem_seg"].shape == (2, 5, 64, 96)
+    for logits, output, image in zip(tensors["sem_seg"], outputs, images, strict=True):
+        cropped = logits[:, : image.shape[1], : image.shape[2]]
+        torch.testing.assert_close(cropped, output["sem_seg"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 70), (33, 5)])
+def test_images_of_any_size_are_labelled(size: tuple[int, int]) -> None:
+    cfg = small_cfg()
+    cfg.MODEL.RESNETS.NORM, cfg.MODEL.SEM_SEG_HEAD.NORM = "FrozenBN", ""
+    model = build_model(cfg)
+    with torch.no_grad():
+        (output,) = model.eval()([{"image": torch.rand(3, *size), "height": 3, "width": 2}])
+        (own,) = model([{"image": torch.rand(3, *size)}])
+    assert output["sem_seg"].shape == (5, 3, 2)
+    assert own["sem_seg"].shape == (5, *size)
+    assert own["sem_seg"].isfinite().all()
