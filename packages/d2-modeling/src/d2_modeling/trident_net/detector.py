@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from d2_config import CfgNode, configurable
 from d2_structures import ImageList, Instances
 
-from ..batched_selection import batch_index_of, sizes_as_tensor, suppressed
+from ..batched_selection import Regions, batch_index_of, sizes_as_tensor, suppressed
 from ..host_waits import remember
 from ..layers import ShapeSpec
 from ..proposal_generator import PROPOSAL_GENERATOR_REGISTRY, RPN
@@ -71,6 +71,20 @@ class TridentRPN(_Branched, RPN):
         )
         all_gt = None if gt_instances is None else list(gt_instances) * count
         return super().forward(all_images, features, all_gt)
+
+    def propose(self, features: Mapping[str, Tensor], image_sizes: Tensor) -> Regions:
+        """See `RPN.propose`.
+
+        Raises:
+            ValueError: if inference runs several branches: their detections are merged as
+                `Instances`, which a graph of tensors has not.
+        """
+        if self.branches_run > 1:
+            raise ValueError(
+                f"a graph of tensors runs one branch, and this model runs {self.branches_run}: "
+                "set MODEL.TRIDENT.TEST_BRANCH_IDX to one of them"
+            )
+        return super().propose(features, image_sizes)
 
 
 class _TridentHeads(_Branched):
