@@ -1,6 +1,6 @@
 """Rounding that turns near ties is no fault of a file; wrong boxes, classes and masks are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -9,7 +9,15 @@ from torch import Tensor, nn
 
 from d2_modeling.batched_selection import suppressed
 from d2_modeling.export.detection_pairs import paired
-from d2_modeling.export.verification import EXACT, NEAR, check_artefact
+from d2_modeling.export.verification import (
+    COARSE,
+    EXACT,
+    NEAR,
+    check_artefact,
+    example_of,
+    pictures_of,
+    table_of,
+)
 
 Outputs = dict[str, Tensor]
 _DETECTIONS = 60
@@ -171,3 +179,204 @@ def test_a_detection_at_the_threshold_may_be_missing() -> None:
 def test_rounding_of_fewer_bits_is_allowed_more() -> None:
     assert NEAR.unmatched > EXACT.unmatched
     assert NEAR.outputs["boxes"] > EXACT.outputs["boxes"]
+
+
+class Segmenter(nn.Module):
+    """Gives the images themselves as logits, or found things where pixels are bright."""
+
+    output_names: tuple[str, ...] = ("sem_seg",)
+
+    def forward(self, images: Tensor, *sizes: Tensor) -> tuple[Tensor, ...]:
+        return (images.float(),)
+
+    def expected(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        outputs: tuple[Tensor, ...] = self(*inputs)
+        return outputs
+
+
+def example() -> tuple[Tensor, Tensor]:
+    images = torch.rand(2, 3, 40, 50, generator=torch.Generator().manual_seed(0))
+    images[1, :, 30:] = 0
+    images[1, :, :, 40:] = 0
+    return images, torch.tensor([[40, 50], [30, 40]])
+
+
+def checked(run: Callable[..., Sequence[Tensor]], **options: Any) -> Any:
+    graph: Any = options.pop("graph", None) or Segmenter()
+    return check_artefact(graph, run, example(), what="model.pt2", **options)
+
+
+def test_a_file_runs_on_other_sizes_numbers_and_on_nothing() -> None:
+    asked: list[tuple[Tensor, Tensor]] = []
+
+    def run(images: Tensor, sizes: Tensor) -> list[Tensor]:
+        asked.append((images, sizes))
+        return [images]
+
+    differences = checked(run)
+    assert list(differences) == [
+        "the example",
+        "higher images",
+        "wider images",
+        "no detection",
+        "one image",
+        "more images",
+    ]
+    assert all(found == {"sem_seg": 0.0} for found in differences.values())
+    shapes = {
+        case: tuple(images.shape) for case, (images, _) in zip(differences, asked, strict=True)
+    }
+    assert shapes["higher images"] == (2, 3, 56, 40)
+    assert shapes["wider images"] == (2, 3, 28, 65)
+    assert shapes["one image"] == (1, 3, 40, 50)
+    assert shapes["more images"][0] == 3
+    for case, (images, sizes) in zip(differences, asked, strict=True):
+        assert len(sizes) == len(images)
+        for image, (height, width) in zip(images, sizes.tolist(), strict=True):
+            assert not image[:, height:].any()
+            assert not image[:, :, width:].any()
+            assert image[:, :height, :width].any() == (case != "no detection")
+
+
+@pytest.mark.parametrize("error", [0.019, 0.021, float("inf"), float("nan")])
+def test_a_difference_is_returned_or_named_with_its_case(error: float) -> None:
+    def run(images: Tensor, sizes: Tensor) -> list[Tensor]:
+        return [images + error if images.shape[2] == 56 else images]
+
+    if error < 0.02:
+        assert checked(run)["higher images"]["sem_seg"] == pytest.approx(error, rel=1e-4)
+        return
+    with pytest.raises(ValueError, match=r"model\.pt2 differs from the model on higher images"):
+        checked(run)
+
+
+def test_outputs_of_another_shape_differ_without_bound() -> None:
+    with pytest.raises(ValueError, match="differs from the model on the example: {'sem_seg': inf}"):
+        checked(lambda images, sizes: [images[:, :, :-1]])
+
+
+def test_a_file_that_does_not_run_is_named_with_its_case_and_reason() -> None:
+    def run(images: Tensor, sizes: Tensor) -> list[Tensor]:
+        if len(images) == 1:
+            raise RuntimeError("wants two images")
+        return [images]
+
+    with pytest.raises(
+        ValueError, match="model.pt2 fails on one image: wants two images"
+    ) as caught:
+        checked(run)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_file_that_gives_another_number_of_outputs_is_named(count: int) -> None:
+    with pytest.raises(ValueError, match=f"model.pt2 on the example gives {count} outputs, not 1"):
+        checked(lambda images, sizes: [images] * count)
+
+
+def test_detections_in_empty_images_are_refused_however_few() -> None:
+    graph = Noisy()
+
+    def run(images: Tensor, sizes: Tensor) -> list[Tensor]:
+        if sizes.any():
+            return list(graph(images, sizes))
+        return [each[:1] for each in graph(images, torch.ones_like(sizes))]
+
+    with pytest.raises(ValueError, match="finds 1 things in images without any|no detection"):
+        checked(run, graph=graph)
+
+
+def test_coarse_tolerances_let_through_what_exact_ones_refuse() -> None:
+    def run(images: Tensor, sizes: Tensor) -> list[Tensor]:
+        return [images + 0.5]
+
+    with pytest.raises(ValueError, match="sem_seg"):
+        checked(run)
+    with pytest.raises(ValueError, match="sem_seg"):
+        checked(run, tolerances=NEAR)
+    assert checked(run, tolerances=COARSE)["the example"]["sem_seg"] == pytest.approx(0.5)
+    for name in EXACT.outputs:
+        assert EXACT.outputs[name] <= NEAR.outputs[name] <= COARSE.outputs[name]
+
+
+class Pictures(Segmenter):
+    """Finds one thing wherever the first pixel is not 128, as a graph of pictures does."""
+
+    output_names = ("boxes", "scores", "classes", "batch_index")
+
+    def forward(self, images: Tensor, *sizes: Tensor) -> tuple[Tensor, ...]:
+        index = (images[:, 0, 0, 0] != 128).nonzero()[:, 0]
+        boxes = torch.tensor([[1.0, 2, 9, 8]]).expand(len(index), 4)
+        return boxes, torch.full((len(index),), 0.5), torch.zeros_like(index), index
+
+
+def test_pictures_are_checked_as_bytes_and_one_in_which_nothing_is_found() -> None:
+    asked: list[Tensor] = []
+    graph: Any = Pictures()
+
+    def run(images: Tensor) -> tuple[Tensor, ...]:
+        asked.append(images)
+        return graph(images)  # type: ignore[no-any-return]  # a module's call
+
+    pictures = torch.randint(0, 120, (2, 3, 40, 50), dtype=torch.uint8)
+    differences = check_artefact(graph, run, (pictures,), what="model.onnx")
+    assert "small images" in differences
+    cases = dict(zip(differences, asked, strict=True))
+    assert all(images.dtype == torch.uint8 for images in asked)
+    assert cases["small images"].shape == (2, 3, 16, 25)
+    assert cases["more images"].shape == (3, 3, 40, 50)
+    assert (cases["no detection"] == 128).all()
+    assert differences["no detection"]["scores"] == 0.0
+
+
+class Statistics(nn.Module):
+    """As much of a model as examples look at."""
+
+    device = torch.device("cpu")
+    pixel_mean = torch.zeros(3, 1, 1)
+
+
+def test_one_example_is_taken_twice_so_that_batches_are_batches() -> None:
+    image = torch.randint(0, 255, (3, 6, 8), dtype=torch.uint8)
+    images, sizes = example_of(Statistics(), [{"image": image}])
+    assert images.shape == (2, 3, 6, 8)
+    assert images.dtype == torch.float32
+    assert torch.equal(images[0], images[1])
+    assert sizes.tolist() == [[6, 8], [6, 8]]
+    images, sizes = example_of(Statistics(), [{"image": image}, {"image": image[:, :5, :7]}])
+    assert sizes.tolist() == [[6, 8], [5, 7]]
+    assert not images[1, :, 5:].any()
+
+
+def test_an_example_picture_comes_with_its_mirror_image() -> None:
+    image = torch.randint(0, 255, (3, 6, 8), dtype=torch.uint8)
+    (pictures,) = pictures_of(Statistics(), [{"image": image}, {"image": image}])
+    assert pictures.dtype == torch.uint8
+    assert torch.equal(pictures[0], image)
+    assert torch.equal(pictures[1], image.flip(2))
+
+
+@pytest.mark.parametrize("make", [example_of, pictures_of])
+def test_examples_that_are_none_are_refused(make: Any) -> None:
+    with pytest.raises(ValueError, match="needs at least one example image, got none"):
+        make(Statistics(), [])
+    with pytest.raises(ValueError, match=r"input 0 wants .* got \(1, 6, 8\)"):
+        make(Statistics(), [{"image": torch.zeros(1, 6, 8)}])
+    with pytest.raises(ValueError, match="input 0 wants a picture|input 0 wants an image of uint8"):
+        pictures_of(Statistics(), [{"image": torch.zeros(3, 6, 8)}])
+
+
+def test_a_table_has_a_line_for_each_case_and_a_column_for_each_output() -> None:
+    table = table_of(
+        {
+            "the example": {"boxes": 0.0123, "scores": 0.0},
+            "one image": {"boxes": 2.0, "scores": 3e-7},
+        }
+    )
+    head, *lines = table.splitlines()
+    assert head.split() == ["largest", "differences", "boxes", "scores"]
+    assert [line.split() for line in lines] == [
+        ["the", "example", "0.012", "0"],
+        ["one", "image", "2", "3e-07"],
+    ]
+    assert len({len(line) for line in (head, *lines)}) == 1

@@ -76,7 +76,10 @@ def _distances(wanted: Tensor, got: Tensor) -> Tensor:
     """(M, N) largest difference of a coordinate, of large boxes in units of their size."""
     sides = box_kind(wanted.shape[1]).sides(wanted.double()).amax(dim=1)
     unit = (sides / _LARGE_SIDE).clamp(min=1)
-    return torch.cdist(wanted.double(), got.double(), p=torch.inf) / unit[:, None]
+    distance = torch.cdist(wanted.double(), got.double(), p=torch.inf) / unit[:, None]
+    # That maximum passes over NaN, which is as far as can be.
+    known = [torch.isfinite(boxes).all(dim=1) for boxes in (wanted, got)]
+    return distance.where(known[0][:, None] & known[1], torch.inf)
 
 
 def _counts(

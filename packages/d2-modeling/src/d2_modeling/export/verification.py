@@ -207,6 +207,10 @@ def check_artefact(
             outputs = run(*inputs)
         except Exception as error:  # of classes that the runtimes do not publish
             raise ValueError(f"{what} fails on {case}: {error}") from error
+        if len(outputs) != len(graph.output_names):
+            raise ValueError(
+                f"{what} on {case} gives {len(outputs)} outputs, not {len(graph.output_names)}"
+            )
         got = dict(zip(graph.output_names, (o.to(inputs[0].device) for o in outputs), strict=True))
         differences[case] = found = _compared(wanted, got, tolerances, f"{what} on {case}")
         nothing = case == _EMPTY and not len(wanted.get("scores", ()))
