@@ -12,7 +12,7 @@ from d2_modeling.export import (
     scripting_with_instances,
     unscripted_instances,
 )
-from d2_structures import Boxes, Instances
+from d2_structures import BitMasks, Boxes, Instances
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:`torch\.jit")
 
@@ -139,3 +139,122 @@ def test_a_function_is_dumped_without_modules(tmp_path: pathlib.Path) -> None:
 def test_an_eager_model_cannot_be_dumped(tmp_path: pathlib.Path) -> None:
     with pytest.raises(TypeError, match="got Chooser"):
         dump_torchscript_IR(Chooser(), tmp_path)
+
+
+class Rebuilder(nn.Module):
+    """Does everything that scripted instances can do."""
+
+    def forward(self, boxes: Tensor, scores: Tensor) -> list[Instances]:
+        instances = Instances((3, 4))
+        assert not instances.has("scores")
+        instances.pred_boxes = Boxes(boxes)
+        instances.scores = scores
+        by_index = instances[torch.tensor([1, 0])]
+        by_mask = instances[scores > 0.5]
+        fields = instances.get_fields()
+        assert "unset" not in fields
+        changed = Instances(instances.image_size)
+        changed.scores = fields["scores"] + fields["pred_boxes"].sum(dim=1)
+        return [by_index, by_mask, changed, Instances.cat([by_index, by_mask])]
+
+
+def test_compiled_code_indexes_joins_and_reads_fields_as_eager_code_does() -> None:
+    boxes, scores = torch.rand(4, 4), torch.tensor([0.9, 0.1, 0.6, 0.2])
+    scripted = scripting_with_instances(Rebuilder().eval(), FIELDS)
+    found = [unscripted_instances(each) for each in scripted(boxes, scores)]
+    assert found[0].scores.tolist() == scores[[1, 0]].tolist()
+    assert torch.equal(found[0].pred_boxes.tensor, boxes[[1, 0]])
+    assert found[1].scores.tolist() == scores[[0, 2]].tolist()
+    torch.testing.assert_close(found[2].scores, scores + boxes.sum(dim=1))
+    assert sorted(found[2].get_fields()) == ["scores"]
+    assert torch.equal(found[3].scores, torch.cat([scores[[1, 0]], scores[[0, 2]]]))
+    assert all(each.image_size == (3, 4) for each in found)
+
+
+def test_made_instances_behave_like_eager_ones() -> None:
+    boxes, scores = torch.rand(3, 4), torch.rand(3)
+    with patch_instances(FIELDS) as made:
+        instances = made((3, 4))
+        instances.pred_boxes, instances.scores = Boxes(boxes), scores
+        picked = instances[torch.tensor([2, 0])]
+        joined = made.cat([instances, picked])
+    eager = Instances((3, 4), pred_boxes=Boxes(boxes), scores=scores)
+    assert len(instances) == len(eager) == 3
+    assert instances.has("pred_boxes")
+    assert not instances.has("unset")
+    assert not instances.has("unknown")
+    assert torch.equal(picked.scores, eager[torch.tensor([2, 0])].scores)
+    assert torch.equal(
+        joined.pred_boxes.tensor, Boxes.cat([Boxes(boxes), picked.pred_boxes]).tensor
+    )
+    assert sorted(instances.get_fields()) == ["pred_boxes", "scores"]
+    moved = instances.to(torch.device("meta"))
+    assert moved.scores.device.type == moved.pred_boxes.tensor.device.type == "meta"
+
+
+class Marks:
+    """Points of a user, which TorchScript can compile."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+
+def test_fields_may_be_of_a_class_of_one_s_own() -> None:
+    with patch_instances({"marks": Marks}) as made:
+        instances = made((3, 4))
+        instances.marks = Marks(torch.rand(2, 5))
+        picked = instances[torch.tensor([1])]
+    assert type(picked.marks) is Marks
+    assert picked.get_fields()["marks"].shape == (1, 5)
+
+
+def test_two_fields_of_one_type_are_two_fields() -> None:
+    with patch_instances({"proposal_boxes": Boxes, "pred_boxes": Boxes}) as made:
+        instances = made((3, 4))
+        instances.pred_boxes = Boxes(torch.rand(2, 4))
+    assert instances.has("pred_boxes")
+    assert not instances.has("proposal_boxes")
+
+
+def test_what_was_patched_is_put_back_after_an_error() -> None:
+    cat = Instances.cat
+    with pytest.raises(ZeroDivisionError), patch_instances(FIELDS):
+        _ = 1 / 0
+    assert Instances.cat is cat
+    assert not hasattr(Instances, "_jit_override_qualname")
+    with patch_instances(FIELDS):
+        assert Instances.cat is not cat
+
+
+def test_nothing_is_patched_where_a_field_is_refused() -> None:
+    with (
+        pytest.raises(ValueError, match="'cat' is something else in Instances"),
+        patch_instances({"scores": Tensor, "cat": Tensor}),
+    ):
+        pass
+    assert not hasattr(Instances, "_jit_override_qualname")
+
+
+def test_without_fields_only_the_size_is_left() -> None:
+    with patch_instances({}) as made:
+        instances = made((5, 6))
+    assert unscripted_instances(instances).image_size == (5, 6)
+    assert instances.get_fields() == {}
+    with pytest.raises(ValueError, match="Instances without fields have no length"):
+        len(instances)
+
+
+def test_a_scripted_model_is_saved_and_loaded_with_its_instances(tmp_path: pathlib.Path) -> None:
+    scripted = scripting_with_instances(Chooser().eval(), FIELDS)
+    torch.jit.save(scripted, tmp_path / "model.ts")
+    loaded = torch.jit.load(tmp_path / "model.ts")
+    x = torch.rand(5, 4)
+    for one, other in zip(loaded(x), scripted(x), strict=True):
+        assert torch.equal(one.scores, other.scores)
+        assert one.image_size == (30, 40)
+
+
+@pytest.mark.parametrize("other", [None, [1], torch.ones(2), BitMasks(torch.ones(1, 2, 2).bool())])
+def test_what_no_scripted_model_gives_is_named(other: object) -> None:
+    with pytest.raises(TypeError, match=f"not {type(other).__name__}"):
+        unscripted_instances(other)

@@ -111,3 +111,68 @@ def test_another_number_of_tensors_is_refused() -> None:
 def test_what_wraps_a_model_for_parallel_training_is_taken_off() -> None:
     model = Scorer()
     assert TracingAdapter(nn.DataParallel(model), inputs_of(4)).model is model
+
+
+def test_no_gradients_are_recorded_and_none_are_left_off() -> None:
+    model = Scorer()
+    adapter = TracingAdapter(model, inputs_of(4))
+    outputs = adapter(*adapter.flattened_inputs)
+    assert all(isinstance(output, Tensor) and not output.requires_grad for output in outputs)
+    assert model.scale.requires_grad
+    assert torch.is_grad_enabled()
+
+
+def test_the_weights_of_an_adapter_are_those_of_its_model() -> None:
+    adapter = TracingAdapter(Scorer(), inputs_of(4))
+    assert list(adapter.state_dict()) == ["model.scale"]
+    assert not adapter.eval().model.training
+
+
+def test_one_tensor_is_an_argument_and_several_are_a_tuple() -> None:
+    x, y = torch.rand(2), torch.rand(2)
+    assert TracingAdapter(nn.Identity(), x).inputs == (x,)
+    adapter = TracingAdapter(nn.Identity(), (x, [y]), lambda _, first, others: first + others[0])
+    (total,) = adapter(x, y)
+    assert torch.equal(total, x + y)
+    assert adapter.outputs_schema is not None
+    assert torch.equal(adapter.outputs_schema((total,)), x + y)
+
+
+def test_fields_of_structures_are_among_the_inputs() -> None:
+    boxes = Boxes(torch.rand(3, 4))
+    proposals = Instances((5, 6), proposal_boxes=boxes)
+    adapter = TracingAdapter(
+        nn.Identity(), [{"proposals": proposals}], lambda _, x: x[0]["proposals"].proposal_boxes
+    )
+    assert [tensor.tolist() for tensor in adapter.flattened_inputs][1] == [5, 6]
+    (tensor,) = adapter(*adapter.flattened_inputs)
+    assert torch.equal(tensor, boxes.tensor)
+    assert adapter.outputs_schema is not None
+    assert isinstance(adapter.outputs_schema((tensor,)), Boxes)
+
+
+def test_the_first_input_that_is_no_tensor_is_named_with_the_remedy() -> None:
+    for bad, path in (
+        ({"a": [torch.ones(1), None]}, r"inputs\[0\]\['a'\]\[1\] is of type NoneType"),
+        ((torch.ones(1), "text"), r"inputs\[1\] is of type str"),
+        ([{"height": 3.5}], r"inputs\[0\]\[0\]\['height'\] is of type float"),
+    ):
+        with pytest.raises(ValueError, match=path + ".*allow_non_tensor=True"):
+            TracingAdapter(nn.Identity(), bad)
+
+
+def test_outputs_of_no_tensors_are_none_where_that_is_allowed() -> None:
+    adapter = TracingAdapter(nn.Identity(), torch.ones(2), lambda _, x: 5, allow_non_tensor=True)
+    assert adapter(torch.ones(2)) == ()
+    assert adapter.outputs_schema is None
+    assert adapter.inputs_schema is not None
+
+
+def test_a_structure_that_changed_is_described_before_and_after() -> None:
+    adapter = TracingAdapter(
+        nn.Identity(), torch.ones(2), lambda _, x: {"a": x} if x.sum() < 3 else {"b": [x, x]}
+    )
+    adapter(torch.ones(2))
+    with pytest.raises(ValueError, match=r"outputs\['b'\]\[0\].* after .*outputs\['a'\]"):
+        adapter(torch.ones(2) * 9)
+    assert [output.tolist() for output in adapter(torch.zeros(2))] == [[0, 0]]
