@@ -1,5 +1,7 @@
 """Models of mmdetection under our interfaces, with small modules of the same protocol."""
 
+import sys
+import types
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 
 from d2_modeling import MMDetBackbone, MMDetDetector, ShapeSpec
 from d2_modeling.events import EventStorage
-from d2_structures import Boxes, Instances
+from d2_structures import BitMasks, Boxes, Instances, PolygonMasks
 
 SHAPES = [ShapeSpec(channels=2, stride=2), ShapeSpec(channels=2, stride=4)]
 
@@ -134,6 +136,245 @@ def test_sizes_are_asked_for_by_all_inputs_or_none() -> None:
         model([{"image": image}, {"image": image, "height": 8, "width": 12}])
 
 
-def test_a_config_needs_mmdetection() -> None:
-    with pytest.raises(ImportError, match="mmdet<3"):
+def test_a_config_needs_mmdetection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mmdet", None)  # cannot be imported
+    with pytest.raises(ImportError, match="need mmdet, .* pip install 'mmdet>=3'"):
         MMDetBackbone({"type": "ResNet"}, output_shapes=SHAPES)
+
+
+class Named(types.SimpleNamespace):
+    """Whatever is given by name, as mmengine's structures hold it."""
+
+    def __contains__(self, name: str) -> bool:
+        return name in vars(self)
+
+
+class BitmapMasks:
+    """Of mmdetection, which wants masks of the size that it is told."""
+
+    def __init__(self, masks: Any, height: int, width: int) -> None:
+        assert masks.shape[1:] == (height, width)
+        self.masks = masks
+
+
+class Polygons:
+    """Polygons of mmdetection: for each object a list of arrays."""
+
+    def __init__(self, masks: Any, height: int, width: int) -> None:
+        self.masks, self.size = masks, (height, width)
+
+
+@pytest.fixture
+def structures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As much of mmdetection as holds ground truth and results, of both versions."""
+    masks = {"BitmapMasks": BitmapMasks, "PolygonMasks": Polygons}
+    contents: dict[str, dict[str, Any]] = {
+        "mmdet": {},
+        "mmdet.core": masks,
+        "mmdet.structures": {"DetDataSample": Named},
+        "mmdet.structures.mask": masks,
+        "mmengine": {},
+        "mmengine.structures": {"InstanceData": Named},
+    }
+    for name, values in contents.items():
+        module = types.ModuleType(name)
+        vars(module).update(values)
+        monkeypatch.setitem(sys.modules, name, module)
+
+
+class DetectorOf3(nn.Module):
+    """Remembers what it was asked, and answers in the format of version 3."""
+
+    def __init__(self, **results: Any) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.results = results
+        self.asked: dict[str, Any] = {}
+
+    def loss(self, images: Tensor, samples: Any) -> dict[str, Any]:
+        self.asked = {"images": images, "samples": samples}
+        return {
+            "loss_rpn_cls": [self.weight * 2, self.weight * 3],
+            "loss_cls": self.weight.mean(),
+            "acc": torch.tensor([55.0]),
+        }
+
+    def predict(self, images: Tensor, samples: Any, rescale: bool) -> list[Any]:
+        self.asked = {"images": images, "samples": samples, "rescale": rescale}
+        found = {
+            "bboxes": torch.tensor([[0.0, 1, 2, 3], [1, 1, 4, 4]]),
+            "scores": torch.tensor([0.9, 0.5]),
+            "labels": torch.tensor([2, 0]),
+        }
+        return [Named(pred_instances=Named(**(found | self.results))) for _ in samples]
+
+
+def detector_of_3(**results: Any) -> MMDetDetector:
+    return MMDetDetector(
+        DetectorOf3(**results), pixel_mean=[0.0] * 3, pixel_std=[1.0] * 3, size_divisibility=16
+    )
+
+
+def truth(**fields: Any) -> Instances:
+    return Instances(
+        (8, 12),
+        gt_boxes=Boxes(torch.tensor([[0.0, 0, 4, 4]])),
+        gt_classes=torch.tensor([2]),
+        **fields,
+    )
+
+
+@pytest.mark.usefixtures("structures")
+def test_version_3_gets_samples_with_ground_truth() -> None:
+    model = detector_of_3().train()
+    with EventStorage() as storage:
+        losses = model([{"image": torch.full((3, 8, 12), 5.0), "instances": truth()}])
+    assert {name: loss.item() for name, loss in losses.items()} == {
+        "loss_rpn_cls": 5,
+        "loss_cls": 1,
+    }
+    assert storage.latest()["acc"][0] == 55
+    (sample,) = model.detector.asked["samples"]
+    assert sample.gt_instances.bboxes.tolist() == [[0, 0, 4, 4]]
+    assert sample.gt_instances.labels.tolist() == [2]
+    assert "masks" not in sample.gt_instances
+    assert sample.metainfo["img_shape"] == (8, 12)
+    assert sample.metainfo["batch_input_shape"] == sample.metainfo["pad_shape"] == (16, 16)
+    with pytest.raises(ValueError, match="'instances'"):
+        model([{"image": torch.zeros(3, 8, 12)}])
+
+
+@pytest.mark.usefixtures("structures")
+@pytest.mark.parametrize("version", [2, 3])
+def test_masks_are_handed_over_in_the_padded_size(version: int) -> None:
+    bitmaps = torch.ones(1, 8, 12, dtype=torch.bool)
+    polygons = [[np.array([0.0, 0, 4, 0, 4, 4])]]
+    for masks in (BitMasks(bitmaps), PolygonMasks(polygons)):
+        model = (detector() if version == 2 else detector_of_3()).train()
+        given: dict[str, Any] = {}
+        if version == 2:
+            model.detector.forward_train = lambda *args, given=given, **more: (
+                given.update(more) or {"loss": torch.ones(1)}
+            )
+        model([{"image": torch.zeros(3, 8, 12), "instances": truth(gt_masks=masks)}])
+        if version == 2:
+            (handed,) = given["gt_masks"]
+        else:
+            handed = model.detector.asked["samples"][0].gt_instances.masks
+        if isinstance(masks, BitMasks):
+            assert handed.masks.shape == (1, 16, 16)
+            assert handed.masks[0, :8, :12].all()
+            assert handed.masks.sum() == 8 * 12
+        else:
+            assert handed.size == (16, 16)
+            np.testing.assert_array_equal(handed.masks[0][0], polygons[0][0])
+
+
+@pytest.mark.usefixtures("structures")
+@pytest.mark.parametrize("holder", [lambda boxes: boxes, Boxes])
+def test_results_of_version_3_become_instances(holder: Any) -> None:
+    boxes = holder(torch.tensor([[0.0, 1, 2, 3], [1, 1, 4, 4]]))
+    model = detector_of_3(bboxes=boxes).eval()
+    (output,) = model([{"image": torch.zeros(3, 8, 12), "height": 16, "width": 36}])
+    found = output["instances"]
+    assert found.image_size == (16, 36)
+    assert found.pred_boxes.tensor.tolist() == [[0, 1, 2, 3], [1, 1, 4, 4]]
+    assert found.scores.tolist() == [pytest.approx(0.9), 0.5]
+    assert found.pred_classes.tolist() == [2, 0]
+    assert not found.has("pred_masks")
+    (sample,) = model.detector.asked["samples"]
+    assert sample.metainfo["ori_shape"] == (16, 36)
+    assert sample.metainfo["scale_factor"] == pytest.approx((1 / 3, 1 / 2))
+    assert "gt_instances" not in sample
+    assert model.detector.asked["rescale"] is True
+    model([{"image": torch.zeros(3, 8, 12)}])
+    assert model.detector.asked["rescale"] is False
+
+
+@pytest.mark.usefixtures("structures")
+def test_masks_of_version_3_come_as_they_are() -> None:
+    masks = torch.ones(2, 8, 12, dtype=torch.bool)
+    (output,) = detector_of_3(masks=masks).eval()([{"image": torch.zeros(3, 8, 12)}])
+    assert output["instances"].pred_masks is masks
+    nothing = {"bboxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0)}
+    model = detector_of_3(masks=torch.zeros(0, 8, 12), **nothing).eval()
+    (output,) = model([{"image": torch.zeros(3, 8, 12)}])
+    assert output["instances"].pred_masks.dtype == torch.bool
+
+
+@pytest.mark.parametrize("kind", ["a list", "a pair with scores"])
+def test_masks_of_no_detections_have_the_size_of_the_image(kind: str) -> None:
+    """Mask scoring heads of version 2 give a pair of masks and their scores."""
+    model = detector().eval()
+    nothing = [np.zeros((0, 5), np.float32)] * 3
+    masks: Any = [[], [], []]
+    results = [(nothing, masks if kind == "a list" else (masks, [[], [], []]))]
+    model.detector.simple_test = lambda *args, **more: results
+    (output,) = model([{"image": torch.zeros(3, 8, 12), "height": 16, "width": 36}])
+    assert output["instances"].pred_masks.shape == (0, 16, 36)
+    assert len(output["instances"]) == 0
+
+
+class Initialised(Maps):
+    """Of mmdetection since 2.11: what it is filled with is said before."""
+
+    init_cfg: Any = None
+
+    def init_weights(self) -> None:  # type: ignore[override]  # the later protocol
+        self.pretrained = self.init_cfg
+
+
+def test_later_modules_are_told_before_where_weights_are() -> None:
+    backbone = MMDetBackbone(
+        Initialised(), Initialised(), pretrained_backbone="somewhere", output_shapes=SHAPES
+    )
+    assert backbone.backbone.pretrained == {"type": "Pretrained", "checkpoint": "somewhere"}
+    assert backbone.neck is not None
+    assert backbone.neck.pretrained is None
+    own = Initialised()
+    own.init_cfg = "its own"
+    assert MMDetBackbone(own, output_shapes=SHAPES).backbone.pretrained == "its own"
+
+
+def test_each_part_of_a_neck_is_initialised_and_trained() -> None:
+    first, second = Maps(), Maps()
+    neck = nn.Sequential(first, second)
+    MMDetBackbone(Maps().eval(), neck.eval(), output_shapes=SHAPES)
+    assert first.pretrained is second.pretrained is None
+    assert first.training
+    assert second.training
+
+
+@pytest.mark.parametrize(("version", "asked"), [("2.28.2", "build_backbone"), ("3.3.0", "MODELS")])
+def test_configs_are_built_by_the_version_that_is_there(
+    monkeypatch: pytest.MonkeyPatch, version: str, asked: str
+) -> None:
+    built: list[Any] = []
+
+    def build(name: str) -> Any:
+        return lambda config: built.append((name, config)) or Maps()
+
+    contents: dict[str, dict[str, Any]] = {
+        "mmdet": {"__version__": version},
+        "mmdet.models": {"build_backbone": build("build_backbone")},
+        "mmdet.registry": {"MODELS": types.SimpleNamespace(build=build("MODELS"))},
+        "mmcv": {"ConfigDict": dict},
+        "mmengine": {},
+        "mmengine.config": {"ConfigDict": dict},
+    }
+    for name, values in contents.items():
+        module = types.ModuleType(name)
+        vars(module).update(values)
+        monkeypatch.setitem(sys.modules, name, module)
+    MMDetBackbone({"type": "ResNet", "out_indices": (1, 2)}, output_shapes=SHAPES)
+    assert built == [(asked, {"type": "ResNet", "out_indices": [1, 2]})]
+
+
+def test_outputs_that_are_no_sequence_are_named() -> None:
+    class One(Maps):
+        def forward(self, x: Any) -> Any:
+            return x
+
+    backbone = MMDetBackbone(One(), output_shapes=SHAPES)
+    with pytest.raises(ValueError, match="2 output_shapes, but gave Tensor outputs"):
+        backbone(torch.randn(1, 3, 8, 8))

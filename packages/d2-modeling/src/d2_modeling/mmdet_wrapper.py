@@ -1,14 +1,16 @@
-"""Backbones and detectors of mmdetection (version 2) under our interfaces."""
+"""Backbones and detectors of mmdetection (versions 2 and 3) under our interfaces."""
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2_structures import BitMasks, Boxes, ImageList, Instances
@@ -53,12 +55,12 @@ class MMDetBackbone(Backbone):
         self.backbone: nn.Module = _module(backbone, "build_backbone")
         self.neck: nn.Module | None = None if neck is None else _module(neck, "build_neck")
         self._output_shapes = dict(zip(names, output_shapes, strict=True))
-        self.backbone.init_weights(pretrained_backbone)  # type: ignore[operator]  # a method there
+        _initialize(self.backbone, pretrained_backbone)
         # Some backbones freeze their first stages in train().
         self.backbone.train()
         if self.neck is not None:
             for part in self.neck if isinstance(self.neck, nn.Sequential) else [self.neck]:
-                part.init_weights()  # type: ignore[operator]  # a method there
+                _initialize(part)
             self.neck.train()
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -85,8 +87,9 @@ class MMDetDetector(ImageInput):
     """A detector of mmdetection that takes and gives what our models do.
 
     Args:
-        detector: a module with ``forward_train`` and ``simple_test``, or mmdetection's config
-            of one.
+        detector: a module with ``loss`` and ``predict`` (version 3), or with ``forward_train``
+            and ``simple_test`` (version 2), or mmdetection's config of one, whose weights are
+            then those that it says.
         size_divisibility: images are padded to multiples of it.
         pixel_mean: mean of each channel, subtracted from images.
         pixel_std: standard deviation of each channel, divided by.
@@ -105,6 +108,8 @@ class MMDetDetector(ImageInput):
     ) -> None:
         super().__init__(pixel_mean, pixel_std)
         self.detector: Any = _module(detector, "build_detector")
+        if isinstance(detector, Mapping) and not _takes_pretrained(self.detector):
+            self.detector.init_weights()  # earlier ones have done it when they were made
         self.size_divisibility = size_divisibility
 
     def forward(self, batched_inputs: BatchedInputs) -> ModelOutput:
@@ -131,12 +136,14 @@ class MMDetDetector(ImageInput):
         metas = [_image_meta(entry, padded) for entry in batched_inputs]
         if self.training:
             return self._losses(batched_inputs, images.tensor, metas)
-        results = self.detector.simple_test(images.tensor, metas, rescale=given == {True})
-        sizes = [meta["ori_shape"][:2] for meta in metas]
-        return [
-            {"instances": _instances(result, size)}
-            for result, size in zip(results, sizes, strict=True)
-        ]
+        rescale = given == {True}
+        if hasattr(self.detector, "simple_test"):
+            arrays = self.detector.simple_test(images.tensor, metas, rescale=rescale)
+            found = [_instances(*pair) for pair in zip(arrays, metas, strict=True)]
+        else:
+            samples = self.detector.predict(images.tensor, _samples(metas), rescale=rescale)
+            found = [_instances_of_sample(*pair) for pair in zip(samples, metas, strict=True)]
+        return [{"instances": instances} for instances in found]
 
     def _losses(
         self, batched_inputs: BatchedInputs, images: Tensor, metas: list[dict[str, Any]]
@@ -144,9 +151,13 @@ class MMDetDetector(ImageInput):
         gt_instances = self.instances_of(batched_inputs, "instances")
         if gt_instances is None:
             raise ValueError("training inputs need 'instances' with the ground truth")
+        if not hasattr(self.detector, "forward_train"):
+            return _split_losses(self.detector.loss(images, _samples(metas, gt_instances)))
         masks: dict[str, Any] = {}
         if gt_instances and gt_instances[0].has("gt_masks"):
-            masks["gt_masks"] = [_mmdet_masks(gt, images.shape[2:]) for gt in gt_instances]
+            masks["gt_masks"] = [
+                _mmdet_masks(gt, images.shape[2:], "mmdet.core") for gt in gt_instances
+            ]
         losses = self.detector.forward_train(
             images,
             metas,
@@ -155,6 +166,21 @@ class MMDetDetector(ImageInput):
             **masks,
         )
         return _split_losses(losses)
+
+
+def _initialize(module: Any, pretrained: str | None = None) -> None:
+    """Let a module fill its weights as its version of mmdetection does."""
+    if _takes_pretrained(module):
+        module.init_weights(pretrained)
+        return
+    if pretrained is not None:
+        module.init_cfg = {"type": "Pretrained", "checkpoint": pretrained}
+    module.init_weights()
+
+
+def _takes_pretrained(module: Any) -> bool:
+    """Whether it is told where weights are, as before version 2.11, or has ``init_cfg``."""
+    return bool(inspect.signature(module.init_weights).parameters)
 
 
 def _image_meta(entry: Mapping[str, Any], padded: tuple[int, int]) -> dict[str, Any]:
@@ -171,10 +197,49 @@ def _image_meta(entry: Mapping[str, Any], padded: tuple[int, int]) -> dict[str, 
     }
 
 
+def _samples(
+    metas: Sequence[Mapping[str, Any]], gt_instances: Sequence[Instances] | None = None
+) -> list[Any]:
+    """What version 3 wants to know about images, and in training their ground truth."""
+    sample_class = _mmdet("mmdet.structures").DetDataSample
+    samples = []
+    for index, meta in enumerate(metas):
+        padded = meta["pad_shape"][:2]
+        known = {name: meta[name][:2] for name in ("img_shape", "ori_shape", "pad_shape")}
+        scale = tuple(meta["scale_factor"][:2].tolist())
+        sample = sample_class(
+            metainfo={**meta, **known, "scale_factor": scale, "batch_input_shape": padded}
+        )
+        if gt_instances is not None:
+            gt = gt_instances[index]
+            fields = {"bboxes": gt.gt_boxes.tensor, "labels": gt.gt_classes}
+            if gt.has("gt_masks"):
+                fields["masks"] = _mmdet_masks(gt, padded, "mmdet.structures.mask")
+            sample.gt_instances = _mmdet("mmengine.structures").InstanceData(**fields)
+        samples.append(sample)
+    return samples
+
+
+def _instances_of_sample(sample: Any, meta: Mapping[str, Any]) -> Instances:
+    """Detections out of what version 3 gives."""
+    found = sample.pred_instances
+    boxes = getattr(found.bboxes, "tensor", found.bboxes)
+    instances = Instances(
+        meta["ori_shape"][:2],
+        pred_boxes=Boxes(boxes),
+        scores=found.scores,
+        pred_classes=found.labels,
+    )
+    if "masks" in found:
+        instances.pred_masks = found.masks.to(torch.bool)  # of none they are numbers
+    return instances
+
+
 def _instances(
-    result: Sequence[Any] | tuple[Sequence[Any], Any], size: tuple[int, int]
+    result: Sequence[Any] | tuple[Sequence[Any], Any], meta: Mapping[str, Any]
 ) -> Instances:
-    """Detections out of mmdetection's lists of arrays (x1, y1, x2, y2, score) per class."""
+    """Detections out of version 2's lists of arrays (x1, y1, x2, y2, score) per class."""
+    size = meta["ori_shape"][:2]
     masks = None
     if isinstance(result, tuple):
         result, masks = result
@@ -195,11 +260,16 @@ def _instances(
     return instances
 
 
-def _mmdet_masks(gt: Instances, size: Sequence[int]) -> Any:
-    structures = _mmdet("mmdet.core")
+def _mmdet_masks(gt: Instances, size: Sequence[int], home: str) -> Any:
+    """The masks of the ground truth, padded to a size, as classes of the module ``home``."""
+    structures = _mmdet(home)
     masks = gt.gt_masks
     if isinstance(masks, BitMasks):
-        return structures.BitmapMasks(masks.tensor.cpu().numpy(), *size)
+        down, right = (
+            wanted - got for wanted, got in zip(size, masks.tensor.shape[1:], strict=True)
+        )
+        padded = F.pad(masks.tensor.to(torch.uint8), (0, right, 0, down))
+        return structures.BitmapMasks(padded.cpu().numpy(), *size)
     return structures.PolygonMasks([list(polygons) for polygons in masks.polygons], *size)
 
 
@@ -220,8 +290,14 @@ def _split_losses(values: Mapping[str, Any]) -> dict[str, Tensor]:
 def _module(module: nn.Module | Mapping[str, Any], builder: str) -> nn.Module:
     if isinstance(module, nn.Module):
         return module
-    config = _mmdet("mmcv").ConfigDict(_plain(module))
-    built: nn.Module = getattr(_mmdet("mmdet.models"), builder)(config)
+    config = _plain(module)
+    built: nn.Module
+    if int(_mmdet("mmdet").__version__.split(".")[0]) < 3:
+        build = getattr(_mmdet("mmdet.models"), builder)
+        built = build(_mmdet("mmcv").ConfigDict(config))
+    else:
+        config = _mmdet("mmengine.config").ConfigDict(config)
+        built = _mmdet("mmdet.registry").MODELS.build(config)
     return built
 
 
@@ -240,5 +316,5 @@ def _mmdet(name: str) -> Any:
     except ImportError as error:
         raise ImportError(
             f"mmdetection's configs and masks need {name}, which cannot be imported: {error}. "
-            "Install mmdetection 2: pip install 'mmdet<3' 'mmcv<2'"
+            "Install mmdetection 3: pip install 'mmdet>=3' 'mmcv>=2,<2.2'"
         ) from error
