@@ -311,14 +311,16 @@ def test_a_detector_starts_with_the_weights_that_its_config_says(tmp_path: Any) 
     torch.testing.assert_close(prior, torch.full_like(prior, 0.01))
     torch.save(first.detector.backbone.state_dict(), tmp_path / "weights.pth")
     saved = {"type": "Pretrained", "checkpoint": str(tmp_path / "weights.pth")}
-    torch.manual_seed(5)
-    other = MMDetDetector(
-        retinanet_config() | {"backbone": BACKBONE | {"init_cfg": saved}},
-        pixel_mean=[0.0] * 3,
-        pixel_std=[1.0] * 3,
-    )
-    for name, value in other.detector.backbone.state_dict().items():
-        assert torch.equal(value, first.detector.backbone.state_dict()[name]), name
+    for more in (
+        {"backbone": BACKBONE | {"init_cfg": saved}},
+        {"pretrained": saved["checkpoint"]},  # as configs of version 2 say it
+    ):
+        torch.manual_seed(5)
+        statistics = {"pixel_mean": [0.0] * 3, "pixel_std": [1.0] * 3}
+        other = MMDetDetector(retinanet_config() | more, **statistics)
+        for name, value in other.detector.backbone.state_dict().items():
+            assert torch.equal(value, first.detector.backbone.state_dict()[name]), name
+    assert detector(retinanet_config() | {"pretrained": None}).detector.bbox_head is not None
 
 
 def test_a_detector_trains() -> None:

@@ -296,9 +296,20 @@ def _module(module: nn.Module | Mapping[str, Any], builder: str) -> nn.Module:
         build = getattr(_mmdet("mmdet.models"), builder)
         built = build(_mmdet("mmcv").ConfigDict(config))
     else:
-        config = _mmdet("mmengine.config").ConfigDict(config)
+        config = _mmdet("mmengine.config").ConfigDict(_of_version_3(config))
         built = _mmdet("mmdet.registry").MODELS.build(config)
     return built
+
+
+def _of_version_3(config: dict[str, Any]) -> dict[str, Any]:
+    """A config whose ``pretrained``, of version 2, is its backbone's ``init_cfg``."""
+    if "backbone" not in config or "pretrained" not in config:
+        return config
+    others = {key: value for key, value in config.items() if key != "pretrained"}
+    if config["pretrained"] is not None:
+        saved = {"type": "Pretrained", "checkpoint": config["pretrained"]}
+        others["backbone"] = {**config["backbone"], "init_cfg": saved}
+    return others
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Mask R-CNN R50-FPN of MMDetection 2, trained by our loop; needs mmdet and mmcv.
+"""Mask R-CNN R50-FPN of MMDetection (2 or 3), trained by our loop; needs mmdet and mmcv.
 
 What is below ``detector`` is in MMDetection's terms.
 """
