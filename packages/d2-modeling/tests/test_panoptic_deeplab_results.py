@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from d2_config import get_cfg
 from d2_modeling import BACKBONE_REGISTRY, ShapeSpec, build_model
 from d2_modeling.backbone import Backbone
+from d2_modeling.export import output_kind
 from d2_modeling.panoptic_deeplab import (
     PanopticDeepLab,
     add_panoptic_deeplab_config,
@@ -395,3 +396,8 @@ def test_an_unknown_head_of_instances_is_named() -> None:
     cfg.MODEL.INS_EMBED_HEAD.NAME = "Embedder"
     with pytest.raises(KeyError, match="Embedder"):
         build_ins_embed_branch(cfg, {"res2": ShapeSpec(channels=4, stride=4)})
+
+
+def test_the_model_is_none_that_can_be_exported() -> None:
+    with pytest.raises(TypeError, match="PanopticDeepLab cannot be exported: it is neither"):
+        output_kind(model())

@@ -137,6 +137,7 @@ class Panoptic(Detector):
     """As much of a panoptic model as the sidecar looks at."""
 
     sem_seg_head: Any = None
+    predict_tensors: Any = None
     combine_overlap_thresh = 0.25
     combine_stuff_area_thresh = 4096
     combine_instances_score_thresh = 0.75

@@ -53,7 +53,7 @@ def output_kind(model: nn.Module) -> str:
     Raises:
         TypeError: if the model is none that can be exported.
     """
-    if hasattr(model, "sem_seg_head"):
+    if hasattr(model, "sem_seg_head") and hasattr(model, "predict_tensors"):
         return "panoptic" if hasattr(model, "roi_heads") else "sem_seg"
     if not hasattr(model, "roi_heads"):
         if hasattr(model, "head") and hasattr(model, "head_in_features"):
