@@ -345,18 +345,21 @@ def test_each_part_of_a_neck_is_initialised_and_trained() -> None:
     assert second.training
 
 
-@pytest.mark.parametrize(("version", "asked"), [("2.28.2", "build_backbone"), ("3.3.0", "MODELS")])
-def test_configs_are_built_by_the_version_that_is_there(
-    monkeypatch: pytest.MonkeyPatch, version: str, asked: str
-) -> None:
-    built: list[Any] = []
+Built = list[tuple[str, dict[str, Any]]]
+
+
+def builders(monkeypatch: pytest.MonkeyPatch, version: str) -> Built:
+    """A stand-in for a version of mmdetection, and the list of what it is asked to build."""
+    built: Built = []
 
     def build(name: str) -> Any:
-        return lambda config: built.append((name, config)) or Maps()
+        return lambda config: built.append((name, config)) or Initialised()
 
     contents: dict[str, dict[str, Any]] = {
         "mmdet": {"__version__": version},
-        "mmdet.models": {"build_backbone": build("build_backbone")},
+        "mmdet.models": {
+            name: build(name) for name in ("build_backbone", "build_neck", "build_detector")
+        },
         "mmdet.registry": {"MODELS": types.SimpleNamespace(build=build("MODELS"))},
         "mmcv": {"ConfigDict": dict},
         "mmengine": {},
@@ -366,8 +369,35 @@ def test_configs_are_built_by_the_version_that_is_there(
         module = types.ModuleType(name)
         vars(module).update(values)
         monkeypatch.setitem(sys.modules, name, module)
-    MMDetBackbone({"type": "ResNet", "out_indices": (1, 2)}, output_shapes=SHAPES)
-    assert built == [(asked, {"type": "ResNet", "out_indices": [1, 2]})]
+    return built
+
+
+def test_configs_are_built_by_the_version_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone, neck = {"type": "ResNet", "out_indices": (1, 2)}, {"type": "FPN"}
+    for version, names in (("2.28.2", ["build_backbone", "build_neck"]), ("3.3.0", ["MODELS"] * 2)):
+        built = builders(monkeypatch, version)
+        MMDetBackbone(backbone, neck, output_shapes=SHAPES)
+        assert [name for name, _ in built] == names
+        assert built[0][1] == {"type": "ResNet", "out_indices": [1, 2]}
+        assert built[1][1] == neck
+
+
+def test_version_3_is_told_of_pretrained_weights_in_its_own_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    statistics: dict[str, Any] = {"pixel_mean": [0.0] * 3, "pixel_std": [1.0] * 3}
+    backbone = {"type": "ResNet", "depth": 18}
+    config = {"type": "RetinaNet", "pretrained": "somewhere", "backbone": backbone}
+    built = builders(monkeypatch, "3.3.0")
+    MMDetDetector(config, **statistics)
+    MMDetDetector(config | {"pretrained": None}, **statistics)
+    saved = {"type": "Pretrained", "checkpoint": "somewhere"}
+    assert built[0][1] == {"type": "RetinaNet", "backbone": backbone | {"init_cfg": saved}}
+    assert built[1][1] == {"type": "RetinaNet", "backbone": backbone}
+    built = builders(monkeypatch, "2.28.2")
+    MMDetDetector(config, **statistics)
+    assert built == [("build_detector", config)]
+    assert config["pretrained"] == "somewhere"
 
 
 def test_outputs_that_are_no_sequence_are_named() -> None:

@@ -329,6 +329,26 @@ def test_pictures_are_checked_as_bytes_and_one_in_which_nothing_is_found() -> No
     assert differences["no detection"]["scores"] == 0.0
 
 
+class Finder(Pictures):
+    """Finds one thing in every picture."""
+
+    def forward(self, images: Tensor, *sizes: Tensor) -> tuple[Tensor, ...]:
+        return super().forward(images.new_zeros(images.shape))
+
+
+def test_a_model_that_finds_things_in_any_blank_picture_is_compared_there_too() -> None:
+    graph: Any = Finder()
+    pictures = torch.randint(0, 120, (2, 3, 40, 50), dtype=torch.uint8)
+    check_artefact(graph, graph, (pictures,), what="model.onnx")
+
+    def half_blind(images: Tensor) -> list[Tensor]:
+        is_blank = bool((images == images.flatten()[0]).all())
+        return [each[: 0 if is_blank else None] for each in graph(images)]
+
+    with pytest.raises(ValueError, match="model.onnx on no detection differs from the model"):
+        check_artefact(graph, half_blind, (pictures,), what="model.onnx")
+
+
 class Statistics(nn.Module):
     """As much of a model as examples look at."""
 
