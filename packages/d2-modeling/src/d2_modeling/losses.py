@@ -16,7 +16,6 @@ __all__ = [
     "diou_loss",
     "giou_loss",
     "loss_weights",
-    "mean_cross_entropy",
     "sigmoid_focal_loss",
     "smooth_l1_loss",
     "summed_where",
@@ -68,15 +67,3 @@ def loss_weights(weight: float | Mapping[str, Any], names: Sequence[str]) -> dic
     if unknown:
         raise ValueError(f"loss_weight names {sorted(unknown)}; the losses are {list(names)}")
     return {str(name): float(value) for name, value in weight.items()}
-
-
-def mean_cross_entropy(logits: Tensor, labels: Tensor, ignore_value: int) -> Tensor:
-    """Cross entropy, averaged over the pixels or points that count; 0 if there is none.
-
-    Args:
-        logits: (N, K, ...) floating point.
-        labels: (N, ...) int64.
-        ignore_value: label of what does not count.
-    """
-    summed = F.cross_entropy(logits, labels, reduction="sum", ignore_index=ignore_value)
-    return summed / (labels != ignore_value).sum().clamp(min=1)

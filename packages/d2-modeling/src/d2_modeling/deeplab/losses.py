@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..losses import mean_cross_entropy
+from ..pixel_losses import mean_cross_entropy
 
 
 class DeepLabCE(nn.Module):

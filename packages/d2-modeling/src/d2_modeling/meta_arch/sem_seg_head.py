@@ -16,7 +16,7 @@ from ..initialization import msra_fill
 from ..layers import Conv2d, ShapeSpec, get_norm
 from ..layers.convolution import Norm
 from ..layers.shape_spec import select_shapes
-from ..losses import mean_cross_entropy
+from ..pixel_losses import mean_cross_entropy
 
 SEM_SEG_HEADS_REGISTRY: Registry[Any] = Registry("SEM_SEG_HEADS")
 """Callables ``(cfg, input_shape: dict[str, ShapeSpec]) -> nn.Module`` that label pixels."""

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from d2_config import CfgNode, configurable
 
 from ..layers import ShapeSpec
-from ..losses import mean_cross_entropy
 from ..meta_arch.sem_seg_head import SEM_SEG_HEADS_REGISTRY
+from ..pixel_losses import mean_cross_entropy
 from .mask_head import channels_of
 from .point_features import (
     features_at,
