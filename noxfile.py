@@ -577,13 +577,15 @@ def integration(session: nox.Session) -> None:
 def export(session: nox.Session) -> None:
     """Every small model in every format of deployment, as the README of d2-modeling has it.
 
-    It takes half an hour; ``tests`` runs a quick part.
+    Beside it the other tests that compile. It takes half an hour; ``tests`` runs a quick part.
     """
     _install(session, PACKAGES, *TEST_TOOLS, *EXTRAS)
-    table = "packages/d2-modeling/tests/export/test_format_table.py"
+    names = ("format_table", "aotinductor_layout", "picture_input")
+    files = [f"packages/d2-modeling/tests/export/test_{name}.py" for name in names]
+    files.append("packages/d2-engine/tests/test_cli_export.py")
     processes = ("-n", str(os.cpu_count() or 1), "--dist", "load")
     environment = {"D2_EXPORT_ALL": "1", "OMP_NUM_THREADS": "1"}
-    _pytest(session, "export", table, *processes, *session.posargs, env=environment)
+    _pytest(session, "export", *files, *processes, *session.posargs, env=environment)
 
 
 @nox.session

@@ -1,12 +1,13 @@
 """Which model works in which format: what is recorded, and the README's table made of it.
 
 ``python packages/d2-modeling/tests/export/format_table.py`` exports every model in every format
-and writes both anew; ``... format_table.py onnx openvino`` only tries these. It takes minutes.
+and writes both anew; ``... format_table.py onnx openvino --models FCOS PanopticFPN`` only tries
+these. It takes minutes.
 """
 
+import argparse
 import json
 import pathlib
-import sys
 import tempfile
 
 from tiny_models import MODELS, build, images  # of this folder
@@ -56,11 +57,10 @@ def table_of_readme() -> str:
     return README.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0].strip()
 
 
-def _try(kinds: list[str]) -> dict[str, dict[str, bool]]:
+def _try(names: list[str], kinds: list[str]) -> dict[str, dict[str, bool]]:
     before = record()
-    works: dict[str, dict[str, bool]] = {}
-    for name in MODELS:
-        works[name] = before.get(name, {})
+    works = {name: before.get(name, {}) for name in MODELS}
+    for name in names:
         for kind in kinds:
             with tempfile.TemporaryDirectory() as folder:
                 reason = exported(name, kind, pathlib.Path(folder))
@@ -77,4 +77,8 @@ def _write(works: dict[str, dict[str, bool]]) -> None:
 
 
 if __name__ == "__main__":
-    _write(_try(sys.argv[1:] or list(FORMATS)))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("formats", nargs="*", metavar="FORMAT", help=f"of {', '.join(FORMATS)}")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="NAME")
+    options = parser.parse_args()
+    _write(_try(options.models, options.formats or list(FORMATS)))
