@@ -15,7 +15,8 @@ from torch import Tensor, nn
 import d2_ops
 from d2_modeling.export import Caffe2Model, export, load_exported, sidecar_path
 from d2_modeling.export.custom_operators import custom_domains, custom_translations
-from d2_modeling.export.precision import to_int8
+from d2_modeling.layers import FrozenBatchNorm2d
+from d2_modeling.meta_arch import SemanticSegmentor
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from tiny_models import build, images  # of this folder
@@ -176,6 +177,68 @@ def test_operators_that_nobody_has_are_named(
         load_exported(copy)
 
 
-def test_int8_is_refused_as_the_calibration_has_no_such_operators(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(ValueError, match="operators of d2_ops.*'float32' or 'float16'"):
-        to_int8(tmp_path / "model.onnx", [], ["d2_ops"])
+class Deformable(SemanticSegmentor):
+    """A deformable convolution with a norm between plain ones, as a segmentor."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        for name, value in (("pixel_mean", 120.0), ("pixel_std", 60.0)):
+            self.register_buffer(name, torch.full((3, 1, 1), value))
+        self.sem_seg_head = nn.Identity()
+        self.first = nn.Conv2d(3, 16, 3, padding=1)
+        self.offset = nn.Conv2d(16, 18, 3, padding=1)
+        norm = FrozenBatchNorm2d(24)
+        norm.weight.uniform_(0.5, 2)
+        norm.running_mean.uniform_(-1, 1)
+        self.deformable = d2_ops.DeformConv(16, 24, 3, padding=1, norm=norm)
+        self.last = nn.Conv2d(24, 4, 1)
+
+    def predict_tensors(self, images: Tensor, image_sizes: Tensor) -> dict[str, Tensor]:
+        x = ((images - self.pixel_mean) / self.pixel_std) * image_sizes.sum().clamp(max=1)
+        x = self.first(x).relu()
+        x = self.deformable(x, self.offset(x)).relu()
+        return {"sem_seg": self.last(x)}
+
+
+def test_a_deformable_convolution_in_int8_is_near_that_in_float32(tmp_path: pathlib.Path) -> None:
+    torch.manual_seed(0)
+    model = Deformable().eval()
+    path = tmp_path / "model.onnx"
+    settings: dict[str, Any] = {"precision": "int8", "calibration_inputs": images([(40, 56)] * 4)}
+    export(model, "onnx", path, images([(40, 56)]), report=None, **settings)
+    (entry,) = images([(33, 48)])
+    with torch.no_grad():
+        wanted = model.predict_tensors(entry["image"][None].float(), torch.tensor([[33, 48]]))
+    (got,) = load_exported(path)([entry])
+    error = (got["sem_seg"] - wanted["sem_seg"][0]).abs().max() / wanted["sem_seg"].abs().max()
+    assert 1e-5 < error < 0.1
+    nodes = onnx.load(path).graph.node
+    makers = {name: node.op_type for node in nodes for name in node.output}
+    (product,) = (node for node in nodes if node.op_type == "MatMul")
+    assert [makers.get(name) for name in product.input] == ["DequantizeLinear"] * 2
+    # Where to look stays exact: that convolution is the last before coordinates.
+    (columns,) = (node for node in nodes if node.op_type == "DeformColumns")
+    assert makers[columns.input[1]] == "Conv"
+
+
+def test_a_detector_of_rotated_boxes_computes_in_int8(
+    detector: Any, tmp_path: pathlib.Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    made = export(
+        *(detector, "onnx", path, images(SIZES)),
+        precision="int8",
+        calibration_inputs=[*images([*SIZES, (70, 70)]), {"image": torch.zeros(3, 40, 40)}],
+        report=None,
+    )
+    assert max(found["scores"] for found in made.differences.values()) > 1e-5
+    content = json.loads(sidecar_path(path).read_text())
+    assert (content["precision"], content["custom_domains"]) == ("int8", ["d2_ops"])
+    onnx.checker.check_model(str(path), full_check=True)
+    nodes = onnx.load(path).graph.node
+    makers = {name: node.op_type for node in nodes for name in node.output}
+    # What is pooled from rotated boxes goes into a layer of int8; the last ones are of float32.
+    weights = [makers.get(node.input[1]) for node in nodes if node.op_type == "Gemm"]
+    assert sorted(weights, key=str) == ["DequantizeLinear", None, None]
+    (result,) = load_exported(path)(images([(60, 44)]))
+    assert len(result["instances"]) > 0

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from d2_modeling.export import export, load_exported, read_sidecar
+from d2_modeling.export import ExportableModel, export, load_exported, read_sidecar
+from d2_modeling.export.int8 import calibration_tensors
 from d2_modeling.export.precision import PRECISIONS, check_precision
 from d2_modeling.meta_arch import SemanticSegmentor
 
@@ -165,9 +166,6 @@ def test_what_cannot_be_written_is_refused(
 
 
 def test_int8_without_an_image_is_refused(model: Block, tmp_path: pathlib.Path) -> None:
-    from d2_modeling.export.graph import ExportableModel
-    from d2_modeling.export.precision import calibration_tensors
-
     nothing: Any = calibration_tensors(ExportableModel(model), [], torch.device("cpu"))
     with pytest.raises(ValueError, match="got none"):
         list(nothing)

@@ -17,10 +17,21 @@ import d2_ops
 
 from .onnx_values import integers, opset
 
-__all__ = ["custom_domains", "custom_translations", "domains_of_file", "register_domains"]
+__all__ = [
+    "DEFORM_COLUMNS",
+    "custom_domains",
+    "custom_translations",
+    "domains_of_file",
+    "output_types",
+    "register_domains",
+]
+
+DEFORM_COLUMNS = "DeformColumns"
+"""The operator whose columns a deformable convolution multiplies with its weights."""
 
 _DOMAIN = d2_ops.__name__
 _VERSION = 1
+_NMS = "NmsRotated"  # the only one that gives no float32
 _FLOAT, _DOUBLE, _INT64 = "tensor(float)", "tensor(double)", "tensor(int64)"
 
 
@@ -32,6 +43,21 @@ def custom_domains(model: Any) -> tuple[str, ...]:
 def domains_of_file(path: Path) -> tuple[str, ...]:
     """The same of an ONNX file."""
     return custom_domains(import_module("onnx").load(str(path), load_external_data=False))
+
+
+def output_types(graph: Any) -> list[Any]:
+    """``onnx.ValueInfoProto`` of what the domain's operators give, which ONNX cannot infer."""
+    onnx = import_module("onnx")
+    known = {each.name for each in graph.value_info}
+    return [
+        onnx.helper.make_tensor_value_info(
+            name, onnx.TensorProto.INT64 if node.op_type == _NMS else onnx.TensorProto.FLOAT, None
+        )
+        for node in graph.node
+        if node.domain == _DOMAIN
+        for name in node.output
+        if name not in known
+    ]
 
 
 def register_domains(options: Any, domains: Iterable[str]) -> None:
@@ -126,7 +152,7 @@ def _suppress(boxes: Any, scores: Any, iou_threshold: float, *idxs: tuple[str, A
     scalar = onnx.helper.make_tensor("", onnx.TensorProto.DOUBLE, (), [float(iou_threshold)])
     threshold = opset().Constant(value=scalar)
     inputs = [(_FLOAT, boxes), (_FLOAT, scores), (_DOUBLE, threshold), *idxs]
-    return _custom("NmsRotated", inputs, _INT64, {})
+    return _custom(_NMS, inputs, _INT64, {})
 
 
 def _box_iou_rotated(boxes1: Any, boxes2: Any) -> Any:
@@ -204,7 +230,7 @@ def _deform_conv2d(
         "dilation": [int(dilation_h), int(dilation_w)],
         "groups": groups,
     }
-    columns = _custom("DeformColumns", inputs, _FLOAT, settings)
+    columns = _custom(DEFORM_COLUMNS, inputs, _FLOAT, settings)
     by_group = op.Reshape(weight, integers(groups, filters // groups, per_group, taps))
     matrix = op.Transpose(by_group, perm=[0, 3, 2, 1])
     # Of one group it has two dimensions: runtimes then lay it out once for all calls.

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from .custom_operators import domains_of_file
 from .formats import FORMATS, onnx_to_openvino, write_standard_onnx
 from .graph import ExportableModel
+from .int8 import calibration_tensors, to_int8
 from .picture_input import PictureModel
-from .precision import calibration_tensors, check_precision, to_float16, to_int8
+from .precision import check_precision, to_float16
 from .runtimes import runner_of
 from .sidecar import Preprocessing, sidecar_path, write_sidecar
 from .supported import check_exportable

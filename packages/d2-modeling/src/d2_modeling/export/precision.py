@@ -1,23 +1,17 @@
-"""Files that compute in fewer bits: float16, bfloat16, or int8 after calibration."""
+"""Files that compute in fewer bits: which there are, and ONNX files of float16."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from d2_structures import import_optional
 
-from ..image_checks import image_of, picture_of
 from .custom_operators import register_domains
-from .graph import ExportableModel
-from .quiet import quiet_log
 
-__all__ = ["PRECISIONS", "calibration_tensors", "check_precision", "to_float16", "to_int8"]
+__all__ = ["BETWEEN", "HEAVY", "PRECISIONS", "check_precision", "fold", "to_float16"]
 
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 """What a file may compute in."""
@@ -25,8 +19,12 @@ PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 _OTHERS = {"onnx": ("float16", "int8"), "openvino": ("bfloat16", "int8")}
 """By format what it may compute in but float32."""
 
-_HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-_BETWEEN = ("Relu", "MaxPool", "Add")
+HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Operators of layers of weights."""
+
+BETWEEN = ("Relu", "MaxPool", "Add")
+"""Operators that lie between such layers."""
+
 _FLOAT, _HALF = 1, 10  # as ONNX numbers types
 
 
@@ -60,7 +58,7 @@ def to_float16(path: Path, custom_domains: Sequence[str] = ()) -> None:
         ImportError: if onnx or ONNX Runtime is not installed.
     """
     onnx = import_optional("onnx", "onnx", package="d2-modeling")
-    _fold(path, custom_domains)
+    fold(path, custom_domains)
     model = onnx.load(os.fspath(path))
     _Halving(onnx, model.graph).run()
     onnx.save(model, os.fspath(path))
@@ -99,13 +97,13 @@ class _Halving:
         self.graph.initializer.extend(kept)
 
     def _may_be_half(self, node: Any) -> bool:
-        if node.op_type in _HEAVY:
+        if node.op_type in HEAVY:
             # A product of two computed things may be of whole numbers, or of coordinates.
             weight = self.weights.get(node.input[1])
             return weight is not None and weight.data_type == _FLOAT
         if node.op_type == "Add":  # that of a block of a ResNet, not one of coordinates
             return all(name in self.half for name in node.input)
-        return node.op_type in _BETWEEN and node.input[0] in self.half
+        return node.op_type in BETWEEN and node.input[0] in self.half
 
     def _twin(self, name: str) -> str:
         if name not in self.half:
@@ -132,114 +130,7 @@ def _names_read(graph: Any) -> Iterator[str]:
     yield from (each.name for each in graph.output)
 
 
-def calibration_tensors(
-    graph: ExportableModel, inputs: Iterable[Mapping[str, Any]], device: torch.device
-) -> Iterator[Sequence[Tensor]]:
-    """One image after the other, as a graph takes it.
-
-    Raises:
-        ValueError: if there is none, or one is none that the model takes.
-    """
-    channels, count = len(graph.model.pixel_mean), 0
-    for count, entry in enumerate(inputs, start=1):
-        if len(graph.input_names) == 1:
-            yield (picture_of(entry, count - 1, channels)[None].to(device),)
-            continue
-        image = image_of(entry, count - 1, channels).to(device).float()
-        yield image[None], torch.tensor([image.shape[1:]], device=device)
-    if count == 0:
-        raise ValueError("int8 needs calibration_inputs: images like those it will see, got none")
-
-
-def to_int8(
-    path: Path, calibration: Iterable[Sequence[Tensor]], custom_domains: Sequence[str] = ()
-) -> None:
-    """Let convolutions and matrix products of an ONNX file compute in int8, but for the last ones.
-
-    What lies between them does so, too: otherwise maps would be converted there and back. What
-    scores and boxes are read from stays float32: they are small, and a step of int8 is pixels.
-    Weights get a scale for each channel, activations one for the range that they have on the
-    calibration inputs.
-
-    Args:
-        path: the file; it is replaced.
-        calibration: the tensors of the inputs, for each call.
-        custom_domains: of operators in it that are not ONNX Runtime's own; there must be none.
-
-    Raises:
-        ImportError: if ONNX Runtime is not installed.
-        ValueError: if there are such operators.
-    """
-    if custom_domains:
-        raise ValueError(
-            f"the model calls operators of {', '.join(custom_domains)}, whose library ONNX "
-            "Runtime's calibration cannot be given; take precision 'float32' or 'float16'"
-        )
-    quantization = import_optional("onnxruntime.quantization", "onnx", package="d2-modeling")
-    onnx = import_optional("onnx", "onnx", package="d2-modeling")
-    _fold(path)
-    graph = onnx.load(os.fspath(path)).graph
-    with quiet_log(None):  # in which the tools advise their caller what to do before
-        quantization.quantize_static(
-            os.fspath(path),
-            os.fspath(path),
-            _reader(quantization, [each.name for each in graph.input], calibration),
-            quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=[*_HEAVY, *_BETWEEN, "Resize"],
-            nodes_to_quantize=_in_few_bits(graph),
-            per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-        )
-
-
-def _in_few_bits(graph: Any) -> list[str]:
-    """Names of heavy nodes but the last, and of those between that work on their outputs."""
-    weights = {each.name for each in graph.initializer}
-    last = set(_last_layers(graph))
-    names, maps = [], set[str]()
-    for node in graph.node:
-        if node.op_type in _HEAVY:
-            is_one = node.name not in last and node.input[1] in weights
-        elif node.op_type == "Add":  # that of a block of a ResNet, not one of coordinates
-            is_one = maps.issuperset(node.input)
-        else:
-            is_one = node.op_type in (*_BETWEEN, "Resize") and node.input[0] in maps
-        if is_one:
-            names.append(node.name)
-            maps.update(node.output)
-    return names
-
-
-def _last_layers(graph: Any) -> list[str]:
-    """Names of heavy nodes whose outputs go neither to another nor to what lies between."""
-    goes_on: set[str] = set()
-    for node in graph.node:
-        if node.op_type in (*_HEAVY, *_BETWEEN, "Resize"):
-            goes_on.update(node.input)
-    return [
-        node.name
-        for node in graph.node
-        if node.op_type in _HEAVY and not goes_on.intersection(node.output)
-    ]
-
-
-def _reader(
-    quantization: Any, names: Sequence[str], calibration: Iterable[Sequence[Tensor]]
-) -> Any:
-    calls = iter(calibration)
-
-    class Reader(quantization.CalibrationDataReader):
-        def get_next(self) -> Any:
-            tensors = next(calls, None)
-            if tensors is None:
-                return None
-            return {name: each.cpu().numpy() for name, each in zip(names, tensors, strict=True)}
-
-    return Reader()
-
-
-def _fold(path: Path, custom_domains: Sequence[str] = ()) -> None:
+def fold(path: Path, custom_domains: Sequence[str] = ()) -> None:
     """Compute once what is the same in every call, such as weights times frozen norms."""
     runtime = import_optional("onnxruntime", "onnx", package="d2-modeling")
     options = runtime.SessionOptions()
