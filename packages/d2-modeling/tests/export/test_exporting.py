@@ -153,6 +153,14 @@ def test_an_unknown_format_is_refused(tmp_path: pathlib.Path) -> None:
         export(build("FCOS"), "caffe2", tmp_path / "model", images(SIZES))
 
 
+def test_a_place_where_no_file_can_be_is_refused_at_once(tmp_path: pathlib.Path) -> None:
+    model = build("FCOS")
+    with pytest.raises(FileNotFoundError, match="there is no folder .*elsewhere, where model.pt2"):
+        export(model, "torch-export", tmp_path / "elsewhere" / "model.pt2", images(SIZES))
+    with pytest.raises(IsADirectoryError, match="is a folder, not a file"):
+        export(model, "torch-export", tmp_path, images(SIZES))
+
+
 def test_a_file_name_that_openvino_cannot_read_is_refused(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ValueError, match=r"end in \.xml, got 'model\.onnx'"):
         export(build("FCOS"), "openvino", tmp_path / "model.onnx", images(SIZES))

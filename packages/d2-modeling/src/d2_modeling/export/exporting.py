@@ -95,39 +95,22 @@ def export(
             image, preprocessing is said to be inside without ``include_preprocessing``, a part of
             the model cannot be exported, or what was exported differs from the model.
         TypeError: if the model is of no kind that can be exported.
+        OSError: if the folder of ``path`` is not there, or the file may not be written.
         ImportError: if the packages of the format are not installed.
     """
-    if format not in FORMATS:
-        raise ValueError(f"unknown format {format!r}; there are {sorted(FORMATS)}")
     preprocessing = preprocessing or Preprocessing(channels=_channels_of(model))
-    if preprocessing.inside and not include_preprocessing:
-        raise ValueError("preprocessing.inside needs export(..., include_preprocessing=True)")
+    path = Path(path).absolute()
+    _check_request(format, path, preprocessing, include_preprocessing)
     graph = _graph_of(model, preprocessing if include_preprocessing else None)
     check_exportable(model, format)
     check_precision(precision, format, calibration_inputs is not None)
-    path = Path(path).absolute()
-    if format == "openvino" and path.suffix != ".xml":
-        raise ValueError(f"OpenVINO reads files that end in .xml, got {path.name!r}")
     with torch.no_grad(), tempfile.TemporaryDirectory(dir=path.parent, prefix=".export") as folder:
-        example: Sequence[Tensor] = (pictures_of if include_preprocessing else example_of)(
-            model, example_inputs
-        )
         made = Path(folder) / path.name
+        examples_of = pictures_of if include_preprocessing else example_of
+        example: Sequence[Tensor] = examples_of(model, example_inputs)
         calibration = calibration_tensors(graph, calibration_inputs or (), example[0].device)
-        _write(graph, format, example, made, precision=precision, calibration=calibration)
-        domains = domains_of_file(made) if format == "onnx" else ()
-        run = runner_of(
-            made,
-            format,
-            graph.output_names,
-            example[0].device,
-            precision=precision,
-            custom_domains=domains,
-        )
-        tolerances = _tolerances(precision, include_preprocessing)
-        differences = check_artefact(
-            graph, run, example, what=f"{path.name} as {format}", tolerances=tolerances
-        )
+        domains = _write(graph, format, example, made, precision=precision, calibration=calibration)
+        differences = _checked(graph, format, example, made, precision, domains)
         write_sidecar(
             made,
             graph,
@@ -147,6 +130,22 @@ def export(
     return Exported(path, sidecar_path(path), differences)
 
 
+def _check_request(
+    format: str, path: Path, preprocessing: Preprocessing, include_preprocessing: bool
+) -> None:
+    """Refuse what no model can be written as."""
+    if format not in FORMATS:
+        raise ValueError(f"unknown format {format!r}; there are {sorted(FORMATS)}")
+    if preprocessing.inside and not include_preprocessing:
+        raise ValueError("preprocessing.inside needs export(..., include_preprocessing=True)")
+    if format == "openvino" and path.suffix != ".xml":
+        raise ValueError(f"OpenVINO reads files that end in .xml, got {path.name!r}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent}, where {path.name} is to be")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, not a file that may be written")
+
+
 def _write(
     graph: ExportableModel,
     format: str,
@@ -155,10 +154,11 @@ def _write(
     *,
     precision: str,
     calibration: Iterable[Sequence[Tensor]],
-) -> None:
+) -> tuple[str, ...]:
+    """Write the file; returns the domains of its operators that no runtime has by itself."""
     if precision not in ("float16", "int8"):
         FORMATS[format](graph, example, path)
-        return
+        return domains_of_file(path) if format == "onnx" else ()
     # Precision is a matter of the ONNX file, of which others are made.
     source = path.with_suffix(".onnx") if format == "openvino" else path
     (write_standard_onnx if format == "openvino" else FORMATS[format])(graph, example, source)
@@ -169,6 +169,24 @@ def _write(
         to_int8(source, calibration, domains)
     if format == "openvino":
         onnx_to_openvino(graph, source, path)
+    return domains
+
+
+def _checked(
+    graph: ExportableModel,
+    format: str,
+    example: Sequence[Tensor],
+    path: Path,
+    precision: str,
+    domains: Sequence[str],
+) -> Differences:
+    """The largest differences between the file and the model, where they are not too large."""
+    device = example[0].device
+    settings: dict[str, Any] = {"precision": precision, "custom_domains": domains}
+    run = runner_of(path, format, graph.output_names, device, **settings)
+    what = f"{path.name} as {format}"
+    tolerances = _tolerances(precision, takes_pictures=isinstance(graph, PictureModel))
+    return check_artefact(graph, run, example, what=what, tolerances=tolerances)
 
 
 def _graph_of(model: nn.Module, inside: Preprocessing | None) -> ExportableModel:
@@ -177,7 +195,7 @@ def _graph_of(model: nn.Module, inside: Preprocessing | None) -> ExportableModel
     return PictureModel(model, inside.min_size, inside.max_size)
 
 
-def _tolerances(precision: str, takes_pictures: bool) -> Tolerances:
+def _tolerances(precision: str, *, takes_pictures: bool) -> Tolerances:
     if precision in ("int8", "bfloat16"):
         return COARSE
     return NEAR if takes_pictures or precision == "float16" else EXACT
