@@ -1,5 +1,6 @@
 """Rounding that turns near ties is no fault of a file; wrong boxes, classes and masks are."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -400,3 +401,24 @@ def test_a_table_has_a_line_for_each_case_and_a_column_for_each_output() -> None
         ["one", "image", "2", "3e-07"],
     ]
     assert len({len(line) for line in (head, *lines)}) == 1
+
+
+def test_a_difference_is_kept_and_logged_where_that_is_asked_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def run(images: Tensor, sizes: Tensor) -> list[Tensor]:
+        return [images + (images.shape[2] == 56)]
+
+    with caplog.at_level(logging.WARNING, "d2_modeling.export.verification"):
+        differences = checked(run, strict=False)
+    assert differences["higher images"]["sem_seg"] == pytest.approx(1.0)
+    assert len(differences) == 6
+    (record,) = caplog.records
+    assert record.getMessage().startswith("model.pt2 differs from the model on higher images: {")
+    with pytest.raises(ValueError, match="strict=False .*--keep-different.* keeps it"):
+        checked(run)
+
+
+def test_a_file_that_does_not_run_is_never_kept() -> None:
+    with pytest.raises(ValueError, match="gives 0 outputs, not 1"):
+        checked(lambda images, sizes: [], strict=False)

@@ -51,6 +51,11 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         help="make resizing and normalising parts of the file: it takes pictures as they are, and "
         "gives boxes in their pixels",
     )
+    parser.add_argument(
+        "--keep-different",
+        action="store_true",
+        help="keep a file that differs from the model by more than rounding explains, and warn",
+    )
     small = parser.add_argument_group(
         "ONNX (float16, int8) and OpenVINO (bfloat16, int8) in fewer bits; see d2 eval --exported"
     )
@@ -115,6 +120,7 @@ def _exported(what: RunArguments, args: argparse.Namespace) -> Any:
         class_names=predictor.metadata.get("thing_classes") or (),
         stuff_class_names=predictor.metadata.get("stuff_classes") or (),
         precision=args.precision,
+        strict=not args.keep_different,
         calibration_inputs=None
         if calibration is None
         else (as_input(read_image(file, format=predictor.input_format)) for file in calibration),

@@ -56,6 +56,7 @@ def export(
     stuff_class_names: Sequence[str] = (),
     precision: str = "float32",
     calibration_inputs: Iterable[Mapping[str, Any]] | None = None,
+    strict: bool = True,
     report: Callable[[str], None] | None = print,
 ) -> Exported:
     """Write a model as a file that runs without this library, and compare the two.
@@ -85,6 +86,9 @@ def export(
             1 pixel and scores within 0.02, the others only coarsely; evaluate it.
         calibration_inputs: for int8, some hundred images like those that it will see, as
             ``example_inputs``; read once.
+        strict: refuse a file that differs from the model by more than rounding explains. Off it
+            is kept, and the log warns of each case: for models that are not trained yet, whose
+            scores are so alike that another precision finds other things.
         report: is given the table of the largest differences; None for nobody.
 
     Returns:
@@ -93,7 +97,8 @@ def export(
     Raises:
         ValueError: if there is no such format or precision, the example or the calibration has no
             image, preprocessing is said to be inside without ``include_preprocessing``, a part of
-            the model cannot be exported, or what was exported differs from the model.
+            the model cannot be exported, or what was exported differs from the model (see
+            ``strict``) or does not run.
         TypeError: if the model is of no kind that can be exported.
         OSError: if the folder of ``path`` is not there, or the file may not be written.
         ImportError: if the packages of the format are not installed.
@@ -110,7 +115,7 @@ def export(
         example: Sequence[Tensor] = examples_of(model, example_inputs)
         calibration = calibration_tensors(graph, calibration_inputs or (), example[0].device)
         domains = _write(graph, format, example, made, precision=precision, calibration=calibration)
-        differences = _checked(graph, format, example, made, precision, domains)
+        differences = _checked(graph, format, example, made, precision, domains, strict)
         write_sidecar(
             made,
             graph,
@@ -179,6 +184,7 @@ def _checked(
     path: Path,
     precision: str,
     domains: Sequence[str],
+    strict: bool,
 ) -> Differences:
     """The largest differences between the file and the model, where they are not too large."""
     device = example[0].device
@@ -186,7 +192,7 @@ def _checked(
     run = runner_of(path, format, graph.output_names, device, **settings)
     what = f"{path.name} as {format}"
     tolerances = _tolerances(precision, takes_pictures=isinstance(graph, PictureModel))
-    return check_artefact(graph, run, example, what=what, tolerances=tolerances)
+    return check_artefact(graph, run, example, what=what, tolerances=tolerances, strict=strict)
 
 
 def _graph_of(model: nn.Module, inside: Preprocessing | None) -> ExportableModel:

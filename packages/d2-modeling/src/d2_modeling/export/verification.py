@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,8 @@ __all__ = [
     "pictures_of",
     "table_of",
 ]
+
+_logger = logging.getLogger(__name__)
 
 Differences: TypeAlias = dict[str, dict[str, float]]
 """For each case the largest difference of each output."""
@@ -184,6 +187,7 @@ def check_artefact(
     *,
     what: str,
     tolerances: Tolerances = EXACT,
+    strict: bool = True,
 ) -> Differences:
     """Run the model and a file of it on several inputs.
 
@@ -193,6 +197,7 @@ def check_artefact(
         example: the tensors of the inputs.
         what: the file, for messages.
         tolerances: what is not too large.
+        strict: refuse what is; otherwise it is logged as a warning.
 
     Returns:
         The largest differences.
@@ -200,6 +205,7 @@ def check_artefact(
     Raises:
         ValueError: naming case and output, if one is too large or the file does not run.
     """
+    complain: Callable[[str], None] = _refuse if strict else _warn
     differences: Differences = {}
     for case, inputs in _cases(graph, example).items():
         wanted = dict(zip(graph.output_names, graph.expected(*inputs), strict=True))
@@ -212,22 +218,27 @@ def check_artefact(
                 f"{what} on {case} gives {len(outputs)} outputs, not {len(graph.output_names)}"
             )
         got = dict(zip(graph.output_names, (o.to(inputs[0].device) for o in outputs), strict=True))
-        differences[case] = found = _compared(wanted, got, tolerances, f"{what} on {case}")
+        where = f"{what} on {case}"
+        differences[case] = found = _compared(wanted, got, tolerances, where, complain)
         nothing = case == _EMPTY and not len(wanted.get("scores", ()))
         if nothing and len(got.get("scores", ())):
-            raise ValueError(f"{what} finds {len(got['scores'])} things in images without any")
+            complain(f"{what} finds {len(got['scores'])} things in images without any")
         bad = {
             name: value
             for name, value in found.items()
             if name != "boxes" and not value <= tolerances.outputs[name]
         }
         if bad:
-            raise ValueError(f"{what} differs from the model on {case}: {bad}")
+            complain(f"{what} differs from the model on {case}: {bad}")
     return differences
 
 
 def _compared(
-    wanted: dict[str, Tensor], got: dict[str, Tensor], tolerances: Tolerances, where: str
+    wanted: dict[str, Tensor],
+    got: dict[str, Tensor],
+    tolerances: Tolerances,
+    where: str,
+    complain: Callable[[str], None],
 ) -> dict[str, float]:
     found: dict[str, float] = {}
     if "boxes" in wanted:
@@ -237,7 +248,10 @@ def _compared(
             within=tolerances.outputs["boxes"],
             score_margin=tolerances.outputs["scores"],
         )
-        _check_alone(pairs, len(wanted["scores"]) + len(got["scores"]), tolerances, where)
+        count = len(wanted["scores"]) + len(got["scores"])
+        reason = _too_many_alone(pairs, count, tolerances)
+        if reason is not None:
+            complain(f"{where} differs from the model: {reason}")
         for name in wanted.keys() - {"sem_seg"}:
             found[name] = _largest(wanted[name][pairs.rows], got[name][pairs.columns])
     if "sem_seg" in wanted:
@@ -245,20 +259,29 @@ def _compared(
     return {name: found[name] for name in wanted}
 
 
-def _check_alone(pairs: Pairs, count: int, tolerances: Tolerances, where: str) -> None:
+def _refuse(message: str) -> NoReturn:
+    raise ValueError(f"{message}; strict=False (d2 export --keep-different) keeps it nevertheless")
+
+
+def _warn(message: str) -> None:
+    _logger.warning("%s", message)
+
+
+def _too_many_alone(pairs: Pairs, count: int, tolerances: Tolerances) -> str | None:
     most = max(tolerances.few, tolerances.unexplained * count)
     if pairs.unexplained > most:
-        raise ValueError(
-            f"{where} differs from the model: {pairs.unexplained} of both sides' {count} "
-            f"detections have no partner, nor a rival, on the other; {most:.0f} may"
+        return (
+            f"{pairs.unexplained} of both sides' {count} detections have no partner, nor a rival, "
+            f"on the other; {most:.0f} may"
         )
     most = max(2 * tolerances.few, tolerances.unmatched * count)
     if pairs.alone > most:
-        raise ValueError(
-            f"{where} differs from the model: {pairs.alone} of both sides' {count} detections have "
-            f"no partner within {tolerances.outputs['boxes']:g} pixels, of the same class, on the "
-            f"other; {most:.0f} may"
+        return (
+            f"{pairs.alone} of both sides' {count} detections have no partner within "
+            f"{tolerances.outputs['boxes']:g} pixels, of the same class, on the other; {most:.0f} "
+            "may"
         )
+    return None
 
 
 def _largest(wanted: Tensor, got: Tensor) -> float:
