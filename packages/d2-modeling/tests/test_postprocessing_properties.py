@@ -11,7 +11,7 @@ from torch import Tensor
 
 from d2_modeling import detector_postprocess, sem_seg_postprocess
 from d2_modeling.export.quiet import quiet_torchscript
-from d2_modeling.host_waits import remember_lasting
+from d2_modeling.host_waits import remember
 from d2_modeling.postprocessing import postprocess_images
 from d2_structures import Boxes, Instances, ROIMasks, RotatedBoxes
 
@@ -76,7 +76,7 @@ def test_images_are_processed_as_alone(lasting: bool, random_boxes: Draw) -> Non
         masks = torch.rand(count, 1, 4, 4, generator=torch.Generator().manual_seed(index))
         images.append(Instances(SIZE, pred_boxes=boxes, pred_masks=masks))
         if lasting:  # then nothing is asked of the device
-            remember_lasting(boxes.tensor)
+            remember(boxes.tensor, True)
     together = postprocess_images(images, sizes)
     for image, size, got in zip(images, sizes, together, strict=True):
         wanted = detector_postprocess(image, *size)
@@ -102,7 +102,7 @@ def test_an_output_without_pixels_has_no_detections(size: tuple[int, int]) -> No
     for lasting in (False, True):
         given_boxes = detections(boxes.clone(), pred_masks=masks)
         if lasting:
-            remember_lasting(given_boxes.pred_boxes.tensor)
+            remember(given_boxes.pred_boxes.tensor, True)
         output = detector_postprocess(given_boxes, *size)
         assert len(output) == 0
         assert output.pred_masks.shape == (0, *size)

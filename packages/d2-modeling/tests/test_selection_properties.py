@@ -25,7 +25,7 @@ from d2_modeling.batched_selection import (
 from d2_modeling.box_kinds import box_kind
 from d2_modeling.detection_fields import INSTANCE_FIELDS, instances_of
 from d2_modeling.export.quiet import quiet_torchscript
-from d2_modeling.host_waits import known_lasting
+from d2_modeling.host_waits import remembered
 from d2_structures import Boxes, Instances, RotatedBoxes, pairwise_iou_rotated
 
 Draw = Callable[..., Tensor]
@@ -291,9 +291,9 @@ def test_detections_of_images_have_boxes_of_their_kind(values: int) -> None:
     assert type(first.pred_boxes) is (Boxes if values == 4 else RotatedBoxes)
     assert first.scores.tolist() == pytest.approx([0.9, 0.8])
     assert second.pred_classes.tolist() == [2]
-    assert not known_lasting(first.pred_boxes.tensor)
+    assert remembered(first.pred_boxes.tensor) is None
     lasting = detections_of_images(found._replace(lasting=True), [(4, 5), (6, 7)], [2, 1])
-    assert all(known_lasting(image.pred_boxes.tensor) for image in lasting)
+    assert all(remembered(image.pred_boxes.tensor) is True for image in lasting)
 
 
 def test_no_images_are_no_detections() -> None:
