@@ -30,11 +30,17 @@ def report(folder: Path, failures: int) -> Path:
     return file
 
 
+def pack(file: Path, library: bytes, text: str = "") -> Path:
+    """A wheel of about 2 KiB."""
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("d2_ops/_cpu_ops.so", library.ljust(1700, b"."))
+        archive.writestr("d2_ops/__init__.py", text)
+    return file
+
+
 @pytest.fixture
 def wheel(tmp_path: Path) -> Path:
-    file = tmp_path / WHEEL
-    file.write_bytes(bytes(2048))
-    return file
+    return pack(tmp_path / WHEEL, b"library")
 
 
 def test_readme_shows_the_recorded_table() -> None:
@@ -67,7 +73,7 @@ def test_a_run_is_counted_from_pytests_report(
     assert row(noted).endswith(f"| 2 files: {told} skipped (here) |")
 
 
-def test_a_run_is_said_of_the_file_that_was_run(wheel: Path, tmp_path: Path) -> None:
+def test_a_run_is_said_of_the_libraries_that_were_run(wheel: Path, tmp_path: Path) -> None:
     noted: record.Record = {}
     with pytest.raises(ValueError, match="is not the file that nox -s dist recorded"):
         record.ran(noted, wheel, [report(tmp_path, 0)], "here")
@@ -75,8 +81,9 @@ def test_a_run_is_said_of_the_file_that_was_run(wheel: Path, tmp_path: Path) -> 
     record.ran(noted, wheel, [report(tmp_path, 0)], "here")
     record.built(noted, wheel, {})  # the same bytes again
     assert "4 passed" in row(noted)
-    wheel.write_bytes(bytes(1024))
-    record.built(noted, wheel, {})
+    record.built(noted, pack(wheel, b"library", "another text"), {})
+    assert "4 passed" in row(noted)
+    record.built(noted, pack(wheel, b"another library", "another text"), {})
     assert row(noted).endswith("| not run |")
 
 

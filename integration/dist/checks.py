@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dist.platforms import Platform
+from dist.platforms import LIBRARIES, Platform
 
 LARGEST = 10 * 2**20  # bytes of a wheel without CUDA
 TORCH_LIBRARIES = ("libtorch_cpu", "libtorch", "libc10", "libtorch_python")
@@ -118,7 +118,7 @@ def undefined_symbols(wheel: Path, platform: Platform, torch: Path) -> str | Non
     missing = []
     with zipfile.ZipFile(wheel) as archive:
         for member in archive.namelist():
-            if not member.endswith((".so", ".dylib", ".pyd")):
+            if not member.endswith(LIBRARIES):
                 continue
             library = lief.parse(list(archive.read(member)))
             for symbol in library.imported_symbols:

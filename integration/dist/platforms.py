@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 TORCH_FLOOR = "2.10.0"
 MANYLINUX = "manylinux_2_28"
+LIBRARIES = (".so", ".dylib", ".pyd")  # what compiled files end with
 
 
 class Platform(NamedTuple):

@@ -10,12 +10,14 @@ import argparse
 import fcntl
 import hashlib
 import json
+import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from dist.platforms import LIBRARIES
 from junit import counts
 
 ROOT = Path(__file__).parents[2]
@@ -35,23 +37,35 @@ Record = dict[str, dict[str, Any]]
 
 
 def built(record: Record, wheel: Path, found: dict[str, str | None]) -> None:
-    """Note a wheel and its checks; what was run of another file is no longer said.
+    """Note a wheel and its checks; what was run of other libraries is no longer said.
+
+    What was run is told of its compiled files, which are what differs between platforms: the rest
+    is Python, the same everywhere.
 
     Args:
         record: changed.
         wheel: the file.
         found: each check by name: None where it holds, else what is wrong.
     """
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    digest = _digest_of_libraries(wheel)
     old = record.get(_key(wheel), {})
     record[_key(wheel)] = {
         "file": wheel.name,
-        "sha256": digest,
+        "sha256": hashlib.sha256(wheel.read_bytes()).hexdigest(),
+        "libraries": digest,
         "bytes": wheel.stat().st_size,
         "held": sorted(name for name, wrong in found.items() if wrong is None),
         "failed": sorted(name for name, wrong in found.items() if wrong is not None),
-        "run": old.get("run") if old.get("sha256") == digest else None,
+        "run": old.get("run") if old.get("libraries") == digest else None,
     }
+
+
+def _digest_of_libraries(wheel: Path) -> str:
+    digest = hashlib.sha256()
+    with zipfile.ZipFile(wheel) as archive:
+        for name in sorted(n for n in archive.namelist() if n.endswith(LIBRARIES)):
+            digest.update(name.encode() + b"\0" + archive.read(name))
+    return digest.hexdigest()
 
 
 def compiled(record: Record, platform: str, names: list[str], refused: dict[str, str]) -> None:
@@ -120,9 +134,15 @@ def _key(wheel: Path) -> str:
     return f"{platform} {'abi3' if abi == 'abi3' else python}"
 
 
-def block(readme: str) -> str:
+def block(readme: str, begin: str = BEGIN, end: str = END) -> str:
     """What stands between the marks in README's text."""
-    return readme.split(BEGIN, 1)[1].split(END, 1)[0]
+    return readme.split(begin, 1)[1].split(end, 1)[0]
+
+
+def put(readme: Path, content: str, begin: str = BEGIN, end: str = END) -> None:
+    """Replace what stands between the marks."""
+    text = readme.read_text()
+    readme.write_text(text.replace(begin + block(text, begin, end) + end, begin + content + end))
 
 
 def read(file: Path = RECORD) -> Record:
@@ -147,8 +167,7 @@ def changed(file: Path = RECORD, readme: Path = ROOT / "README.md") -> Iterator[
     """The record, to change; its table is put into README."""
     with kept(file) as record:
         yield record
-        text = readme.read_text()
-        readme.write_text(text.replace(BEGIN + block(text) + END, BEGIN + table(record) + END))
+        put(readme, table(record))
 
 
 def main() -> None:
