@@ -56,13 +56,14 @@ def proven(record: Record, package: str) -> list[str]:
     return sorted(held, key=lambda version: [int(part) for part in version.split(".")])
 
 
-def suite(python: str, package: str, reports: Path) -> dict[str, int]:
+def suite(python: str, package: str, reports: Path, processes: int) -> dict[str, int]:
     """Run the suite of a package; what came of it.
 
     Args:
         python: where everything is installed.
         package: its name without ``d2-``.
         reports: the folder that pytest writes into.
+        processes: how many run tests at once.
 
     Returns:
         Its counts; a suite that gave no report has failed once.
@@ -71,7 +72,7 @@ def suite(python: str, package: str, reports: Path) -> dict[str, int]:
     report.unlink(missing_ok=True)
     command = [python, "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml")]
     command += ["-p", "no:cacheprovider", "--rootdir", str(ROOT), f"--junitxml={report}"]
-    command += ["-n", str(os.cpu_count() or 1), "--dist", "loadfile"]
+    command += ["-n", str(processes), "--dist", "loadfile"]
     tests = str(ROOT / "packages" / f"d2-{package}" / "tests")
     threads = os.environ | {"CI": "1", "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, tests], env=threads, check=False)
@@ -92,6 +93,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tool", action="append", default=[], help="what tests need beside")
     parser.add_argument("--python", action="append", help="a version; all current ones without it")
     parser.add_argument("--only", action="append", help="the NAME of one torch")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="at once")
     parser.add_argument("packages", nargs="*", help="such as d2-ops; all without it")
     return parser.parse_args()
 
@@ -114,7 +116,7 @@ def main() -> int:
             python = environment(base, folder, [*needed, *map(str, wheels(options.index, version))])
             full, torch = _versions(python)
             for package in packages:
-                told = suite(python, package, folder)
+                told = suite(python, package, folder, options.processes)
                 with kept(RECORD) as record:
                     by_torch = record.setdefault(version, {}).setdefault(package, {})
                     by_torch[name] = {"python": full, "torch": torch, **told}
