@@ -1,8 +1,11 @@
 """What is missing or does not fit is one sentence: what was found, needed, and what to type."""
 
+import ast
+import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -52,6 +55,29 @@ def test_a_torch_from_the_floor_on_is_taken(version: str) -> None:
     _preconditions.require_torch_version(version)
 
 
+def stand_in(folder: Path, version: str) -> Path:
+    """A torch of a version, and nothing else of it."""
+    (folder / "torch").mkdir()
+    text = f"__version__ = {version!r}\nfrom types import SimpleNamespace\n"
+    text += "version = SimpleNamespace(cuda=None)\n"
+    (folder / "torch" / "__init__.py").write_text(text)
+    return folder
+
+
+def test_an_old_torch_is_told_by_the_first_operator(tmp_path: Path) -> None:
+    error = last_line("from d2_ops._library import load", stand_in(tmp_path, "2.9.1"))
+    assert error.startswith("ImportError: d2_ops's operators need torch 2.10 or later, found torch")
+    assert error.endswith("2.9.1: pip install --upgrade 'torch>=2.10'")
+
+
+def test_a_bug_report_can_be_made_where_the_operators_do_not_load(tmp_path: Path) -> None:
+    code = "import d2_ops\nsys.exit(str(d2_ops.build_info()))"
+    told = ast.literal_eval(last_line(code, stand_in(tmp_path, "2.9.1")))
+    assert told["torch"] == "2.9.1"
+    assert told["kernels"] == d2_ops.build_info()["kernels"]
+    assert "pip install --upgrade" in told["operators_missing_because"]
+
+
 def test_a_wheel_without_operators_for_this_machine_names_machine_and_remedy(
     tmp_path: Path,
 ) -> None:
@@ -70,17 +96,51 @@ def test_a_wheel_without_host_kernels_for_this_python_names_python_and_remedy(
         assert "CPython 3.11 and later" in error
 
 
-def test_a_second_copy_under_one_namespace_is_refused_with_what_to_type() -> None:
+@pytest.mark.parametrize(
+    ("library", "code"),
+    [("_cpu_ops", "import d2_ops\nd2_ops.load_library()"), ("_host", "import d2_ops.host")],
+)
+def test_libraries_of_another_machine_are_told_in_words_of_ours(
+    library: str, code: str, tmp_path: Path
+) -> None:
+    """As in a folder that was copied from a machine with another processor."""
+    folder = copy_without(tmp_path, "nothing")
+    (file,) = (folder / "d2_ops").glob(f"{library}*.so")
+    file.write_bytes(b"code that this machine does not know")
+    error = last_line(code, folder)
+    assert error.startswith(f"ImportError: d2_ops has no compiled {library} for this machine (")
+    assert "it does not load: " in error
+    assert "--no-build-isolation" in error
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_a_python_without_the_global_lock_is_told_by_its_kind(
+    locked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sysconfig, "get_config_var", {"Py_GIL_DISABLED": int(not locked)}.get)
+    told = re.search(r"for this machine \((.*?)\)", str(_preconditions.no_library("_host")))
+    assert told is not None
+    assert told[1].endswith(" built without the global lock") == (not locked)
+
+
+def test_a_remedy_replaces_what_is_installed() -> None:
+    told = str(_preconditions.no_library("_host"))
+    assert told.endswith(
+        "--force-reinstall --no-deps --no-build-isolation --no-binary d2-ops d2-ops"
+    )
+
+
+def test_a_second_copy_under_one_namespace_is_refused_with_what_to_type(tmp_path: Path) -> None:
+    copy_without(tmp_path, "nothing").joinpath("d2_ops").rename(tmp_path / "acme_kernels")
     code = """
-import torch
-library = torch.library.Library("d2_ops", "DEF")
-library.define("nms(Tensor boxes) -> Tensor")
-import d2_ops
+import acme_kernels, d2_ops
+acme_kernels.load_library()
 d2_ops.load_library()
 """
-    error = last_line(code)
+    error = last_line(code, tmp_path)
     assert error.startswith("ImportError: torch.ops.d2_ops is registered already")
-    assert "D2_OPS_NAMESPACE=" in error
+    assert "build d2_ops under one of its own" in error
+    assert error.endswith("-C cmake.define.D2_OPS_NAMESPACE=another_name")
 
 
 def test_a_device_without_operators_is_told_once_with_the_remedy(
@@ -91,6 +151,25 @@ def test_a_device_without_operators_is_told_once_with_the_remedy(
         _preconditions.warn_of_missing_cuda("this wheel was built without a CUDA compiler")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     _preconditions.warn_of_missing_cuda("nobody will notice")
+
+
+def test_a_wheel_for_the_cpu_works_beside_a_torch_with_cuda_and_says_what_it_lacks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    find = _library.path_of
+    monkeypatch.setattr(
+        _library, "path_of", lambda name: find(name) if name == "_cpu_ops" else None
+    )
+    monkeypatch.setattr(_preconditions, "require_free_namespace", lambda *names: None)
+    monkeypatch.setattr(torch.version, "cuda", "12.6")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    told = (
+        r"sees a CUDA 12\.6 device and d2_ops has no operators for it \(this wheel was built with"
+    )
+    with pytest.warns(RuntimeWarning, match=told):
+        loaded = _library.load.__wrapped__()
+    assert loaded.cpu == find("_cpu_ops")
+    assert loaded.cuda is None
 
 
 def test_cuda_operators_that_do_not_load_are_named_with_the_cuda_they_were_built_with(

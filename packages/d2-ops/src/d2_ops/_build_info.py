@@ -18,7 +18,8 @@ def build_info() -> dict[str, object]:
         ``cuda_architectures`` (None for a CPU wheel), ``wheel_tag`` (of the installed wheel; None
         where nothing says), ``kernels`` (the version chosen on this processor), ``platform``,
         ``python``, ``onnx_library``, ``torch`` (None where it cannot be imported), ``torch_cuda``,
-        ``cpu_library``, ``cuda_library`` and ``cuda_missing_because``.
+        ``cpu_library``, ``cuda_library`` and ``cuda_missing_because``; where the operators cannot
+        be loaded, ``operators_missing_because`` instead of those three.
     """
     info: dict[str, object] = {
         "version": _build.VERSION,
@@ -37,12 +38,14 @@ def build_info() -> dict[str, object]:
         import torch
     except ImportError as error:
         return info | {"torch": None, "torch_missing_because": str(error)}
-    from ._library import load
+    info |= {"torch": torch.__version__, "torch_cuda": torch.version.cuda}
+    try:
+        from ._library import load
 
-    loaded = load()
+        loaded = load()
+    except ImportError as error:
+        return info | {"operators_missing_because": str(error)}
     return info | {
-        "torch": torch.__version__,
-        "torch_cuda": torch.version.cuda,
         "cpu_library": loaded.cpu,
         "cuda_library": loaded.cuda,
         "cuda_missing_because": loaded.cuda_missing_because,

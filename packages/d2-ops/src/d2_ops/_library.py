@@ -27,7 +27,10 @@ def load() -> LoadedLibraries:
     if cpu is None:
         raise _preconditions.no_library("_cpu_ops")
     _preconditions.require_free_namespace(NAMESPACE, "nms")
-    torch.ops.load_library(cpu)
+    try:
+        torch.ops.load_library(cpu)
+    except OSError as error:
+        raise _preconditions.unloadable("_cpu_ops", error) from error
     cuda, missing_because = _load_cuda()
     if missing_because is not None and torch.version.cuda is not None:
         _preconditions.warn_of_missing_cuda(missing_because)

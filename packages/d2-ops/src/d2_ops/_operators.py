@@ -30,7 +30,6 @@ def load_library() -> LoadedLibraries:
         The libraries' paths, and why CUDA operators are missing where they are.
 
     Raises:
-        ImportError: if this package was not built.
-        OSError: if the CPU library cannot be loaded.
+        ImportError: if this package was not built, or not for this machine.
     """
     return load()

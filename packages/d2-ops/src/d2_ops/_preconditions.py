@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+import sysconfig
 import warnings
 from types import ModuleType
 
@@ -11,6 +12,11 @@ OLDEST_TORCH = (2, 10)
 _DISTRIBUTION = (__package__ or "").replace("_", "-")
 _NEEDED = f"torch {OLDEST_TORCH[0]}.{OLDEST_TORCH[1]} or later"
 _INSTALL = f"pip install 'torch>={OLDEST_TORCH[0]}.{OLDEST_TORCH[1]}'"
+# Of the same version as what is installed, which pip would leave as it is.
+_BUILD = (
+    "pip install scikit-build-core nanobind cmake ninja && pip install --force-reinstall --no-deps "
+    f"--no-build-isolation --no-binary {_DISTRIBUTION} {_DISTRIBUTION}"
+)
 
 
 def import_torch() -> ModuleType:
@@ -49,15 +55,24 @@ def require_torch_version(version: str) -> None:
 
 def no_library(library: str) -> ImportError:
     """The error where the package holds no such compiled library for this Python."""
+    return _unusable(library, "is not among its files")
+
+
+def unloadable(library: str, error: Exception) -> ImportError:
+    """The error where a compiled library is there and this machine cannot load it."""
+    return _unusable(library, f"does not load: {error}")
+
+
+def _unusable(library: str, because: str) -> ImportError:
     found = f"{platform.system()} on {platform.machine()}, {sys.implementation.name} "
     found += platform.python_version()
-    if not getattr(sys, "_is_gil_enabled", lambda: True)():
-        found += " without its global lock"
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        found += " built without the global lock"
     return ImportError(
-        f"{__package__} has no compiled {library} for this machine ({found}); its wheels are for "
-        "CPython 3.11 and later on Linux (x86-64, ARM64): install one of those, "
-        "or build it where torch is: pip install --no-build-isolation "
-        f"--no-binary {_DISTRIBUTION} {_DISTRIBUTION}",
+        f"{__package__} has no compiled {library} for this machine ({found}), it {because}; its "
+        "wheels are for CPython 3.11 and later, built with the global lock, on Linux (x86-64, "
+        "ARM64) and macOS (ARM64): install one of those, or build it where torch and a C++ "
+        f"compiler are: {_BUILD}",
         name=f"{__package__}.{library}",
     )
 
@@ -109,8 +124,7 @@ def warn_of_missing_cuda(reason: str) -> None:
         warnings.warn(
             f"torch {torch.__version__} sees a CUDA {torch.version.cuda} device and {__package__} "
             f"has no operators for it ({reason}); tensors on it will be refused. Build them where "
-            "nvcc and torch are: pip install --no-build-isolation "
-            f"--no-binary {_DISTRIBUTION} {_DISTRIBUTION}",
+            f"nvcc and torch are: {_BUILD}",
             RuntimeWarning,
             stacklevel=2,
         )
