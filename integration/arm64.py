@@ -103,10 +103,11 @@ def main() -> int:
     report = options.work / "report.xml"
     report.unlink(missing_ok=True)
     suites = [str(ROOT / "packages" / f"d2-{name}" / "tests") for name in ("ops", "structures")]
-    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    command += ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)]
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "emulated"]
+    command += ["--durations=20", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)]
     command += [f"--junitxml={report}", *(options.tests or suites), *rest]
-    environment = os.environ | {"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1", "CI": "1"}
+    paths = os.pathsep.join(map(str, (site, Path(__file__).parent)))
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CI": "1"}
     done = subprocess.run(command, env=environment, check=False)
     if not (options.tests or rest) and report.exists():
         with record.changed() as noted:
