@@ -52,7 +52,8 @@ def build_wheel(sdist: Path, name: str, torch: Path, python: str, work: Path) ->
     subprocess.run(
         [
             *(python, "-m", "pip", "--disable-pip-version-check", "wheel", "-q", "--no-deps"),
-            *("--no-build-isolation", "--wheel-dir", str(outcome), str(sdist)),
+            # pip's cache would take it for a wheel of this machine.
+            *("--no-build-isolation", "--no-cache-dir", "--wheel-dir", str(outcome), str(sdist)),
             *(f"--config-settings={setting}" for setting in settings),
         ],
         env=os.environ
