@@ -105,13 +105,23 @@ class Runs:
         return self._call
 
 
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_box_mode_may_be_written_by_its_name_as_early_python_3_11_does(tmp_path, protocol):
+    written = Runs(getattr, BoxMode, "XYWH_ABS")
+    (loaded,) = load_array_pickle(write(tmp_path / "f.pkl", [written], protocol))
+    assert loaded is BoxMode.XYWH_ABS
+
+
 @pytest.mark.parametrize(
     ("attack", "name"),
     [
         (lambda marker: Runs(os.system, f"touch {marker}"), "system"),
         (lambda marker: Runs(eval, f"open({str(marker)!r}, 'w')"), "eval"),
         (lambda marker: Runs(open, str(marker), "w"), "open"),
-        (lambda marker: Runs(getattr, "x", "upper"), "getattr"),
+        (lambda marker: Runs(getattr, "x", "upper"), "attribute of other than BoxMode"),
+        (lambda marker: Runs(getattr, np.ndarray, "tofile"), "attribute of other than BoxMode"),
+        (lambda marker: Runs(getattr, BoxMode, "convert"), "unknown mode 'convert'"),
+        (lambda marker: Runs(getattr, BoxMode, "__init__"), "unknown mode '__init__'"),
         (lambda marker: Runs(np.save, str(marker), [1]), "save"),
         (lambda marker: Runs(bytes, 10**12), "argument"),
         (lambda marker: Runs(bytearray, 10**12), "not bytes"),

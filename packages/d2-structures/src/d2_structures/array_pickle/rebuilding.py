@@ -236,6 +236,15 @@ def _box_mode(value: Any) -> BoxMode:
     return BoxMode(value)
 
 
+def _member(owner: Any, name: Any) -> BoxMode:
+    """Return a box mode by its name: early releases of Python 3.11 write members like this."""
+    if not isinstance(owner, Named) or owner.function is not _box_mode:
+        raise ArrayPickleError("asks for an attribute of other than BoxMode")
+    if type(name) is not str or name not in BoxMode.__members__:
+        raise ArrayPickleError(f"has boxes in the unknown mode {_short(name)}")
+    return BoxMode[name]
+
+
 def _admitted() -> Mapping[tuple[str, str], Named | PlainClass]:
     functions: dict[tuple[str, str], Callable[..., Any]] = {
         ("numpy", "dtype"): DtypeInMaking,
@@ -252,6 +261,7 @@ def _admitted() -> Mapping[tuple[str, str], Named | PlainClass]:
         functions[builtins, "set"] = set_of
         functions[builtins, "frozenset"] = _frozen_set
         functions[builtins, "bytearray"] = _byte_array
+        functions[builtins, "getattr"] = _member
     for module in _HOMES_OF_BOX_MODE:
         functions[module, "BoxMode"] = _box_mode
     named: dict[tuple[str, str], Named | PlainClass] = {
