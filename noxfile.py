@@ -426,6 +426,20 @@ def arm64(session: nox.Session) -> None:
 
 
 @nox.session(python=False)
+def nvcc(session: nox.Session) -> None:
+    """The CUDA sources compiled by the ``nvcc`` on PATH, and README's table of compilers.
+
+    ``nox -s nvcc -- --nvcc /usr/local/cuda-12.8/bin/nvcc`` tries another release, too.
+    """
+    found = shutil.which("nvcc")
+    if found is None and not session.posargs:
+        session.skip("no nvcc is on PATH: install a CUDA toolkit, or name a compiler by --nvcc")
+    torch = _site_packages(_torch(session, "cpu")) / "torch"
+    on_path = ("--nvcc", found) if found else ()
+    _run_dist(session, "dist.cuda", "--torch", torch, *on_path)
+
+
+@nox.session(python=False)
 def pythons(session: nox.Session) -> None:
     """Every suite on every current Python that is found, beside the oldest and newest torch.
 
