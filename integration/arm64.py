@@ -22,7 +22,8 @@ RELEASE = "bookworm"  # its Python is 3.11
 QEMU = "qemu-aarch64-static"
 PROCESSOR = "neoverse-n1"  # NEON and no more: emulated longer vectors are slow
 DEBIAN = "python3,libgomp1"
-WHERE = f"and d2-structures', emulated; CPython 3.11, torch {TORCH_FLOOR}"
+MEMORY = 8 << 30
+WHERE = f"and d2-structures', emulated, few examples; CPython 3.11, torch {TORCH_FLOOR}"
 # torch without what only CUDA builds need: pip would choose by this machine, not by the target.
 WHEELS = (
     *(f"torch=={TORCH_FLOOR}", "numpy>=1.26", "pytest>=8", "hypothesis>=6.100", "pycocotools"),
@@ -62,9 +63,10 @@ def interpreter(folder: Path, root: Path) -> Path:
     program = folder / "python3.11"
     binary = root / "usr/bin/python3.11"
     words = shlex.join([QEMU, "-cpu", PROCESSOR, "-L", str(root), "-0", str(program), str(binary)])
-    program.write_text(
-        f'#!/bin/sh\nPYTHONHOME={shlex.quote(str(root / "usr"))} exec {words} "$@"\n'
-    )
+    # What is emulated is given any memory that it asks for, and tests ask for more than there is.
+    limit = f"ulimit -d {MEMORY >> 10}"
+    home = f"PYTHONHOME={shlex.quote(str(root / 'usr'))}"
+    program.write_text(f'#!/bin/sh\n{limit}\n{home} exec {words} "$@"\n')
     program.chmod(0o755)
     return program
 
@@ -84,10 +86,14 @@ def site_packages(folder: Path, d2_wheels: list[Path]) -> Path:
     return site
 
 
+def _folder(text: str) -> Path:
+    return Path(text).resolve()  # tests start Python from other folders, too
+
+
 def main() -> int:
     """Run the tests; 1 if one fails, 0 and a reason where ARM64 cannot be had."""
     parser = argparse.ArgumentParser(prog="arm64")
-    parser.add_argument("--work", type=Path, required=True, help="where the system is unpacked")
+    parser.add_argument("--work", type=_folder, required=True, help="where the system is unpacked")
     parser.add_argument(
         "--wheel", type=Path, action="append", required=True, help="under test, d2-ops' first"
     )
