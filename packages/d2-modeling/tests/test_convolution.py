@@ -173,3 +173,13 @@ def test_a_separable_convolution_is_one_per_channel_and_one_over_them(
     torch.testing.assert_close(layer(x), wanted)
     count = 4 * 9 + 4 * 6
     assert sum(p.numel() for n, p in layer.named_parameters() if p.dim() == 4) == count
+
+
+def test_both_parts_of_a_separable_convolution_start_with_he_weights() -> None:
+    torch.manual_seed(0)
+    layer = DepthwiseSeparableConv2d(512, 256)
+    for part, fan_out in ((layer.depthwise, 512 * 9), (layer.pointwise, 256)):
+        assert part.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
+        assert part.bias is not None
+        assert not part.bias.any()
+    assert (layer.depthwise.kernel_size, layer.depthwise.padding) == ((3, 3), (1, 1))

@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -149,6 +150,36 @@ def test_scalars_of_an_accelerator_are_fetched_only_when_read_and_stay_in_order(
     assert storage._pending == []
     assert storage.history("loss").values() == [(1.0, 0), (2.0, 1)]
     assert storage.latest()["count"] == (3.0, 0)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda storage: storage.histories()["loss"].values(),
+        lambda storage: storage.history("loss").values(),
+        lambda storage: storage.state_dict()["series"]["loss"]["values"].tolist(),
+        lambda storage: storage.latest(),
+        lambda storage: storage.latest_with_smoothing_hint(),
+        lambda storage: storage.count_samples("loss"),
+    ],
+)
+def test_whoever_reads_gets_the_scalars_of_an_accelerator(ask: Callable[..., object]) -> None:
+    there, here = EventStorage(), EventStorage()
+    there.put_scalar("loss", on_accelerator(2.0))
+    here.put_scalar("loss", 2.0)
+    assert ask(there) == ask(here)
+
+
+def test_a_state_or_a_restored_value_comes_after_what_was_recorded_before() -> None:
+    other = EventStorage()
+    other.put_scalar("loss", 5.0, cur_iter=3)
+    storage = EventStorage()
+    storage.put_scalar("loss", on_accelerator(1.0))
+    storage.load_state_dict(other.state_dict())
+    assert storage.history("loss").values() == [(5.0, 3)]
+    storage.put_scalar("loss", on_accelerator(2.0), cur_iter=4)
+    storage.restore_scalar("loss", 3.0, 5)
+    assert storage.latest() == {"loss": (3.0, 5)}
 
 
 def test_scalars_of_an_accelerator_do_not_pile_up() -> None:
@@ -367,7 +398,9 @@ def test_histograms_are_of_tensors_of_any_type(dtype: torch.dtype) -> None:
     storage = EventStorage()
     tensor = torch.tensor([0, 1, 1, 3], dtype=dtype)
     storage.put_histogram("x", tensor.requires_grad_(dtype.is_floating_point), bins=3)
-    (found,) = storage.histograms
+    storage.put_histogram("x", tensor)
+    found, finer = storage.histograms
+    assert len(finer["bucket_counts"]) == len(finer["bucket_limits"]) == 1000
     assert found["bucket_counts"] == [1.0, 2.0, 1.0]
     assert found["bucket_limits"] == [1.0, 2.0, 3.0]
 

@@ -269,3 +269,12 @@ def test_maps_may_be_wanted_in_any_order_and_number() -> None:
     backbone = SwinTransformer(**options, window_size=4, out_indices=(1,)).eval()
     assert list(backbone(torch.zeros(1, 3, 32, 32))) == list(backbone.output_shape()) == ["p1"]
     assert not hasattr(backbone, "norm0")
+
+
+def test_positions_start_as_small_noise() -> None:
+    torch.manual_seed(0)
+    tables = [WindowAttention(64, 7, 8).relative_position_bias_table]
+    tables.append(small(ape=True, embed_dim=64).absolute_pos_embed)
+    for table in tables:
+        assert table is not None
+        assert table.std().item() == pytest.approx(0.02, rel=0.1)
