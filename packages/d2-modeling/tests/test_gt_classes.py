@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from d2_config import CfgNode, get_cfg
 from d2_modeling import GeneralizedRCNN, ShapeSpec, build_model
 from d2_modeling.backbone import Backbone
-from d2_modeling.gt_classes import check_gt_classes
+from d2_modeling.gt_classes import check_gt_classes, check_pixel_labels
 from d2_modeling.meta_arch import FCOS, FCOSHead
 from d2_structures import Boxes, Instances
 
@@ -131,6 +131,29 @@ def test_region_heads_refuse_unknown_classes_on_their_own(
 def test_a_model_of_proposals_takes_any_class() -> None:
     model = build_model(tiny_cfg("ProposalNetwork"))
     assert set(model.train()([entry([99])])) == {"loss_rpn_cls", "loss_rpn_loc"}
+
+
+@given(st.lists(st.integers(-3, 9), min_size=1, max_size=6), st.integers(1, 6), st.integers(-2, 9))
+def test_pixels_have_labels_below_the_number_or_the_ignored_one(
+    values: list[int], num_classes: int, ignore_value: int
+) -> None:
+    labels = [None, torch.zeros(1, 2), torch.tensor([values])]
+    wrong = [one for one in values if not 0 <= one < num_classes and one != ignore_value]
+    if not wrong:
+        check_pixel_labels(labels, num_classes, ignore_value)
+        return
+    with pytest.raises(ValueError, match=rf"input 2 has pixels of label {wrong[0]} in") as caught:
+        check_pixel_labels(labels, num_classes, ignore_value)
+    assert f"0 to {num_classes - 1} and ignores {ignore_value}:" in str(caught.value)
+    assert "MODEL.SEM_SEG_HEAD" in str(caught.value)
+
+
+def test_labels_of_bytes_are_compared_like_others() -> None:
+    labels = torch.tensor([[0, 1, 255]], dtype=torch.uint8)
+    check_pixel_labels([labels], 2, 255)
+    check_pixel_labels([labels], 300, -1)
+    with pytest.raises(ValueError, match="label 255 in 'sem_seg'.*ignores -1"):
+        check_pixel_labels([labels], 2, -1)
 
 
 @pytest.mark.gpu

@@ -357,6 +357,24 @@ def test_targets_that_are_missing_are_named(name: str) -> None:
         model().train()(batch)
 
 
+@pytest.mark.parametrize("name", ["sem_seg", "center", "offset", "center_weights"])
+def test_targets_of_another_size_than_the_image_are_named(name: str) -> None:
+    batch = [targets(12, 14), targets(12, 14)]
+    batch[1][name] = batch[1][name][..., :13]
+    with pytest.raises(ValueError, match=rf"input 1 wants '{name}' of .* \(12, 14\), got \(.*13\)"):
+        model().train()(batch)
+
+
+def test_a_label_that_the_head_does_not_know_is_named() -> None:
+    trained = model().train()
+    trained.sem_seg_head.num_classes = 3
+    entry = targets(12, 14)
+    trained([entry])
+    entry["sem_seg"][3, 4] = 3
+    with pytest.raises(ValueError, match="input 0 has pixels of label 3 in 'sem_seg'"):
+        trained([entry])
+
+
 def test_the_model_s_divisibility_comes_before_the_backbone_s() -> None:
     trained = model(size_divisibility=32).train()
     trained([targets(12, 14)])

@@ -279,3 +279,15 @@ def test_images_of_any_size_are_labelled(size: tuple[int, int]) -> None:
     assert output["sem_seg"].shape == (5, 3, 2)
     assert own["sem_seg"].shape == (5, *size)
     assert own["sem_seg"].isfinite().all()
+
+
+@pytest.mark.parametrize("label", [5, 255])
+def test_a_label_that_the_head_does_not_know_is_named_before_anything_is_computed(
+    model: SemanticSegmentor, label: int
+) -> None:
+    model.sem_seg_head.layers = None  # would fail
+    model.sem_seg_head.ignore_value = 77
+    good = {"image": torch.rand(3, 40, 50), "sem_seg": torch.full((40, 50), 77)}
+    bad = {"image": torch.rand(3, 40, 50), "sem_seg": torch.full((40, 50), label)}
+    with pytest.raises(ValueError, match=f"input 1 has pixels of label {label} in 'sem_seg'"):
+        model.train()([good, bad])

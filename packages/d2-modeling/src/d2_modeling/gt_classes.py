@@ -1,10 +1,11 @@
-"""Comparison of the ground truth's classes with a model's number of classes."""
+"""Comparison of the ground truth's classes and labels with a model's number of classes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from d2_structures import Instances
 
@@ -34,6 +35,35 @@ def check_gt_classes(targets: Sequence[Instances], num_classes: int) -> None:
         elif classes.device.type == "cuda":
             torch._assert_async(
                 ~wrong.any(), f"ground truth has a class that is not in 0 to {num_classes - 1}"
+            )
+
+
+def check_pixel_labels(
+    labels: Sequence[Tensor | None], num_classes: int, ignore_value: int
+) -> None:
+    """Require that the label of every pixel is one of the model's, or the one that is ignored.
+
+    Nothing waits for an accelerator's answer, see `check_gt_classes`.
+
+    Args:
+        labels: for each image (H, W) integers; None has nothing to compare.
+        num_classes: number of classes K of the model.
+        ignore_value: label of pixels that do not count.
+
+    Raises:
+        ValueError: if a label on the host is another.
+    """
+    for index, image in enumerate(labels):
+        if not isinstance(image, Tensor) or image.device.type != "cpu":
+            continue
+        values = image.long()  # bytes know neither -1 nor 300
+        wrong = values[((values < 0) | (values >= num_classes)) & (values != ignore_value)]
+        if len(wrong) > 0:
+            raise ValueError(
+                f"input {index} has pixels of label {int(wrong[0])} in 'sem_seg', but the "
+                f"model was built for the labels 0 to {num_classes - 1} and ignores "
+                f"{ignore_value}: set num_classes and ignore_value (NUM_CLASSES and IGNORE_VALUE "
+                "of MODEL.SEM_SEG_HEAD in a yacs-style config), or map the labels to these"
             )
 
 

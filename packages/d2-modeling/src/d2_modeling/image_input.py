@@ -13,7 +13,7 @@ from d2_structures import BitMasks, Boxes, ImageList, Instances, Keypoints
 
 from .backbone import Backbone
 from .batched_selection import Detections, at_least, clipped_to_images
-from .gt_classes import check_gt_classes
+from .gt_classes import check_gt_classes, check_pixel_labels
 from .host_waits import asking_waits
 from .image_checks import image_of
 from .postprocessing import postprocess_images
@@ -111,6 +111,7 @@ class ImageInput(nn.Module):
         images: ImageList,
         backbone: Backbone,
         ignore_value: int,
+        num_classes: int | None = None,
     ) -> Tensor:
         """Batch the ``sem_seg`` of every input, padded with ``ignore_value``.
 
@@ -119,13 +120,19 @@ class ImageInput(nn.Module):
             images: what `batch_images` returned for them.
             backbone: says how to pad.
             ignore_value: label of the padding.
+            num_classes: labels beyond 0 … K−1 are refused, before anything is moved; None takes
+                any.
 
         Returns:
             (N, H, W) int64.
 
         Raises:
-            ValueError: if an input has none, or its size is not that of its image.
+            ValueError: if an input has none, its size is not that of its image, or a pixel has
+                another label.
         """
+        if num_classes is not None:
+            given = [entry.get("sem_seg") for entry in batched_inputs]
+            check_pixel_labels(given, num_classes, ignore_value)
         targets = []
         for index, (entry, size) in enumerate(zip(batched_inputs, images.image_sizes, strict=True)):
             target = entry.get("sem_seg")

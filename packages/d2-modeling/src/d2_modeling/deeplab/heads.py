@@ -110,6 +110,7 @@ class DeepLabV3Head(PixelHead):
             dropout=aspp_dropout,
             use_depthwise_separable_conv=use_depthwise_separable_conv,
         )
+        self.num_classes = num_classes
         self.predictor = predictor(aspp_channels, num_classes)
 
     def layers(self, features: Mapping[str, Tensor]) -> Tensor:
@@ -263,6 +264,7 @@ class DeepLabV3PlusHead(PixelHead):
             use_depthwise_separable_conv=use_depthwise_separable_conv,
         )
         self.in_features = sorted(input_shape, key=lambda name: input_shape[name].stride or 0)
+        self.num_classes = num_classes
         self.predictor: nn.Module | None = None
         if num_classes is not None:
             self.predictor = predictor(decoder_channels[0], num_classes)

@@ -70,7 +70,7 @@ class PanopticFPN(GeneralizedRCNN):
 
         Raises:
             ValueError: if ``image``, or in training ``instances`` or ``sem_seg``, is
-                missing, or the ground truth has a class that the heads do not know.
+                missing, or the ground truth has a class or label that the heads do not know.
         """
         if not self.training:
             return self.inference(batched_inputs)
@@ -78,8 +78,10 @@ class PanopticFPN(GeneralizedRCNN):
             batched_inputs, getattr(self.roi_heads, "num_classes", None)
         )
         images = self.preprocess_image(batched_inputs)
-        ignore_value = self.sem_seg_head.ignore_value
-        targets = self.batch_sem_seg(batched_inputs, images, self.backbone, ignore_value)
+        targets = self.batch_sem_seg(
+            *(batched_inputs, images, self.backbone, self.sem_seg_head.ignore_value),
+            num_classes=getattr(self.sem_seg_head, "num_classes", None),
+        )
         features = self.backbone(images.tensor)
         _, sem_seg_losses = self.sem_seg_head(features, targets)
         proposals, proposal_losses = self._proposals(batched_inputs, images, features, gt_instances)

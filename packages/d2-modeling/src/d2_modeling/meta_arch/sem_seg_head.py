@@ -137,6 +137,7 @@ class SemSegFPNHead(SemSegHead):
             self.add_module(
                 name, _level(input_shape[name].channels or 0, conv_dims, doublings, norm)
             )
+        self.num_classes = num_classes
         self.predictor = Conv2d(conv_dims, num_classes, kernel_size=1)
         msra_fill(self.predictor)
 

@@ -58,13 +58,15 @@ class SemanticSegmentor(ImageInput):
 
         Raises:
             ValueError: if ``image``, or in training ``sem_seg``, is missing or of a wrong
-                size.
+                size, or a label is one that the head does not know.
         """
         images = self.batch_images(batched_inputs, self.backbone)
         targets = None
         if self.training:
-            ignore_value = self.sem_seg_head.ignore_value
-            targets = self.batch_sem_seg(batched_inputs, images, self.backbone, ignore_value)
+            targets = self.batch_sem_seg(
+                *(batched_inputs, images, self.backbone, self.sem_seg_head.ignore_value),
+                num_classes=getattr(self.sem_seg_head, "num_classes", None),
+            )
         losses: dict[str, Tensor]
         logits, losses = self.sem_seg_head(self.backbone(images.tensor), targets)
         if self.training:

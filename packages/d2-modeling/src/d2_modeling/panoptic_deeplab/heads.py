@@ -78,6 +78,7 @@ class PanopticDeepLabSemSegHead(DeepLabV3PlusHead):
             norm=norm,
             separable=use_depthwise_separable_conv,
         )
+        self.num_classes = num_classes
         self.predictor = predictor(head_channels, num_classes)
         self.loss = pixel_loss(loss_type, ignore_value, loss_top_k)
 

@@ -13,6 +13,7 @@ from d2_config import CfgNode, configurable
 from d2_structures import BitMasks, ImageList, Instances
 
 from ..backbone import Backbone, build_backbone
+from ..gt_classes import check_pixel_labels
 from ..host_waits import numbers_on
 from ..image_input import BatchedInputs, ImageInput, ModelOutput, output_size
 from ..meta_arch import META_ARCH_REGISTRY, build_sem_seg_head
@@ -21,6 +22,10 @@ from .heads import build_ins_embed_branch
 from .post_processing import Segmented, marked, segment_images
 
 _VOID = -1
+_TARGETS = (
+    *("sem_seg", "center", "offset"),
+    *("sem_seg_weights", "center_weights", "offset_weights"),
+)
 
 
 @META_ARCH_REGISTRY.register()
@@ -97,7 +102,8 @@ class PanopticDeepLab(ImageInput):
             with ``pred_classes``, ``pred_masks``, ``pred_boxes`` and ``scores``.
 
         Raises:
-            ValueError: if something is missing, or in inference ``thing_ids`` is not set.
+            ValueError: if something is missing or not of the image's size, a label is one that
+                the head does not know, or in inference ``thing_ids`` is not set.
         """
         images = self._padded(self.normalized_images(batched_inputs), 0.0)
         features = self.backbone(images.tensor)
@@ -131,7 +137,13 @@ class PanopticDeepLab(ImageInput):
             given = [self._move_to_current_device(entry[name]) for entry in batched_inputs]
             return self._padded(given, padding).tensor
 
-        labels = batch("sem_seg", self.sem_seg_head.ignore_value).long()
+        _check_sizes(batched_inputs)
+        ignore_value = self.sem_seg_head.ignore_value
+        num_classes = getattr(self.sem_seg_head, "num_classes", None)
+        if num_classes is not None:
+            given = [entry.get("sem_seg") for entry in batched_inputs]
+            check_pixel_labels(given, num_classes, ignore_value)
+        labels = batch("sem_seg", ignore_value).long()
         weights = batch("sem_seg_weights") if "sem_seg_weights" in batched_inputs[0] else None
         _, losses = self.sem_seg_head(features, labels, weights)
         _, _, center_losses, offset_losses = self.ins_embed_head(
@@ -228,6 +240,18 @@ def _things(segmented: Sequence[Segmented]) -> list[list[tuple[int, int]]]:
     known = iter(torch.cat(pairs).tolist())
     of_images = [list(itertools.islice(known, len(image))) for image in pairs]
     return [sorted((number, area) for number, area in image if area) for image in of_images]
+
+
+def _check_sizes(batched_inputs: BatchedInputs) -> None:
+    """Require that the targets of every image have its size."""
+    for index, entry in enumerate(batched_inputs):
+        size = tuple(entry["image"].shape[-2:])
+        for name in _TARGETS:
+            if name in entry and tuple(entry[name].shape[-2:]) != size:
+                raise ValueError(
+                    f"input {index} wants {name!r} of the image's size {size}, got "
+                    f"{tuple(entry[name].shape)}"
+                )
 
 
 def _with_channel(maps: Tensor) -> Tensor:

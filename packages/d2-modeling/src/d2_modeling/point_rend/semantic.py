@@ -59,6 +59,7 @@ class PointRendSemSegHead(nn.Module):
         self.point_head = point_head
         self.in_features = tuple(in_features)
         self.ignore_value: Any = coarse_sem_seg_head.ignore_value
+        self.num_classes: Any = getattr(coarse_sem_seg_head, "num_classes", None)
         self.train_num_points = train_num_points
         self.oversample_ratio = oversample_ratio
         self.importance_sample_ratio = importance_sample_ratio
