@@ -107,9 +107,10 @@ class MMDetDetector(ImageInput):
         pixel_std: Sequence[float],
     ) -> None:
         super().__init__(pixel_mean, pixel_std)
-        self.detector: Any = _module(detector, "build_detector")
-        if isinstance(detector, Mapping) and not _takes_pretrained(self.detector):
-            self.detector.init_weights()  # earlier ones have done it when they were made
+        built: Any = _module(detector, "build_detector")
+        if isinstance(detector, Mapping) and not _takes_pretrained(built):
+            built.init_weights()  # earlier ones have done it when they were made
+        self.detector: Any = built
         self.size_divisibility = size_divisibility
 
     def forward(self, batched_inputs: BatchedInputs) -> ModelOutput:
