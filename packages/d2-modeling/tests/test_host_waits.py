@@ -76,6 +76,7 @@ WAITING = {
 INDEXING = {"index", "index_put", "index_put_"}
 ON_THE_CPU_ONLY = {
     ("gt_classes.py", "check_gt_classes"),
+    ("gt_classes.py", "check_pixel_labels"),
     ("box_regression.py", "_check_positive_size"),
 }
 THERE_ALREADY = {
