@@ -23,7 +23,7 @@ from d2_modeling.postprocessing import sem_seg_postprocess
 from d2_structures import Boxes
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from tiny_models import MODELS, build, images  # of this folder
+from tiny_models import MODELS, TwoLevels, build, images  # of this folder
 
 SIZES = [(64, 80), (50, 72)]
 CASES = {
@@ -204,6 +204,44 @@ def test_what_openvino_has_no_operators_for_is_named_before_anything_is_written(
     path = tmp_path / "model.xml"
     with pytest.raises(ValueError, match=r"proposal_generator \(RRPN\).*rotated boxes"):
         export(build("Rotated Faster R-CNN"), "openvino", path, images(SIZES))
+    assert list(tmp_path.iterdir()) == []
+
+
+class Doubting(TwoLevels):
+    """Its code does something else where the image is dark."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return super().forward(2 * x if x.mean() > 0 else x)
+
+
+class Foreign(TwoLevels):
+    """It calls an operator that only PyTorch has, and only here."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return super().forward(torch.ops.d2_tests.doubled(x))
+
+
+def test_a_part_whose_code_asks_for_values_is_named_and_nothing_is_printed(
+    tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = build("FCOS")
+    model.backbone = Doubting()
+    with pytest.raises(ValueError, match=r"^backbone \(Doubting\) cannot .* asks for values") as e:
+        export(model, "torch-export", tmp_path / "model.pt2", images(SIZES))
+    assert "\n" not in str(e.value)
+    assert capfd.readouterr() == ("", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_that_onnx_has_no_operator_for_is_named(tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("onnxscript", reason="ONNX files are made by onnxscript")
+    with torch.library._scoped_library("d2_tests", "FRAGMENT") as library:
+        library.define("doubled(Tensor x) -> Tensor")
+        library.impl("doubled", lambda x: 2 * x, "CompositeExplicitAutograd")
+        model = build("SemanticSegmentor")
+        model.backbone = Foreign()
+        with pytest.raises(ValueError, match=r"^backbone \(Foreign\) calls d2_tests.doubled"):
+            export(model, "onnx", tmp_path / "model.onnx", images(SIZES))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -19,7 +19,8 @@ from .custom_operators import custom_translations
 from .graph import ExportableModel
 from .onnx_operators import translations
 from .onnx_values import OPSET
-from .quiet import quiet_log, quiet_torchscript
+from .quiet import quiet_export, quiet_log, quiet_torchscript
+from .supported import part_that_failed
 
 __all__ = ["FORMATS", "exported_program", "onnx_program", "onnx_to_openvino", "write_standard_onnx"]
 
@@ -47,7 +48,7 @@ def exported_program(graph: ExportableModel, example: Example) -> Any:
     # Without a bound, those of sizes made of these would not fit their type.
     dynamic = torch.export.Dim.DYNAMIC(max=_LONGEST)
     shapes = ({0: dynamic, 2: dynamic, 3: dynamic}, {0: dynamic})
-    with torch.no_grad(), _explained(graph, "torch.export"), _quiet():
+    with torch.no_grad(), _explained(graph, "torch.export"), quiet_export():
         return torch.export.export(
             graph,
             tuple(example),
@@ -75,7 +76,7 @@ def onnx_program(graph: ExportableModel, example: Example, *, only_standard: boo
     program = exported_program(graph, example)
     table = translations() | ({} if only_standard else custom_translations())
     _check_operators(program, table, only_standard=only_standard)
-    with _explained(graph, "ONNX"), _quiet():
+    with _translated(program), _explained(graph, "ONNX"), _quiet():
         return torch.onnx.export(
             program,
             tuple(example),
@@ -170,15 +171,19 @@ def _check_operators(program: Any, table: dict[Any, Any], *, only_standard: bool
     """Refuse operators of d2-ops that ONNX has nothing for."""
     for node in program.graph.nodes:
         if getattr(node.target, "namespace", None) == "d2_ops" and node.target not in table:
-            stack = node.meta.get("nn_module_stack") or {"": ("the model itself", "")}
-            where, kind = list(stack.values())[-1]
-            kind = kind if isinstance(kind, str) else kind.__qualname__
             raise ValueError(
-                f"{where or 'the model itself'} ({kind.rsplit('.', 1)[-1]}) calls {node.target}, "
-                f"for which there is no {'standard ' * only_standard}ONNX operator; export the "
-                f"model as {_onnx_if(only_standard, node.target)}'torch-export' or "
-                "'torchscript-trace' instead"
+                f"{_caller_of(node)} calls {node.target}, for which there is no "
+                f"{'standard ' * only_standard}ONNX operator; export the model as "
+                f"{_onnx_if(only_standard, node.target)}'torch-export' or 'torchscript-trace' "
+                "instead"
             )
+
+
+def _caller_of(node: Any) -> str:
+    stack = node.meta.get("nn_module_stack") or {"": ("the model itself", "")}
+    where, kind = list(stack.values())[-1]
+    kind = kind if isinstance(kind, str) else kind.__qualname__
+    return f"{where.removeprefix('model.') or 'the model itself'} ({kind.rsplit('.', 1)[-1]})"
 
 
 def _onnx_if(only_standard: bool, operator: Any) -> str:
@@ -186,17 +191,37 @@ def _onnx_if(only_standard: bool, operator: Any) -> str:
 
 
 @contextmanager
+def _translated(program: Any) -> Iterator[None]:
+    """Say which part calls what has no translation, which PyTorch tells last of many lines."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        for node in program.graph.nodes:
+            if node.op == "call_function" and repr(node.target) in str(cause):
+                raise ValueError(
+                    f"{_caller_of(node)} calls {node.target}, which PyTorch cannot translate to "
+                    "ONNX; export the model as 'torch-export' or 'torchscript-trace' instead"
+                ) from error
+        raise
+
+
+@contextmanager
 def _explained(graph: ExportableModel, what: str) -> Iterator[None]:
-    """Say which model, and the first line of the reason, where an exporter fails."""
+    """Say which part, and the first line of the reason, where an exporter fails."""
     try:
         yield
     except (ImportError, MemoryError):
         raise
     except Exception as error:  # exporters raise what their parts raise
-        reason = str(error).strip().splitlines() or [type(error).__name__]
+        kind = type(error).__name__
+        reason = str(error).strip().splitlines() or [kind]
+        why = "its code asks for values of tensors, which a graph has not; "
         raise ValueError(
-            f"{type(graph.model).__name__} cannot be exported by {what}: "
-            f"{type(error).__name__}: {reason[0]}"
+            f"{part_that_failed(graph.model, error)} cannot be exported by {what}: "
+            f"{why if 'DataDependent' in kind else ''}{kind}: {reason[0]}"
         ) from error
 
 

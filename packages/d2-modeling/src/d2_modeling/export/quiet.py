@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 
 import torch
 
-__all__ = ["quiet_log", "quiet_torchscript"]
+__all__ = ["quiet_export", "quiet_log", "quiet_torchscript"]
 
 
 @contextmanager
@@ -21,6 +22,15 @@ def quiet_torchscript() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`torch\.jit\.")  # of a category that torch changes
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        yield
+
+
+@contextmanager
+def quiet_export() -> Iterator[None]:
+    """Silence `torch.export`, which prints a graph that it cannot finish, as far as it got."""
+    shapes = "torch.fx.experimental.symbolic_shapes"
+    with quiet_log(shapes), warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
         yield
 
 

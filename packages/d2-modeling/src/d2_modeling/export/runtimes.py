@@ -17,7 +17,7 @@ import d2_ops  # noqa: F401  # graphs of PyTorch call its operators
 from d2_structures import import_optional
 
 from .custom_operators import register_domains
-from .quiet import quiet_torchscript
+from .quiet import quiet_log, quiet_torchscript
 
 __all__ = ["CODE_FORMATS", "Runner", "onnx_runner", "runner_of"]
 
@@ -25,6 +25,9 @@ Runner: TypeAlias = Callable[..., Sequence[Tensor]]
 
 CODE_FORMATS = ("torchscript-trace", "torchscript-script", "torch-export", "aotinductor")
 """Formats whose files are programs of PyTorch: who wrote the file decides what runs."""
+
+# It warns of every name that does not end in .pt2, and reads the file all the same.
+_READER = "torch.export.pt2_archive._package"
 
 
 def runner_of(
@@ -114,11 +117,13 @@ def _torchscript(path: Path, device: torch.device) -> Any:
 
 
 def _torch_export(path: Path, device: torch.device) -> Any:
-    return torch.export.load(path).module()
+    with quiet_log(_READER):
+        return torch.export.load(path).module()
 
 
 def _aotinductor(path: Path, device: torch.device) -> Any:
-    return import_module("torch._inductor").aoti_load_package(os.fspath(path))
+    with quiet_log(_READER):
+        return import_module("torch._inductor").aoti_load_package(os.fspath(path))
 
 
 def _openvino(path: Path, num_outputs: int, precision: str) -> Runner:

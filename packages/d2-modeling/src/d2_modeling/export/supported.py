@@ -1,12 +1,15 @@
-"""Whether all parts of a model can be exported, before anything is tried."""
+"""Which parts of a model cannot be exported: before anything is tried, and where it failed."""
 
 from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
 
 from torch import nn
 
 from ..box_regression import Box2BoxTransformRotated
 
-__all__ = ["check_exportable"]
+__all__ = ["check_exportable", "part_that_failed"]
 
 # Methods that a graph calls, and those of the Instances interface that each of them stands for.
 _STANDS_FOR = {
@@ -55,6 +58,29 @@ def check_exportable(model: nn.Module, format: str) -> None:
             f"proposal_generator ({kind}) cannot be exported as {format}: it has no "
             "propose(features, image_sizes)"
         )
+
+
+def part_that_failed(model: nn.Module, error: BaseException) -> str:
+    """The innermost part of a model in whose code an error arose, by its name and type.
+
+    Returns:
+        The model's type if it arose in none.
+    """
+    names = {id(part): name for name, part in model.named_modules()}
+    found: nn.Module = model
+    for each in _with_causes(error):
+        for frame, _ in traceback.walk_tb(each.__traceback__):
+            part = frame.f_locals.get("self")
+            if id(part) in names:
+                found = part
+    name = names[id(found)]
+    return f"{name} ({type(found).__name__})" if name else type(found).__name__
+
+
+def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def _without_operators(part: nn.Module) -> str | None:
