@@ -1,6 +1,7 @@
 """``d2 export``, and predicting with what it wrote."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +46,17 @@ def test_what_is_exported_predicts_what_the_run_predicts(
         assert one["score"] == pytest.approx(other["score"], abs=1e-4)
 
 
+@pytest.mark.parametrize("format", ["torchscript-trace", "torchscript-script", "aotinductor"])
 def test_a_file_with_preprocessing_predicts_what_the_run_predicts(
-    tiny_run: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    format: str, tiny_run: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if format == "aotinductor" and os.environ.get("D2_EXPORT_ALL") != "1":
+        pytest.skip("compiling takes minutes; nox -s export does it")
     picture = sorted((shapes / "images").iterdir())[0]
-    path = tmp_path / "model.ts"
-    words = ["--format", "torchscript-trace", "--output", str(path), "--include-preprocessing"]
+    path = tmp_path / "model.bin"
+    words = ["--format", format, "--output", str(path), "--include-preprocessing"]
     assert main(["export", str(tiny_run), *words, "--example", str(picture)]) == 0
-    assert json.loads((tmp_path / "model.ts.json").read_text())["preprocessing"]["inside"] is True
+    assert json.loads((tmp_path / "model.bin.json").read_text())["preprocessing"]["inside"] is True
     scores = []
     for source in (["--run", str(tiny_run)], ["--exported", str(path), "--allow-unsafe"]):
         folder = tmp_path / source[0]

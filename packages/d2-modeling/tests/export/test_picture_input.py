@@ -1,5 +1,6 @@
 """Graphs that resize pictures themselves give what the model gives for resized pictures."""
 
+import os
 import pathlib
 import sys
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from d2_modeling.export import Preprocessing, export, load_exported
+from d2_modeling.export.formats import FORMATS
 from d2_modeling.export.picture_input import PictureModel, resized, resized_size
 from d2_modeling.export.verification import NEAR
 from d2_ops.host import resize_picture
@@ -70,8 +72,14 @@ def test_pixels_are_those_of_the_datasets_resizing(
 _PACKAGES = {"onnx": ("onnxscript", "onnxruntime"), "openvino": ("onnxscript", "openvino")}
 
 
-@pytest.mark.parametrize("format", ["torchscript-trace", "onnx", "openvino"])
+def _skip_where_compiling(format: str) -> None:
+    if format == "aotinductor" and os.environ.get("D2_EXPORT_ALL") != "1":
+        pytest.skip("compiling takes a minute; nox -s export does it")
+
+
+@pytest.mark.parametrize("format", FORMATS)
 def test_each_format_takes_pictures(format: str, detector: Any, tmp_path: pathlib.Path) -> None:
+    _skip_where_compiling(format)
     for package in _PACKAGES.get(format, ()):
         pytest.importorskip(package, reason=f"{format} needs {package}")
     path = tmp_path / ("model.xml" if format == "openvino" else "model")
@@ -90,10 +98,14 @@ def test_each_format_takes_pictures(format: str, detector: Any, tmp_path: pathli
     assert torch.allclose(widths, torch.full_like(widths, 90 / 40), atol=1e-3)
 
 
-def test_a_file_takes_pictures_and_gives_boxes_in_their_pixels(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("format", ["torchscript-trace", "torchscript-script", "aotinductor"])
+def test_a_file_takes_pictures_and_gives_boxes_in_their_pixels(
+    format: str, tmp_path: pathlib.Path
+) -> None:
+    _skip_where_compiling(format)
     model = build("Mask R-CNN")
     made = export(
-        *(model, "torchscript-trace", tmp_path / "model", [{"image": picture(90, 70)}]),
+        *(model, format, tmp_path / "model", [{"image": picture(90, 70)}]),
         include_preprocessing=True,
         preprocessing=Preprocessing(min_size=64, max_size=120),
         report=None,
