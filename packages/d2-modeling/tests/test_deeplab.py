@@ -156,3 +156,22 @@ def test_options_that_do_not_fit_are_named(option: str, value: Any, message: str
     cfg.MODEL.RESNETS[option] = value
     with pytest.raises(ValueError, match=message):
         BACKBONE_REGISTRY.get("build_resnet_deeplab_backbone")(cfg, ShapeSpec(channels=3))
+
+
+def test_images_have_as_many_channels_as_the_shape_says_or_three() -> None:
+    with torch.device("meta"):
+        for channels, wanted in ((6, 6), (None, 3)):
+            backbone: Any = build_resnet_deeplab_backbone(
+                deeplab_cfg(), ShapeSpec(channels=channels)
+            )
+            assert backbone.stem.conv1.in_channels == wanted
+
+
+def test_the_stem_convolves_three_times_and_pools() -> None:
+    stem = DeepLabStem(2, 8, "").double()
+    x = torch.randn(1, 2, 13, 18, dtype=torch.float64)
+    out = x
+    for layer, stride in ((stem.conv1, 2), (stem.conv2, 1), (stem.conv3, 1)):
+        out = F.conv2d(out, layer.weight, None, stride, 1).clamp(min=0)
+    windows = F.pad(out, (1, 1, 1, 1)).unfold(2, 3, 2).unfold(3, 3, 2)
+    torch.testing.assert_close(stem(x), windows.amax(dim=(4, 5)))
