@@ -14,6 +14,7 @@ from d2_modeling.export.verification import (
     COARSE,
     EXACT,
     NEAR,
+    Tolerances,
     check_artefact,
     example_of,
     pictures_of,
@@ -65,7 +66,11 @@ class Noisy(nn.Module):
         return dict(zip(self.output_names, (part[rows] for part in parts), strict=True))
 
 
-def check(fault: Callable[[Outputs], None] | None = None, rounding: float = 0.0) -> None:
+def check(
+    fault: Callable[[Outputs], None] | None = None,
+    rounding: float = 0.0,
+    tolerances: Tolerances = EXACT,
+) -> None:
     graph: Any = Noisy()
 
     def run(*inputs: Tensor) -> list[Tensor]:
@@ -75,7 +80,7 @@ def check(fault: Callable[[Outputs], None] | None = None, rounding: float = 0.0)
         return list(outputs.values())
 
     example = torch.zeros(2, 3, 40, 50), torch.tensor([[40, 50], [30, 40]])
-    check_artefact(graph, run, example, what="model.onnx")
+    check_artefact(graph, run, example, what="model.onnx", tolerances=tolerances)
 
 
 def test_boxes_that_rounding_chose_among_near_ties_are_no_fault() -> None:
@@ -180,6 +185,22 @@ def test_a_detection_at_the_threshold_may_be_missing() -> None:
 def test_rounding_of_fewer_bits_is_allowed_more() -> None:
     assert NEAR.unmatched > EXACT.unmatched
     assert NEAR.outputs["boxes"] > EXACT.outputs["boxes"]
+
+
+def _of_another_edge(outputs: Outputs) -> None:
+    outputs["mask_probabilities"][:, :, 0] = 1 - outputs["mask_probabilities"][:, :, 0].round()
+
+
+def _of_the_background(outputs: Outputs) -> None:
+    outputs["mask_probabilities"] = 1 - outputs["mask_probabilities"]
+
+
+def test_of_int8_an_edge_of_masks_may_be_elsewhere_but_not_all_of_them() -> None:
+    check(_of_another_edge, tolerances=COARSE)
+    with pytest.raises(ValueError, match="mask_probabilities"):
+        check(_of_another_edge, tolerances=NEAR)
+    with pytest.raises(ValueError, match="mask_probabilities"):
+        check(_of_the_background, tolerances=COARSE)
 
 
 class Segmenter(nn.Module):
