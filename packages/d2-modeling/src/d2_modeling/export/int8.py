@@ -76,7 +76,7 @@ def to_int8(
             reduce_range=False,
             weight_qType=quantization.QuantType.QInt8,
             activation_qType=quantization.QuantType.QUInt8,
-            tensors_range=_ranges(path, calibration, custom_domains),
+            tensors_range=_ranges(quantization, path, calibration, custom_domains),
             nodes_to_quantize=_in_few_bits(model.graph),
             nodes_to_exclude=[],
             op_types_to_quantize=_QUANTISED,
@@ -87,11 +87,13 @@ def to_int8(
 
 
 def _ranges(
-    path: Path, calibration: Iterable[Sequence[Tensor]], custom_domains: Sequence[str]
+    quantization: Any,
+    path: Path,
+    calibration: Iterable[Sequence[Tensor]],
+    custom_domains: Sequence[str],
 ) -> Any:
     """For each value of a file by its name, the least and the largest that it was."""
     runtime = import_module("onnxruntime")
-    quantization = import_module("onnxruntime.quantization")
 
     class Calibrater(quantization.MinMaxCalibrater):
         # quantize_static() would have one whose session knows no further operators.

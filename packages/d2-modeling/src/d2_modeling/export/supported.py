@@ -71,7 +71,7 @@ def part_that_failed(model: nn.Module, error: BaseException) -> str:
     for each in _with_causes(error):
         for frame, _ in traceback.walk_tb(each.__traceback__):
             part = frame.f_locals.get("self")
-            if id(part) in names:
+            if isinstance(part, nn.Module) and id(part) in names:
                 found = part
     name = names[id(found)]
     return f"{name} ({type(found).__name__})" if name else type(found).__name__
