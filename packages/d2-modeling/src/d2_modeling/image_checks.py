@@ -20,9 +20,14 @@ def image_of(entry: Mapping[str, Any], index: int, channels: int) -> Tensor:
         channels: of the images that the model takes.
 
     Raises:
-        ValueError: if it is missing, or no (C, H, W) tensor of real numbers with these channels
-            and some pixels.
+        ValueError: if the input is no dict, or its image is missing or no (C, H, W) tensor of real
+            numbers with these channels and some pixels.
     """
+    if not hasattr(entry, "get"):
+        raise ValueError(
+            f"input {index} wants a dict with an image, got {type(entry).__name__}: a model takes "
+            "a list of dicts"
+        )
     image = entry.get("image")
     if not isinstance(image, Tensor) or image.dim() != 3 or len(image) != channels:
         got = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__

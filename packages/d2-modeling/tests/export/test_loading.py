@@ -74,6 +74,14 @@ def test_bad_inputs_get_the_message_of_the_eager_model(
         load_exported(artefact("torchscript-trace"), allow_unsafe=True)(batch)
 
 
+@pytest.mark.parametrize("entry", [torch.zeros(3, 6, 8), "a.jpg"])
+def test_an_input_that_is_no_dict_is_named(entry: Any, artefact: Artefact, detector: Any) -> None:
+    loaded = load_exported(artefact("torchscript-trace"), allow_unsafe=True)
+    for model in (detector, loaded):
+        with pytest.raises(ValueError, match="input 0 wants a dict with an image, got"):
+            model([entry])
+
+
 def test_no_images_give_no_results(artefact: Artefact) -> None:
     assert load_exported(artefact("torchscript-trace"), allow_unsafe=True)([]) == []
 
@@ -117,8 +125,9 @@ def test_a_file_that_is_not_of_its_format_is_named(
     sidecar = sidecar_path(path)
     text = sidecar.read_text().replace(before, hashlib.sha256(b"nothing").hexdigest())
     sidecar.write_text(text)
-    with pytest.raises(ValueError, match=f"{re.escape(str(path))}"):
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))}") as told:
         load_exported(path, allow_unsafe=True)
+    assert "\n" not in str(told.value)
 
 
 def test_a_format_of_another_version_is_named(artefact: Artefact, tmp_path: pathlib.Path) -> None:

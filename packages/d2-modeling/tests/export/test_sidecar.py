@@ -113,6 +113,9 @@ def test_an_artefact_under_another_name_is_refused(artefact: pathlib.Path) -> No
         lambda content: content["preprocessing"].pop("pixel_mean"),
         lambda content: content["sha256"].update({"../model.onnx": "0"}),
         lambda content: content.update(inputs=[3]),
+        lambda content: content.update(inputs=[]),
+        lambda content: content["inputs"][0].update(dtype="float31"),
+        lambda content: content["inputs"][0].update(shape=["N", "C", "H", "W"]),
         lambda content: content.update(sha256=None),
     ],
 )

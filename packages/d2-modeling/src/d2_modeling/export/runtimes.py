@@ -70,7 +70,7 @@ def runner_of(
     try:
         module = loaders[format](path, device)
     except (RuntimeError, OSError, KeyError, TypeError, BadZipFile) as error:
-        raise ValueError(f"{path} could not be loaded as {format}: {error}") from error
+        raise ValueError(f"{path} could not be loaded as {format}: {_reason(error)}") from error
 
     def run(*inputs: Tensor) -> Sequence[Tensor]:
         with torch.no_grad():
@@ -100,7 +100,7 @@ def onnx_runner(
         session = runtime.InferenceSession(source, options, providers=providers)
     except Exception as error:  # of classes that ONNX Runtime does not publish
         what = model if isinstance(model, Path) else "the graph"
-        raise ValueError(f"ONNX Runtime cannot load {what}: {error}") from error
+        raise ValueError(f"ONNX Runtime cannot load {what}: {_reason(error)}") from error
     names = [each.name for each in session.get_inputs()]
 
     def run(*inputs: Tensor) -> Sequence[Tensor]:
@@ -109,6 +109,12 @@ def onnx_runner(
         return [torch.from_numpy(np.array(output)) for output in outputs]
 
     return run
+
+
+def _reason(error: Exception) -> str:
+    """The first line that says something: the others are places in sources, and lists of files."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if not line.startswith("Exception from")), str(error))
 
 
 def _torchscript(path: Path, device: torch.device) -> Any:
@@ -137,7 +143,7 @@ def _openvino(path: Path, num_outputs: int, precision: str) -> Runner:
     try:
         compiled = core.compile_model(core.read_model(os.fspath(path)), config=settings)
     except RuntimeError as error:
-        raise ValueError(f"OpenVINO cannot load {path}: {error}") from error
+        raise ValueError(f"OpenVINO cannot load {path}: {_reason(error)}") from error
 
     def run(*inputs: Tensor) -> Sequence[Tensor]:
         found = compiled([tensor.cpu().numpy() for tensor in inputs])

@@ -32,6 +32,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from d2_config.files import write_atomically
@@ -294,7 +295,7 @@ def _parsed(content: dict[str, Any]) -> Sidecar:
     return Sidecar(
         format=str(content["format"]),
         kind=str(content["kind"]),
-        inputs=_parsed_specs(content["inputs"]),
+        inputs=_parsed_inputs(content["inputs"]),
         outputs=_parsed_specs(content["outputs"]),
         preprocessing=Preprocessing(**preprocessing),
         panoptic_merging=None if merging is None else PanopticMerging(**merging),
@@ -305,6 +306,15 @@ def _parsed(content: dict[str, Any]) -> Sidecar:
         sha256=checksums,
         versions=dict(content["versions"]),
     )
+
+
+def _parsed_inputs(specs: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
+    inputs = _parsed_specs(specs)
+    if not inputs or len(inputs[0].shape) != 4 or not isinstance(inputs[0].shape[1], int):
+        raise ValueError("its first input is no batch of images with a number of channels")
+    if not isinstance(getattr(torch, str(inputs[0].dtype), None), torch.dtype):
+        raise ValueError(f"there is no dtype {inputs[0].dtype!r}")
+    return inputs
 
 
 def _parsed_specs(specs: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
