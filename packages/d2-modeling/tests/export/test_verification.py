@@ -443,3 +443,15 @@ def test_a_difference_is_kept_and_logged_where_that_is_asked_for(
 def test_a_file_that_does_not_run_is_never_kept() -> None:
     with pytest.raises(ValueError, match="gives 0 outputs, not 1"):
         checked(lambda images, sizes: [], strict=False)
+
+
+def _of_one_other_score(outputs: Outputs) -> None:
+    outputs["scores"][0] -= 0.5
+
+
+def test_of_int8_a_score_may_be_another_but_not_all_of_them() -> None:
+    check(_of_one_other_score, tolerances=COARSE)
+    with pytest.raises(ValueError, match="scores"):
+        check(_of_one_other_score, tolerances=NEAR)
+    with pytest.raises(ValueError, match="scores"):
+        check(lambda outputs: outputs["scores"].sub_(0.5), tolerances=COARSE)

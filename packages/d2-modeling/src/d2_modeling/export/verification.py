@@ -45,15 +45,16 @@ class Tolerances(NamedTuple):
         few: so many of each side may be in any case.
         unexplained: share of those of which that is no explanation, see `paired`; a ``few`` may
             be in any case.
-        masks_on_average: compare masks by the mean over their pixels: where an edge has moved, a
-            pixel may differ by all that it can.
+        on_average: compare scores by the mean over detections, and masks by that over their
+            pixels: one thing may look like another, and where an edge has moved, a pixel differs
+            by all that it can.
     """
 
     outputs: Mapping[str, float]
     unmatched: float = 0.05
     few: int = 1
     unexplained: float = 0.0
-    masks_on_average: bool = False
+    on_average: bool = False
 
 
 EXACT = Tolerances(
@@ -95,7 +96,7 @@ COARSE = Tolerances(
     unmatched=0.4,
     few=4,
     unexplained=0.4,
-    masks_on_average=True,
+    on_average=True,
 )
 """Of int8: enough to find a file that is broken. How good it is, an evaluation says."""
 
@@ -258,8 +259,9 @@ def _compared(
             complain(f"{where} differs from the model: {reason}")
         for name in wanted.keys() - {"sem_seg"}:
             of_both = wanted[name][pairs.rows], got[name][pairs.columns]
-            on_average = name == "mask_probabilities" and tolerances.masks_on_average
-            found[name] = _largest(*of_both, on_average=on_average)
+            if tolerances.on_average and name in ("scores", "mask_probabilities"):
+                of_both = _averaged(*of_both, by_row=name != "scores")
+            found[name] = _largest(*of_both)
     if "sem_seg" in wanted:
         found["sem_seg"] = _largest(wanted["sem_seg"], got["sem_seg"])
     return {name: found[name] for name in wanted}
@@ -290,13 +292,21 @@ def _too_many_alone(pairs: Pairs, count: int, tolerances: Tolerances) -> str | N
     return None
 
 
-def _largest(wanted: Tensor, got: Tensor, *, on_average: bool = False) -> float:
+def _averaged(wanted: Tensor, got: Tensor, *, by_row: bool) -> tuple[Tensor, Tensor]:
+    """The mean difference, of each row or of all, and what it should be."""
+    if wanted.shape != got.shape or wanted.numel() == 0:
+        return wanted, got
+    difference = (wanted.double() - got.double()).abs()
+    mean = difference.flatten(1).mean(1) if by_row else difference.mean()
+    return torch.zeros_like(mean), mean
+
+
+def _largest(wanted: Tensor, got: Tensor) -> float:
     if wanted.shape != got.shape:
         return torch.inf
     if wanted.numel() == 0:
         return 0.0
-    difference = (wanted.double() - got.double()).abs()
-    return float((difference.flatten(1).mean(1) if on_average else difference).max())
+    return float((wanted.double() - got.double()).abs().max())
 
 
 def table_of(differences: Differences) -> str:
