@@ -156,6 +156,24 @@ def test_a_recorded_graph_has_standard_operators_only() -> None:
     torch.testing.assert_close(compiled, in_double(fast, maps(3)), rtol=1e-5, atol=1e-5)
 
 
+def test_a_number_of_rows_that_depends_on_values_is_exported() -> None:
+    class OfPositive(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = optimize_for_inference(perceptron())
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.layers(x[x[:, 0] > 0])
+            return out
+
+    model = OfPositive()
+    with torch.no_grad():
+        program = torch.export.export(model, (maps(6),), strict=False)
+        for x in (maps(6), maps(6).abs()):
+            got = program.module()(x)
+            torch.testing.assert_close(got, model(x), rtol=1e-5, atol=1e-5)
+
+
 def test_names_stay_and_weights_that_are_loaded_later_count() -> None:
     fast, other = optimize_for_inference(perceptron()), perceptron()
     assert fast.state_dict().keys() == other.state_dict().keys()

@@ -26,13 +26,14 @@ class FusedLinear(nn.Linear):
 
     def fuses(self, input: Tensor) -> bool:
         """Whether oneDNN may be called directly: in float32 on a CPU, and nothing is recorded."""
+        if is_recording():  # where sizes may be no numbers
+            return False
         tensors = [input, self.weight] if self.bias is None else [input, self.weight, self.bias]
         return (
             all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
             and input.numel() > 0
             and not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
             and not torch.is_autocast_enabled("cpu")
-            and not is_recording()
         )
 
     def multiply(self, input: Tensor, activation: str, approximate: str = "") -> Tensor:
