@@ -17,6 +17,7 @@ MOST_EXAMPLES = 10
 LEFT_OUT = {
     r"_in_one_graph|_exports_with|_an_export|test_opcheck": "torch traces it, in Python alone",
     r"test_comm\.py": "processes that import torch, each for a minute, and talk as torch does",
+    "test_an_expanded_argument_that_no_memory_holds": "an emulator notes each page of its 16 TiB",
     r"test_preconditions\.py|test_load_library_registers": "processes that import torch",
 }
 
