@@ -1,6 +1,7 @@
 """Files made of models give what the models give, for any size and number of images."""
 
 import json
+import logging
 import pathlib
 import sys
 from typing import Any
@@ -257,3 +258,18 @@ def test_an_example_of_other_channels_gets_the_message_of_the_model(tmp_path: pa
     wrong = [{"image": torch.zeros(1, 8, 8)}]
     with pytest.raises(ValueError, match=r"input 0 wants a tensor image of shape \(3, H, W\)"):
         export(build("FCOS"), "torchscript-trace", tmp_path / "model.ts", wrong)
+
+
+def test_what_the_exporter_tells_of_its_own_parts_is_not_heard(tmp_path: pathlib.Path) -> None:
+    """Without torchvision it warns of each operator of it that it will not know."""
+    pytest.importorskip("onnxscript", reason="ONNX is an extra")
+    heard: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = heard.append  # type: ignore[method-assign]  # the whole handler
+    log = logging.getLogger("torch.onnx")
+    log.addHandler(handler)
+    try:
+        export(build("SemanticSegmentor"), "onnx", tmp_path / "model.onnx", images(SIZES))
+    finally:
+        log.removeHandler(handler)
+    assert heard == []

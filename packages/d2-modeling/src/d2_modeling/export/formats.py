@@ -228,6 +228,6 @@ def _explained(graph: ExportableModel, what: str) -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what the exporter tells about its own parts."""
-    with quiet_log("onnxscript"), warnings.catch_warnings():
+    with quiet_log("onnxscript"), quiet_log("torch.onnx"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
