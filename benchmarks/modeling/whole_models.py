@@ -94,6 +94,7 @@ def calls_of(name: str, device: str, *, train: bool) -> tuple[Calls, nn.Module, 
     image = torch.randint(0, 256, (3, HEIGHT, WIDTH), dtype=torch.uint8, device=device)
     objects, their_objects = targets(device)
     entry = [{"image": image, "height": HEIGHT, "width": WIDTH, "instances": objects}]
+    entry[0]["sem_seg"] = torch.zeros(HEIGHT, WIDTH, dtype=torch.int64, device=device)
     if not train:
         models = {"optimised": optimize_for_inference(model), "as it is": model.eval()}
         # Where the processor has none, this is the first one again, as the log says.
