@@ -34,6 +34,7 @@ from d2_modeling.roi_heads import (
     KRCNNConvDeconvUpsampleHead,
     MaskRCNNConvUpsampleHead,
 )
+from d2_structures import polygon_masks
 
 _REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
 _STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
@@ -332,6 +333,7 @@ def random_rotated_boxes() -> Callable[..., Tensor]:
 def as_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the CPU be treated as a device whose values the host would have to wait for."""
     monkeypatch.setattr(host_waits, "_is_read_at_once", lambda device: False)
+    monkeypatch.setattr(polygon_masks, "is_read_at_once", lambda device: False)
 
 
 def _convolved(x: Tensor, layer: Any) -> Tensor:

@@ -111,6 +111,21 @@ def pointrend(**options: Any) -> Any:
     return build_model(cfg)
 
 
+def trident_cfg(**trident: Any) -> Any:
+    """Of a C4 model with branches, whose ``MODEL.TRIDENT`` is changed by these."""
+    cfg = get_cfg()
+    add_tridentnet_config(cfg)
+    cfg.MODEL.TRIDENT.update(trident)
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.BACKBONE.NAME = "build_trident_resnet_backbone"
+    cfg.MODEL.PROPOSAL_GENERATOR.NAME = "TridentRPN"
+    cfg.MODEL.ROI_HEADS.NAME = "TridentRes5ROIHeads"
+    cfg.MODEL.RESNETS.STEM_OUT_CHANNELS = cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 8
+    cfg.MODEL.RESNETS.WIDTH_PER_GROUP = 2
+    cfg.MODEL.RPN.POST_NMS_TOPK_TEST, cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 20, 0.0
+    return cfg
+
+
 def tridentnet(**options: Any) -> Any:
     cfg = small_cfg("GeneralizedRCNN", **options)
     add_tridentnet_config(cfg)

@@ -44,7 +44,7 @@ from d2_modeling.matcher import Matcher
 from d2_modeling.postprocessing import detector_postprocess
 from d2_modeling.roi_heads import select_foreground_proposals
 from d2_modeling.roi_heads.region_selection import foreground_rows
-from d2_structures import BitMasks, Boxes, Instances, polygon_masks
+from d2_structures import BitMasks, Boxes, Instances
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from small_detectors import (  # of this folder
@@ -145,16 +145,6 @@ def waits_of(model: Any, count: int, monkeypatch: pytest.MonkeyPatch) -> list[tu
     with torch.set_grad_enabled(model.training), counted_waits(monkeypatch) as waits:
         model(batch)
     return waits.places
-
-
-def be_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_waits, "_is_read_at_once", lambda device: False)
-    monkeypatch.setattr(polygon_masks, "is_read_at_once", lambda device: False)
-
-
-@pytest.fixture
-def as_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    be_on_a_device(monkeypatch)
 
 
 @pytest.mark.usefixtures("as_on_a_device")
@@ -329,7 +319,7 @@ WITHOUT_PROPOSALS = [retinanet, fcos, panoptic_deeplab]
     ],
 )
 def test_a_device_detects_what_the_cpu_detects(
-    build: Callable[..., Any], few_proposals: bool, monkeypatch: pytest.MonkeyPatch
+    build: Callable[..., Any], few_proposals: bool, request: pytest.FixtureRequest
 ) -> None:
     torch.manual_seed(0)
     model = build().eval()
@@ -337,7 +327,7 @@ def test_a_device_detects_what_the_cpu_detects(
         let_few_proposals_be(model)
     with torch.no_grad():
         wanted = model(batch_for(model, 2))
-        be_on_a_device(monkeypatch)
+        request.getfixturevalue("as_on_a_device")
         got = model(batch_for(model, 2))
     for one, other in zip(got, wanted, strict=True):
         assert len(other["instances"]) > 0
@@ -358,12 +348,12 @@ def plain(field: Any) -> Tensor:
 # PointRend draws points, and TridentNet's gradients vary by percents with the order of regions.
 @pytest.mark.parametrize("build", [b for b in ARCHITECTURES if b not in (pointrend, tridentnet)])
 def test_a_device_has_the_losses_and_gradients_of_the_cpu(
-    build: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    build: Callable[..., Any], request: pytest.FixtureRequest
 ) -> None:
     torch.manual_seed(0)
     model = build(draw_all=True).train()
     wanted, wanted_gradients = losses_and_gradients(model)
-    be_on_a_device(monkeypatch)
+    request.getfixturevalue("as_on_a_device")
     got, gradients = losses_and_gradients(model)
     torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(gradients, wanted_gradients, rtol=1e-3, atol=1e-5)
@@ -371,7 +361,7 @@ def test_a_device_has_the_losses_and_gradients_of_the_cpu(
 
 @pytest.mark.parametrize("spread", [3.0, 10.0, 30.0])  # the further, the more leave the image
 def test_a_cascade_leaves_out_on_a_device_what_the_cpu_leaves_out(
-    spread: float, monkeypatch: pytest.MonkeyPatch
+    spread: float, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     torch.manual_seed(0)
     model = cascade_rcnn(draw_all=True).train()
@@ -387,7 +377,7 @@ def test_a_cascade_leaves_out_on_a_device_what_the_cpu_leaves_out(
 
     monkeypatch.setattr(model.roi_heads, "_match_and_label_boxes", label)
     wanted, wanted_gradients = losses_and_gradients(model, all_count=False)
-    be_on_a_device(monkeypatch)
+    request.getfixturevalue("as_on_a_device")
     got, gradients = losses_and_gradients(model, all_count=False)
     assert sum(lengths[0]) > sum(lengths[1])
     assert lengths[2] == lengths[3]

@@ -208,7 +208,9 @@ def test_probabilities_of_the_predicted_class_are_split_by_image(
 
 
 def test_no_images_get_no_masks() -> None:
-    mask_rcnn_inference(torch.zeros(0, 3, SIDE, SIDE), [])
+    images: list[Instances] = []
+    mask_rcnn_inference(torch.zeros(0, 3, SIDE, SIDE), images)
+    assert images == []
 
 
 SHAPE = ShapeSpec(channels=4, height=SIDE, width=SIDE)

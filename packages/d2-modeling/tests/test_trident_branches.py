@@ -1,5 +1,7 @@
 """Branches of TridentNet: one set of weights, several views, one list of detections."""
 
+import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from d2_config import CfgNode, get_cfg
+from d2_config import CfgNode
 from d2_modeling import BACKBONE_REGISTRY, ShapeSpec, build_model
 from d2_modeling.layers import FrozenBatchNorm2d
 from d2_modeling.trident_net import (
@@ -18,10 +20,12 @@ from d2_modeling.trident_net import (
     TridentConv,
     TridentRPN,
     TridentStandardROIHeads,
-    add_tridentnet_config,
     merge_branch_instances,
 )
 from d2_structures import Boxes, ImageList, Instances
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from small_detectors import trident_cfg  # of this folder
 
 DILATIONS = [1, 2, 3]
 
@@ -112,16 +116,7 @@ def test_inference_runs_the_branch_of_its_index_on_one_map() -> None:
 
 
 def small_cfg(**trident: Any) -> CfgNode:
-    cfg = get_cfg()
-    add_tridentnet_config(cfg)
-    cfg.MODEL.TRIDENT.update(trident)
-    cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.BACKBONE.NAME = "build_trident_resnet_backbone"
-    cfg.MODEL.PROPOSAL_GENERATOR.NAME = "TridentRPN"
-    cfg.MODEL.ROI_HEADS.NAME = "TridentRes5ROIHeads"
-    cfg.MODEL.RESNETS.STEM_OUT_CHANNELS = cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 8
-    cfg.MODEL.RESNETS.WIDTH_PER_GROUP = 2
-    cfg.MODEL.RPN.POST_NMS_TOPK_TEST, cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 20, 0.0
+    cfg: CfgNode = trident_cfg(**trident)
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = 3
     cfg.TEST.DETECTIONS_PER_IMAGE = 15
     return cfg

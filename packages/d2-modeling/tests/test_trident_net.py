@@ -1,5 +1,7 @@
 """TridentNet apart from its reference model."""
 
+import pathlib
+import sys
 from typing import Any
 
 import pytest
@@ -8,15 +10,17 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2_config import CfgNode, get_cfg
+from d2_config import CfgNode
 from d2_modeling import BACKBONE_REGISTRY, ShapeSpec, build_model
 from d2_modeling.trident_net import (
     TridentBottleneckBlock,
     TridentConv,
-    add_tridentnet_config,
     merge_branch_instances,
 )
 from d2_structures import Boxes, Instances
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from small_detectors import trident_cfg  # of this folder
 
 
 def block(**options: Any) -> TridentBottleneckBlock:
@@ -48,16 +52,7 @@ def test_training_runs_every_branch_and_inference_the_chosen_one() -> None:
 
 
 def small_cfg(**trident: Any) -> CfgNode:
-    cfg = get_cfg()
-    add_tridentnet_config(cfg)
-    cfg.MODEL.TRIDENT.update(trident)
-    cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.BACKBONE.NAME = "build_trident_resnet_backbone"
-    cfg.MODEL.PROPOSAL_GENERATOR.NAME = "TridentRPN"
-    cfg.MODEL.ROI_HEADS.NAME = "TridentRes5ROIHeads"
-    cfg.MODEL.RESNETS.STEM_OUT_CHANNELS = cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 8
-    cfg.MODEL.RESNETS.WIDTH_PER_GROUP = 2
-    cfg.MODEL.RPN.POST_NMS_TOPK_TEST, cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 20, 0.0
+    cfg: CfgNode = trident_cfg(**trident)
     cfg.TEST.DETECTIONS_PER_IMAGE = 7
     return cfg
 

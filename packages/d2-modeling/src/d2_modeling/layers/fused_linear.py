@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..host_waits import is_recording
 
-_AS_ONEDNN_SAYS = {"none": "none", "tanh": "tanh"}  # how GELU is approximated
+_APPROXIMATIONS = ("none", "tanh")  # of GELU, as oneDNN calls them too
 
 
 class FusedLinear(nn.Linear):
@@ -49,12 +49,12 @@ def activated(layer: nn.Module, activation: nn.Module, x: Tensor) -> Tensor:
     if (
         type(layer) is FusedLinear
         and type(activation) is nn.GELU
-        and activation.approximate in _AS_ONEDNN_SAYS
+        and activation.approximate in _APPROXIMATIONS
         and not _is_hooked(layer)
         and not _is_hooked(activation)
         and layer.fuses(x)
     ):
-        return layer.multiply(x, "gelu", _AS_ONEDNN_SAYS[activation.approximate])
+        return layer.multiply(x, "gelu", activation.approximate)
     out: Tensor = activation(layer(x))
     return out
 
