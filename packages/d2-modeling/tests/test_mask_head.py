@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from d2_modeling.events import EventStorage
 from d2_modeling.layers import ShapeSpec
@@ -131,6 +132,34 @@ def test_gradients_have_the_strides_of_their_weights(memory_format: torch.memory
         assert parameter.grad.stride() == parameter.stride()
 
 
+def of_own_class(head: MaskRCNNConvUpsampleHead, x: Any, classes: torch.Tensor) -> torch.Tensor:
+    rows = torch.arange(len(classes))
+    return head.layers(x)[rows, classes].sigmoid()[:, None]
+
+
+@pytest.mark.parametrize("classes", [[2, 0, 2, 1], []])
+def test_only_masks_of_the_predicted_classes_are_computed(classes: list[int]) -> None:
+    head = MaskRCNNConvUpsampleHead(SHAPE, num_classes=3, conv_dims=[8, 5]).double()
+    torch.nn.init.normal_(head.predictor.bias)
+    x = torch.randn(len(classes), 4, 6, 7, dtype=torch.float64)
+    chosen = torch.tensor(classes, dtype=torch.int64)
+    with FlopCounterMode(display=False) as counter:
+        got = head.probabilities(x, chosen)
+    torch.testing.assert_close(got, of_own_class(head, x, chosen))
+    counts = counter.get_flop_counts()["Global"]
+    assert counts.get(torch.ops.aten.baddbmm, 0) == 2 * 5 * 4 * 6 * 7 * len(classes)
+
+
+def test_layers_that_a_subclass_overwrites_give_the_probabilities() -> None:
+    class Inverted(MaskRCNNConvUpsampleHead):
+        def layers(self, x: torch.Tensor) -> torch.Tensor:
+            return -super().layers(x)
+
+    head = Inverted(SHAPE, num_classes=3, conv_dims=[8, 5])
+    x, classes = torch.randn(2, 4, 7, 7), torch.tensor([2, 0])
+    torch.testing.assert_close(head.probabilities(x, classes), of_own_class(head, x, classes))
+
+
 class LowRank(torch.nn.Module):
     """A layer with something small added to it, as low-rank adapters do."""
 
@@ -157,6 +186,8 @@ def test_parts_of_the_head_may_be_replaced_wrapped_and_hooked() -> None:
     before = plain.layers(x)
     plain.predictor.register_forward_hook(lambda module, args, output: output + 1)
     torch.testing.assert_close(plain.layers(x), before + 1)
+    classes = torch.tensor([2] * len(x))
+    torch.testing.assert_close(plain.probabilities(x, classes), of_own_class(plain, x, classes))
     torch.nn.utils.parametrizations.weight_norm(plain.deconv)
     torch.testing.assert_close(plain.layers(x), before + 1)
 

@@ -106,10 +106,16 @@ def mask_rcnn_inference(pred_mask_logits: Tensor, pred_instances: Sequence[Insta
     """
     if not pred_instances:
         return
-    classes = torch.cat([image.pred_classes for image in pred_instances])
-    probabilities = mask_probabilities(pred_mask_logits, classes)
-    masks = probabilities.split([len(image) for image in pred_instances])
-    for image_masks, image in zip(masks, pred_instances, strict=True):
+    _put_masks(mask_probabilities(pred_mask_logits, _classes(pred_instances)), pred_instances)
+
+
+def _classes(instances: Sequence[Instances]) -> Tensor:
+    return torch.cat([image.pred_classes for image in instances])
+
+
+def _put_masks(probabilities: Tensor, instances: Sequence[Instances]) -> None:
+    masks = probabilities.split([len(image) for image in instances])
+    for image_masks, image in zip(masks, instances, strict=True):
         image.pred_masks = image_masks
 
 
@@ -162,7 +168,8 @@ class BaseMaskRCNNHead(RegionHead):
             x: region features, as the ROI heads give them.
             instances: for each image the regions with ``pred_classes``.
         """
-        mask_rcnn_inference(self.layers(x), instances)
+        if instances:
+            _put_masks(self.probabilities(x, _classes(instances)), instances)
         return instances
 
     def predict_tensors(self, x: Any, found: Detections) -> Tensor:
@@ -172,7 +179,16 @@ class BaseMaskRCNNHead(RegionHead):
             x: features of the detections, as the ROI heads give them.
             found: the detections of all images.
         """
-        return mask_probabilities(self.layers(x), found.classes)
+        return self.probabilities(x, found.classes)
+
+    def probabilities(self, x: Any, classes: Tensor) -> Tensor:
+        """(B, 1, S, S) probabilities of each region's class.
+
+        Args:
+            x: region features, as the ROI heads give them.
+            classes: (B,) int64.
+        """
+        return mask_probabilities(self.layers(x), classes)
 
     @abstractmethod
     def layers(self, x: Any) -> Tensor:
@@ -240,12 +256,34 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
 
     def layers(self, x: Tensor) -> Tensor:
         """Map (B, C, S, S) to (B, num_classes, 2S, 2S)."""
-        for name in self._conv_names:
-            x = self.get_submodule(name)(x)
-        if _is_plain(self.deconv, ConvTranspose2d, 2) and _is_plain(self.predictor, nn.Conv2d, 1):
-            return _double_and_predict(x, self.deconv, self.predictor)
+        x = self._convolved(x)
+        if self._acts_on_pixels():
+            return _in_image_order(_predicted(_doubled(x, self.deconv), self.predictor))
         logits: Tensor = self.predictor(F.relu(self.deconv(x)))
         return logits
+
+    def probabilities(self, x: Tensor, classes: Tensor) -> Tensor:
+        """See `BaseMaskRCNNHead.probabilities`; masks of other classes are not computed."""
+        overwritten = type(self).layers is not MaskRCNNConvUpsampleHead.layers
+        if overwritten or self.predictor.out_channels == 1 or not self._acts_on_pixels():
+            return super().probabilities(x, classes)
+        doubled = _doubled(self._convolved(x), self.deconv)
+        return _in_image_order(_predicted_of(classes, doubled, self.predictor)).sigmoid()
+
+    def _convolved(self, x: Tensor) -> Tensor:
+        for name in self._conv_names:
+            x = self.get_submodule(name)(x)
+        return x
+
+    def _acts_on_pixels(self) -> bool:
+        """Whether what follows the convolutions is matrix products over pixels.
+
+        On CPUs those are about twice as fast, and only the few channels of their result are
+        brought into image order, not the wide map between.
+        """
+        return _is_plain(self.deconv, ConvTranspose2d, 2) and _is_plain(
+            self.predictor, nn.Conv2d, 1
+        )
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
@@ -274,23 +312,38 @@ def _is_plain(layer: nn.Module, kind: type[nn.Module], kernel_size: int) -> bool
     )
 
 
-def _double_and_predict(x: Tensor, deconv: nn.ConvTranspose2d, predictor: nn.Conv2d) -> Tensor:
-    """``predictor(relu(deconv(x)))`` for a 2×2 deconvolution of stride 2 and a 1×1 predictor.
-
-    Both act on each pixel alone, so they are two matrix products over rows of pixels. Only the
-    few channels of the result are brought into image order, not the wide map between; on CPUs
-    that is about twice as fast as the convolutions.
-    """
+def _doubled(x: Tensor, deconv: nn.ConvTranspose2d) -> Tensor:
+    """``relu(deconv(x))`` of a 2×2 deconvolution of stride 2: (B, H, W, 2, 2, hidden)."""
     batch, channels, height, width = x.shape
-    hidden, classes = deconv.out_channels, predictor.out_channels
+    hidden = deconv.out_channels
     assert deconv.bias is not None
-    assert predictor.bias is not None
     pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)
     to_four = deconv.weight.permute(0, 2, 3, 1).reshape(channels, 4 * hidden)
-    doubled = torch.addmm(deconv.bias.repeat(4), pixels, to_four).relu_().view(-1, hidden)
-    logits = torch.addmm(predictor.bias, doubled, _matrix(predictor.weight).t())
-    by_place = logits.view(batch, height, width, 2, 2, classes)
-    return by_place.permute(0, 5, 1, 3, 2, 4).reshape(batch, classes, 2 * height, 2 * width)
+    doubled = torch.addmm(deconv.bias.repeat(4), pixels, to_four).relu_()
+    return doubled.view(batch, height, width, 2, 2, hidden)
+
+
+def _predicted(doubled: Tensor, predictor: nn.Conv2d) -> Tensor:
+    """The 1×1 ``predictor`` of (…, hidden): (…, classes)."""
+    assert predictor.bias is not None
+    weight = _matrix(predictor.weight)
+    rows = torch.addmm(predictor.bias, doubled.view(-1, weight.shape[1]), weight.t())
+    return rows.view(*doubled.shape[:-1], weight.shape[0])
+
+
+def _predicted_of(classes: Tensor, doubled: Tensor, predictor: nn.Conv2d) -> Tensor:
+    """`_predicted` of one class for each region: (…, 1)."""
+    assert predictor.bias is not None
+    weight, bias = _matrix(predictor.weight)[classes], predictor.bias[classes]
+    rows = torch.baddbmm(bias[:, None, None], doubled.flatten(1, -2), weight[:, :, None])
+    return rows.view(*doubled.shape[:-1], 1)
+
+
+def _in_image_order(by_place: Tensor) -> Tensor:
+    """(B, H, W, 2, 2, K) as (B, K, 2H, 2W)."""
+    batch, height, width, _, _, channels = by_place.shape
+    by_channel = by_place.permute(0, 5, 1, 3, 2, 4)
+    return by_channel.reshape(batch, channels, 2 * height, 2 * width)
 
 
 def _matrix(weight: Tensor) -> Tensor:
