@@ -25,6 +25,7 @@ class Server:
         self.breaks: list[int] = []
         self.ranges = True
         self.etag: str | None = '"1"'
+        self.refusal = io.BytesIO(b"no such range")
 
     def __call__(self, request, timeout):
         url, headers = request.full_url, dict(request.header_items())
@@ -36,7 +37,7 @@ class Server:
         if wanted is not None and self.ranges and headers["If-range"] == self.etag:
             begin, status = int(wanted.removeprefix("bytes=").removesuffix("-")), 206
             if begin >= len(content):
-                raise urllib.error.HTTPError(url, 416, "Range Not Satisfiable", Message(), None)
+                raise urllib.error.HTTPError(url, 416, "No such range", Message(), self.refusal)
         end = begin + self.breaks.pop(0) if self.breaks else len(content)
         response = io.BytesIO(content[begin:end])
         response.status = status
@@ -171,6 +172,7 @@ def test_a_part_that_is_longer_than_the_file_is_dropped(server):
         fetch(URL)
     server.breaks, server.contents = [], {URL: b"short"}
     assert fetch(URL).read_bytes() == b"short"
+    assert server.refusal.closed
 
 
 def test_a_full_disk_is_named_and_leaves_what_came(server, monkeypatch, cache):

@@ -121,6 +121,7 @@ def _receive(url: str, part: _Part) -> None:
     try:
         response = urlopen(Request(url, headers=headers), timeout=_TIMEOUT_SECONDS)
     except HTTPError as error:
+        error.close()  # it is the answer, too
         if error.code != _NOT_SATISFIABLE or validator is None:
             raise
         part.remove()
