@@ -1,7 +1,8 @@
 """The suites of all packages on other Pythons and torches: ``nox -s pythons`` calls this.
 
 What is installed is what ``nox -s dist`` made: the six pure wheels, and of d2-ops' the one whose
-tag the Python takes, so that 3.12 and all later ones are met by the same file.
+tag the Python takes, so that 3.12 and all later ones are met by the same file. Beside the record of
+suites, that of wheels is told what came of d2-ops' tests.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dist import record
 from dist.interpreters import environment, interpreter
-from dist.record import kept
 from junit import counts
 
 ROOT = Path(__file__).parents[1]
@@ -56,19 +57,18 @@ def proven(record: Record, package: str) -> list[str]:
     return sorted(held, key=lambda version: [int(part) for part in version.split(".")])
 
 
-def suite(python: str, package: str, reports: Path, processes: int) -> dict[str, int]:
+def suite(python: str, package: str, report: Path, processes: int) -> dict[str, int]:
     """Run the suite of a package; what came of it.
 
     Args:
         python: where everything is installed.
         package: its name without ``d2-``.
-        reports: the folder that pytest writes into.
+        report: the file that pytest writes.
         processes: how many run tests at once.
 
     Returns:
         Its counts; a suite that gave no report has failed once.
     """
-    report = reports / f"{package}.xml"
     report.unlink(missing_ok=True)
     command = [python, "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml")]
     command += ["-p", "no:cacheprovider", "--rootdir", str(ROOT), f"--junitxml={report}"]
@@ -98,6 +98,29 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _told(
+    python: str,
+    key: tuple[str, str],
+    package: str,
+    folder: Path,
+    ops_wheel: Path,
+    processes: int,
+) -> tuple[str, int]:
+    """Run a suite and record it under a Python and a torch: a row, and how many tests failed."""
+    version, name = key
+    report = folder / f"{package}.xml"
+    told = suite(python, package, report, processes)
+    full, torch = _versions(python)
+    where = f"CPython {full}, torch {torch}"
+    with record.kept(RECORD) as noted:
+        by_torch = noted.setdefault(version, {}).setdefault(package, {})
+        by_torch[name] = {"python": full, "torch": torch, **told}
+    if package == "ops" and report.exists():
+        with record.changed() as noted:
+            record.ran(noted, ops_wheel, [report], where)
+    return f"{where}, d2-{package}: {told}", told["failed"]
+
+
 def main() -> int:
     """Run, record and print; 1 if a test failed."""
     options = _arguments()
@@ -112,16 +135,15 @@ def main() -> int:
             if options.only and name not in options.only:
                 continue
             folder = options.work / f"{version}-{name}"
-            needed = [*shlex.split(requirement), *options.tool]
-            python = environment(base, folder, [*needed, *map(str, wheels(options.index, version))])
-            full, torch = _versions(python)
+            files = wheels(options.index, version)
+            needed = [*shlex.split(requirement), *options.tool, *map(str, files)]
+            python = environment(base, folder, needed)
             for package in packages:
-                told = suite(python, package, folder, options.processes)
-                with kept(RECORD) as record:
-                    by_torch = record.setdefault(version, {}).setdefault(package, {})
-                    by_torch[name] = {"python": full, "torch": torch, **told}
-                rows.append(f"{full}, torch {torch}, d2-{package}: {told}")
-                failed += told["failed"]
+                row, number = _told(
+                    python, (version, name), package, folder, files[-1], options.processes
+                )
+                rows.append(row)
+                failed += number
             shutil.rmtree(folder)  # gigabytes, where torch brings CUDA
     print(*rows, sep="\n")
     return 1 if failed else 0

@@ -3,11 +3,14 @@
 import json
 import sys
 import tomllib
+import zipfile
+from functools import partial
 from pathlib import Path
 
 import junit
 import pytest
 import pythons
+from dist import record
 from dist.interpreters import environment, interpreter
 
 ROOT = Path(__file__).parents[1]
@@ -29,8 +32,8 @@ def named(package: str) -> list[str]:
 
 @pytest.mark.parametrize("package", pythons.PACKAGES)
 def test_classifiers_name_the_pythons_that_the_suite_passed_on(package: str) -> None:
-    record = json.loads(pythons.RECORD.read_text())
-    ran = [version.removeprefix("3.") for version in pythons.proven(record, package)]
+    noted = json.loads(pythons.RECORD.read_text())
+    ran = [version.removeprefix("3.") for version in pythons.proven(noted, package)]
     assert named(package) == sorted({"11", *ran})  # every check runs on 3.11
 
 
@@ -40,13 +43,13 @@ def run(failed: int, passed: int = 5) -> dict[str, int]:
 
 @pytest.mark.parametrize("wrong", [run(1), run(0, passed=0)])
 def test_a_python_counts_where_every_run_on_it_passed(wrong: dict[str, int]) -> None:
-    record = {
+    noted = {
         "3.13": {"ops": {"newest": run(0)}},
         "3.9": {"ops": {"newest": run(0), "oldest": run(0)}},
         "3.12": {"ops": {"newest": run(0), "oldest": wrong}},
         "3.14": {"config": {"newest": run(0)}},
     }
-    assert pythons.proven(record, "ops") == ["3.9", "3.13"]
+    assert pythons.proven(noted, "ops") == ["3.9", "3.13"]
 
 
 @pytest.mark.parametrize(("version", "tag"), [("3.11", "cp311-cp311"), ("3.14", "cp312-abi3")])
@@ -72,6 +75,33 @@ def test_this_python_is_found_by_its_version_and_no_unborn_one(tmp_path: Path) -
     assert found is not None
     assert interpreter("3.999") is None
     assert Path(environment(found, tmp_path / "one", ["pip"])).exists()
+
+
+def test_what_came_of_d2_ops_is_said_of_its_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = tmp_path / INDEX[-2]
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("d2_ops/_cpu_ops.so", "library")
+    files = tmp_path / "record.json", tmp_path / "README.md"
+    files[1].write_text(record.BEGIN + record.END)
+    with record.changed(*files) as noted:
+        record.built(noted, wheel, {})
+
+    def suite(python: str, package: str, report: Path, processes: int) -> dict[str, int]:
+        report.write_text('<testsuite tests="5" failures="0" errors="0" skipped="0"/>')
+        return run(0)
+
+    monkeypatch.setattr(pythons, "suite", suite)
+    monkeypatch.setattr(pythons, "_versions", lambda python: ("3.14.1", "2.14"))
+    monkeypatch.setattr(pythons, "RECORD", tmp_path / "pythons.json")
+    monkeypatch.setattr(record, "changed", partial(record.changed, *files))
+    for package in ("config", "ops"):
+        told = pythons._told("python", ("3.14", "newest"), package, tmp_path, wheel, 1)
+        assert told == (f"CPython 3.14.1, torch 2.14, d2-{package}: {run(0)}", 0)
+    noted = record.read(tmp_path / "pythons.json")
+    assert pythons.proven(noted, "config") == pythons.proven(noted, "ops") == ["3.14"]
+    assert "0 files: 5 passed (CPython 3.14.1, torch 2.14)" in files[1].read_text()
 
 
 def test_counts_are_what_pytests_report_says(tmp_path: Path) -> None:
