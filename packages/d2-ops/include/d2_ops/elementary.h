@@ -1,10 +1,10 @@
 // exp, log and powers in a form that compilers vectorise.
 #pragma once
 
+#include <cfloat>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <limits>
 
 #include "platform.h"
 
@@ -90,12 +90,12 @@ D2_OPS_HOST_DEVICE float logarithm(float x) {
 // x^y for 0 <= x <= 1. What is smaller than the smallest normal number counts as that, so a negative
 // y gives no infinity.
 D2_OPS_HOST_DEVICE float power_of_unit(float x, float y) {
-  constexpr float kLeast = std::numeric_limits<float>::min();
+  constexpr float kLeast = FLT_MIN;  // what limits has are functions of the host, to nvcc 12
   return exponential(y * logarithm(x > kLeast ? x : kLeast));
 }
 
 D2_OPS_HOST_DEVICE double power_of_unit(double x, double y) {
-  constexpr double kLeast = std::numeric_limits<double>::min();
+  constexpr double kLeast = DBL_MIN;
   return pow(x > kLeast ? x : kLeast, y);
 }
 

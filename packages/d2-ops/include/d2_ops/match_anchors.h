@@ -42,7 +42,7 @@ template <class T>
 D2_OPS_INLINE void load(const T* anchors, int64_t count, AnchorTile<T>* tile) {
   tile->boxes.load(anchors, count);
   tile->count = count;
-  Box<T> around = tile->boxes[0];
+  Box<T> around = box_of(anchors);
   int infinite = 0;
   for (int64_t j = 0; j < count; ++j) {
     const Box<T> box = tile->boxes[j];
