@@ -394,12 +394,13 @@ def test_images_of_one_name_in_two_splits_do_not_fit_into_voc_s_one_folder(tmp_p
 
 def test_the_real_blood_cells_become_coco_and_yolo_and_come_back(shared_data, tmp_path, caplog):
     source = shared_data / "bccd" / "BCCD"
+    copied = {"placement": "copy"}  # links to another file system would be refused
     with caplog.at_level(logging.ERROR):
-        parts = convert(source, "voc", tmp_path / "coco", "coco")
+        parts = convert(source, "voc", tmp_path / "coco", "coco", **copied)
         assert [(p.name, p.images) for p in parts] == [("train", 205), ("val", 87), ("test", 72)]
         assert sum(part.annotations for part in parts) == 4155 + 372 + 361
-        convert(tmp_path / "coco", "coco", tmp_path / "yolo", "yolo")
-        convert(tmp_path / "yolo", "yolo", tmp_path / "voc", "voc")
+        convert(tmp_path / "coco", "coco", tmp_path / "yolo", "yolo", **copied)
+        convert(tmp_path / "yolo", "yolo", tmp_path / "voc", "voc", **copied)
         assert boxes_of(tmp_path / "voc", "voc") == boxes_of(source, "voc")
 
 
