@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from release import Version, dotted, git, parse
+from release import Version, dotted, parse, releases
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,10 +48,8 @@ def ranges(root: Path, package: str) -> Iterator[tuple[str, Version, Version]]:
 
 def versions(root: Path, package: str) -> list[tuple[Version, str | None]]:
     """Every released version with its tag, and the tree's, which has none until it is released."""
-    tags = git(root, "tag", "--list", f"{package}-v*").split()
     found: dict[Version, str | None] = {parse(_project(root, package)["version"]): None}
-    found |= {parse(tag.removeprefix(f"{package}-v")): tag for tag in tags}
-    return sorted(found.items())
+    return sorted((found | releases(root, package)).items())
 
 
 def imported(source: Path) -> set[tuple[str, str]]:

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+VERSION = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)")
 Version = tuple[int, int, int]
 
 
@@ -58,8 +59,13 @@ def release(root: Path, package: str, version: str, today: datetime.date) -> str
     _replace(project, r'(?m)^version = "[^"]+"', f'version = "{version}"')
     for other in sorted((root / "packages").glob("*/pyproject.toml")):
         _fit_range(other, package, wanted, breaking=bool(breaks))
-    git(root, "commit", "-qam", f"Release {package} {version}")
-    git(root, "tag", "-a", tag, "-m", f"{package} {version}")
+    before = git(root, "rev-parse", "HEAD")
+    try:
+        git(root, "commit", "-qam", f"Release {package} {version}")
+        git(root, "tag", "-a", tag, "-m", f"{package} {version}")
+    except ReleaseError:
+        git(root, "reset", "-q", "--hard", before)  # nothing else was changed
+        raise
     return tag
 
 
@@ -70,7 +76,8 @@ def undo(root: Path) -> str:
         The tag that is gone.
 
     Raises:
-        ReleaseError: if the last commit is no release, or has been pushed.
+        ReleaseError: if the last commit is no release, or it or its tag has been pushed, or nobody
+            can say so; or if it changes a file that has changes.
     """
     subject = git(root, "log", "-1", "--format=%s")
     match = re.fullmatch(r"Release (\S+) (\S+)", subject)
@@ -79,8 +86,13 @@ def undo(root: Path) -> str:
     if git(root, "branch", "--remotes", "--contains", "HEAD"):
         raise ReleaseError("the release is on a remote branch: make another instead")
     tag = f"{match[1]}-v{match[2]}"
+    if f"refs/tags/{tag}" not in git(root, "for-each-ref", "--points-at=HEAD").split():
+        raise ReleaseError(f"the last commit has no tag {tag}: git reset --keep HEAD~1 removes it")
+    for remote in git(root, "remote").split():
+        if git(root, "ls-remote", "--tags", remote, tag):
+            raise ReleaseError(f"{tag} has been pushed to {remote}: make another release instead")
+    git(root, "reset", "-q", "--keep", "HEAD~1")  # first, since it may refuse
     git(root, "tag", "-d", tag)
-    git(root, "reset", "-q", "--keep", "HEAD~1")
     return tag
 
 
@@ -98,13 +110,19 @@ def breaking_changes(root: Path, package: str, tag: str) -> list[str]:
 
 def last_release(root: Path, package: str) -> Version | None:
     """The latest version of a package that has a tag."""
+    return max(releases(root, package), default=None)
+
+
+def releases(root: Path, package: str) -> dict[Version, str]:
+    """Every version of a package that has a tag, and the tag; others are none of ours."""
     tags = git(root, "tag", "--list", f"{package}-v*").split()
-    return max((parse(tag.removeprefix(f"{package}-v")) for tag in tags), default=None)
+    numbers = {tag: tag.removeprefix(f"{package}-v") for tag in tags}
+    return {parse(number): tag for tag, number in numbers.items() if VERSION.fullmatch(number)}
 
 
 def parse(version: str) -> Version:
     """The three numbers of a version."""
-    match = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)", version)
+    match = VERSION.fullmatch(version)
     if match is None:
         raise ReleaseError(f"{version!r} is no version: three numbers are wanted, such as 0.2.0")
     return int(match[1]), int(match[2]), int(match[3])
@@ -126,9 +144,17 @@ def next_breaking(old: Version) -> Version:
 
 
 def git(root: Path, *args: str) -> str:
-    """What git prints."""
+    """What git prints.
+
+    Raises:
+        ReleaseError: if git fails, with what it says.
+    """
     command = ["git", "-C", str(root), *args]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        told = " ".join((done.stderr or done.stdout).split())
+        raise ReleaseError(f"git {args[0]} failed: {told}")
+    return done.stdout.strip()
 
 
 def _replace(file: Path, pattern: str, text: str) -> None:
@@ -137,8 +163,12 @@ def _replace(file: Path, pattern: str, text: str) -> None:
 
 def _date_changelog(changelog: Path, version: str, today: datetime.date) -> None:
     heading = r"(?m)^## \S+ \(unreleased\)$"
-    if not re.search(heading, changelog.read_text()):
-        raise ReleaseError(f"{changelog.name} has no '## X.Y.Z (unreleased)': say what is new")
+    _, *news = re.split(heading, changelog.read_text(), maxsplit=1)
+    if not news or not re.split(r"(?m)^## ", news[0])[0].strip():
+        raise ReleaseError(
+            f"{changelog.parent.name}/{changelog.name} has no '## X.Y.Z (unreleased)', or nothing "
+            "under it: say what is new"
+        )
     _replace(changelog, heading, f"## {version} ({today.isoformat()})")
 
 

@@ -23,7 +23,7 @@ def commit(root: Path, message: str) -> None:
 def reopen(root: Path) -> None:
     """Begin the changelog of the next version."""
     changelog = root / "packages" / "d2-low" / "CHANGELOG.md"
-    changelog.write_text("# Changes\n\n## next (unreleased)\n\n" + changelog.read_text())
+    changelog.write_text("# Changes\n\n## next (unreleased)\n\n- news\n\n" + changelog.read_text())
 
 
 @pytest.fixture
@@ -105,8 +105,11 @@ def test_an_undone_release_must_not_have_been_pushed(repository: Path, tmp_path:
     [
         ("d2-none", "0.2.0", "there is no package d2-none; there are d2-high, d2-low"),
         ("d2-low", "0.1.0", r"0\.1\.0 is released"),
+        ("d2-low", "0.0.9", r"0\.1\.0 is released; 0\.0\.9 is not later"),
         ("d2-low", "two", "'two' is no version"),
-        ("d2-low", "0.1.1", "has no .*unreleased"),
+        ("d2-low", "0.2.0rc1", "'0.2.0rc1' is no version"),
+        ("d2-low", "0.02.0", "'0.02.0' is no version"),
+        ("d2-low", "0.1.1", "d2-low/CHANGELOG.md has no .*unreleased"),
     ],
 )
 def test_what_must_not_be_released_is_said(
@@ -120,3 +123,66 @@ def test_changes_that_are_not_committed_stop_a_release(repository: Path) -> None
     reopen(repository)
     with pytest.raises(release.ReleaseError, match="commit or stash"):
         release.release(repository, "d2-low", "0.1.1", TODAY)
+
+
+def test_a_changelog_that_says_nothing_stops_a_release(repository: Path) -> None:
+    reopen(repository)
+    changelog = repository / "packages" / "d2-low" / "CHANGELOG.md"
+    changelog.write_text(changelog.read_text().replace("- news\n", ""))
+    commit(repository, "begin")
+    with pytest.raises(release.ReleaseError, match="or nothing under it"):
+        release.release(repository, "d2-low", "0.1.1", TODAY)
+
+
+def test_tags_of_other_forms_are_no_releases(repository: Path) -> None:
+    release.git(repository, "tag", "d2-low-v0.3.0rc1")
+    assert release.releases(repository, "d2-low") == {(0, 1, 0): "d2-low-v0.1.0"}
+
+
+@pytest.mark.parametrize("hook", ["pre-commit", "reference-transaction"])
+def test_what_git_refuses_is_said_and_leaves_nothing_changed(repository: Path, hook: str) -> None:
+    """A hook against the commit, and one against the tag after it."""
+    reopen(repository)
+    commit(repository, "begin")
+    before = release.git(repository, "rev-parse", "HEAD")
+    script = repository / ".git" / "hooks" / hook
+    script.parent.mkdir(exist_ok=True)
+    refuse = "echo no >&2; exit 1"
+    only_tags = f"case $(cat) in *refs/tags*) {refuse} ;; esac"
+    script.write_text(f"#!/bin/sh\n{refuse if hook == 'pre-commit' else only_tags}\n")
+    script.chmod(0o755)
+    with pytest.raises(release.ReleaseError, match=r"git (commit|tag) failed: .*no"):
+        release.release(repository, "d2-low", "0.1.1", TODAY)
+    assert release.git(repository, "rev-parse", "HEAD") == before
+    assert release.git(repository, "status", "--porcelain") == ""
+    assert release.git(repository, "tag") == "d2-low-v0.1.0"
+
+
+def test_a_release_whose_tag_alone_was_pushed_must_not_be_undone(
+    repository: Path, tmp_path: Path
+) -> None:
+    """The tag is what publishes."""
+    remote = tmp_path / "remote.git"
+    subprocess.run(["git", "init", "-q", "--bare", str(remote)], check=True)
+    release.git(repository, "remote", "add", "origin", str(remote))
+    release.git(repository, "push", "-q", "origin", "d2-low-v0.1.0")
+    with pytest.raises(release.ReleaseError, match=r"d2-low-v0\.1\.0 has been pushed to origin"):
+        release.undo(repository)
+    shutil.rmtree(remote)
+    with pytest.raises(release.ReleaseError, match="git ls-remote failed"):
+        release.undo(repository)
+    assert release.git(repository, "tag") == "d2-low-v0.1.0"
+
+
+def test_an_undo_that_git_refuses_keeps_the_tag(repository: Path) -> None:
+    reopen(repository)
+    with pytest.raises(release.ReleaseError, match=r"git reset failed: .*CHANGELOG\.md"):
+        release.undo(repository)
+    assert release.git(repository, "describe", "--tags") == "d2-low-v0.1.0"
+
+
+def test_a_commit_that_is_only_called_a_release_is_not_undone(repository: Path) -> None:
+    reopen(repository)
+    commit(repository, "Release d2-low 0.1.1")
+    with pytest.raises(release.ReleaseError, match=r"the last commit has no tag d2-low-v0\.1\.1"):
+        release.undo(repository)
