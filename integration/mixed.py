@@ -1,7 +1,8 @@
 """Each package beside the versions of its neighbours that its ranges allow: ``nox -s mixed``.
 
 Of every allowed version of a neighbour, its tag or the tree, the names are read that its faces
-list, and those that the package imports are looked for. Nothing is built or run.
+list, and those are looked for that the package imports or takes from an imported module
+(``host.rle_encode``). Nothing is built or run.
 """
 
 from __future__ import annotations
@@ -12,11 +13,20 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from release import Version, dotted, parse, releases
 
 ROOT = Path(__file__).parents[1]
+
+
+class Names(NamedTuple):
+    """What a package takes from others, as pairs of a module and a name in it."""
+
+    imported: set[tuple[str, str]]
+    attributes: set[tuple[str, str]]  # of what was imported, which need not be a module
 
 
 def misfits(root: Path, packages: Iterable[str] = ()) -> Iterator[tuple[str, str, list[str]]]:
@@ -30,11 +40,11 @@ def misfits(root: Path, packages: Iterable[str] = ()) -> Iterator[tuple[str, str
         The package, the neighbour with its version, and what it lacks, as dotted names.
     """
     for package in packages or _packages(root):
-        imports = imported(root / "packages" / package / "src")
+        names = taken(root / "packages" / package / "src")
         for neighbour, lower, upper in ranges(root, package):
             for version, tag in versions(root, neighbour):
                 if lower <= version < upper:
-                    lacks = lacking(root, imports, neighbour, tag)
+                    lacks = lacking(root, names, neighbour, tag)
                     yield package, f"{neighbour} {dotted(version)}", lacks
 
 
@@ -52,33 +62,47 @@ def versions(root: Path, package: str) -> list[tuple[Version, str | None]]:
     return sorted((found | releases(root, package)).items())
 
 
-def imported(source: Path) -> set[tuple[str, str]]:
-    """Modules and names of absolute imports, in functions too."""
-    trees = (ast.parse(file.read_text()) for file in source.rglob("*.py"))
-    nodes = (node for tree in trees for node in ast.walk(tree))
-    return {
-        (node.module, alias.name)
-        for node in nodes
-        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module
-        for alias in node.names
-    }
+def taken(source: Path) -> Names:
+    """What absolute imports bring, in functions too, and the attributes taken of it."""
+    names = Names(set(), set())
+    for file in source.rglob("*.py"):
+        nodes = list(ast.walk(ast.parse(file.read_text())))
+        bound: dict[str, str] = {}  # what a name in the file stands for
+        for node in nodes:
+            if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                names.imported.update((node.module, alias.name) for alias in node.names)
+                bound |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+            elif isinstance(node, ast.Import):
+                for alias in node.names:
+                    parent, _, last = alias.name.rpartition(".")
+                    if parent:
+                        names.imported.add((parent, last))
+                    first = alias.name.split(".")[0]
+                    bound[alias.asname or first] = alias.name if alias.asname else first
+        for node in nodes:
+            if isinstance(node, ast.Attribute) and not node.attr.startswith("__"):
+                first, *rest = ast.unparse(node.value).split(".")
+                if first in bound:
+                    names.attributes.add((".".join([bound[first], *rest]), node.attr))
+    return names
 
 
-def lacking(
-    root: Path, imports: set[tuple[str, str]], neighbour: str, tag: str | None
-) -> list[str]:
-    """What is imported from a neighbour whose sources at a tag do not offer it."""
+def lacking(root: Path, names: Names, neighbour: str, tag: str | None) -> list[str]:
+    """What is taken from a neighbour whose sources at a tag do not offer it."""
+
+    @cache
+    def face(module: str) -> set[str] | None:
+        return _face(root, neighbour, module, tag)
+
     found = set()
-    faces: dict[str, set[str] | None] = {}
-    for module, name in imports:
+    for module, name in names.imported | names.attributes:
         if module.split(".")[0] != neighbour.replace("-", "_"):
             continue
-        if module not in faces:
-            faces[module] = _face(root, neighbour, module, tag)
-        names = faces[module]
-        if names is None:
-            found.add(module)
-        elif name not in names and _face(root, neighbour, f"{module}.{name}", tag) is None:
+        offered = face(module)
+        if offered is None:
+            if (module, name) in names.imported:
+                found.add(module)
+        elif name not in offered and face(f"{module}.{name}") is None:
             found.add(f"{module}.{name}")
     return sorted(found)
 

@@ -72,6 +72,35 @@ def test_a_removed_function_is_seen_where_a_range_lets_it_in(clone: Path) -> Non
     assert lacks(clone, "d2-modeling") == {first: [], second: ["d2_ops.nms"]}
 
 
+def test_a_function_is_missed_that_is_taken_from_an_imported_module(clone: Path) -> None:
+    first = version_of(clone)
+    second = release.dotted(release.next_breaking(release.parse(first)))
+    face = clone / "packages" / "d2-ops" / "src" / "d2_ops" / "host" / "__init__.py"
+    face.write_text(face.read_text().replace('    "rle_encode",\n', ""))
+    set_version(clone, second)
+    widen(clone, "9")
+    assert lacks(clone, "d2-structures") == {first: [], second: ["d2_ops.host.rle_encode"]}
+
+
+def test_attributes_are_looked_for_in_modules_alone(tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text(
+        "import d2_ops\nimport d2_structures.visualizer as pictures\n"
+        "from d2_ops import host\n\ndef run(other):\n"
+        "    d2_ops.host.rle_decode(host.one)\n"
+        "    return pictures.draw, other.more, d2_ops.__name__\n"
+    )
+    found = mixed.taken(tmp_path)
+    assert found.imported == {("d2_structures", "visualizer"), ("d2_ops", "host")}
+    assert found.attributes == {
+        ("d2_ops", "host"),
+        ("d2_ops.host", "rle_decode"),
+        ("d2_ops.host", "one"),
+        ("d2_structures.visualizer", "draw"),
+    }
+    ours = mixed.Names(set(), {("d2_ops.nms", "is_a_function"), ("d2_ops.host", "is_not_there")})
+    assert mixed.lacking(ROOT, ours, "d2-ops", None) == ["d2_ops.host.is_not_there"]
+
+
 def test_a_name_that_came_later_is_missed_in_the_oldest_version(clone: Path) -> None:
     first = version_of(clone)
     face = clone / "packages" / "d2-structures" / "src" / "d2_structures" / "__init__.py"
