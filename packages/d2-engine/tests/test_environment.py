@@ -1,6 +1,9 @@
 """What a run was made with."""
 
 import importlib.metadata
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -23,6 +26,23 @@ def test_kernels_that_cannot_be_loaded_are_said(monkeypatch):
 
     monkeypatch.setattr("d2_ops.build_info", broken)
     assert collect_environment()["d2-ops kernels"] == "not loaded: libd2.so: undefined symbol"
+
+
+def test_a_torch_that_does_not_load_leaves_the_rest_to_be_told(tmp_path):
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise OSError('no libcudart')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "d2_engine", "env"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = dict(line.split("  ", 1) for line in done.stdout.splitlines())
+    assert told["torch does not load"].strip() == "no libcudart"
+    assert told["d2-ops torch_missing_because"].strip() == "no libcudart"
+    assert "d2-ops kernels" in told
 
 
 @pytest.mark.parametrize("variable", ["D2_DATASETS", "OMP_NUM_THREADS"])

@@ -44,6 +44,39 @@ def test_without_torch_the_error_says_what_to_install_and_what_works() -> None:
     assert "d2_ops.host works without" in error
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "raise OSError('libcudart.so.13: cannot open shared object file')",
+        "raise ImportError('libtorch_cpu.so: cannot open shared object file')",
+        "import what_torch_needs",
+    ],
+)
+def test_a_torch_that_does_not_load_is_told_in_words_of_ours(
+    statement: str, tmp_path: Path
+) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text(f"{statement}\n")
+    error = last_line("import d2_ops\nd2_ops.nms", tmp_path)
+    assert error.startswith("ImportError: d2_ops's operators need torch 2.10 or later, and torch ")
+    assert re.search(r"cannot be imported \((lib.* file|No module named 'what_.*')\): pip", error)
+    assert "pip install --force-reinstall 'torch>=2.10'" in error
+    told = ast.literal_eval(
+        last_line("import d2_ops\nsys.exit(str(d2_ops.build_info()))", tmp_path)
+    )
+    assert told["torch"] is None
+    assert told["torch_missing_because"] in error
+
+
+def test_sources_that_were_not_built_are_told_with_the_remedy(tmp_path: Path) -> None:
+    folder = tmp_path / "d2_ops"
+    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("*.so", "_build.py", "include"))
+    for name in ("nms", "build_info"):
+        error = last_line(f"import d2_ops\nd2_ops.{name}", tmp_path)
+        assert error.startswith("ImportError: d2_ops has no compiled _cpu_ops for this machine (")
+        assert "--no-build-isolation" in error
+
+
 @pytest.mark.parametrize("version", ["2.9.1+cu128", "1.13.0", "2.9.0a0+git1234"])
 def test_a_torch_older_than_the_stable_abi_is_named(version: str) -> None:
     with pytest.raises(ImportError, match=f"found torch {version.replace('+', '.')}.*--upgrade"):

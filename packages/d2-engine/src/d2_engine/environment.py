@@ -54,8 +54,10 @@ def _version(package: str) -> str:
 
 
 def _devices() -> dict[str, str]:
-    import torch
-
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return {"torch does not load": str(error)}
     info = {"CPU threads": str(torch.get_num_threads())}
     if not torch.cuda.is_available():
         built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else ""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ._build_info import build_info
-from ._cmake import cmake_dir
-from ._onnx_library import onnx_library
+from . import build_info, cmake_dir, onnx_library
 
 
 def main() -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 
-from . import _build
+from ._build import (
+    COMPILER,
+    CUDA_ARCHITECTURES,
+    CUDA_VERSION,
+    NAMESPACE,
+    TORCH_HEADERS,
+    VERSION,
+)
 from ._compiled import path_of
 
 
@@ -17,17 +24,18 @@ def build_info() -> dict[str, object]:
         that the wheel was compiled against; it runs on any from 2.10), ``cuda_toolkit`` and
         ``cuda_architectures`` (None for a CPU wheel), ``wheel_tag`` (of the installed wheel; None
         where nothing says), ``kernels`` (the version chosen on this processor), ``platform``,
-        ``python``, ``onnx_library``, ``torch`` (None where it cannot be imported), ``torch_cuda``,
-        ``cpu_library``, ``cuda_library`` and ``cuda_missing_because``; where the operators cannot
-        be loaded, ``operators_missing_because`` instead of those three.
+        ``python``, ``onnx_library``, ``torch``, ``torch_cuda``, ``cpu_library``, ``cuda_library``
+        and ``cuda_missing_because``; where the operators cannot be loaded,
+        ``operators_missing_because`` instead of those three. Where torch cannot be imported, it is
+        None and ``torch_missing_because`` is the last.
     """
     info: dict[str, object] = {
-        "version": _build.VERSION,
-        "namespace": _build.NAMESPACE,
-        "compiler": _build.COMPILER,
-        "torch_headers": _build.TORCH_HEADERS,
-        "cuda_toolkit": _build.CUDA_VERSION or None,
-        "cuda_architectures": _build.CUDA_ARCHITECTURES or None,
+        "version": VERSION,
+        "namespace": NAMESPACE,
+        "compiler": COMPILER,
+        "torch_headers": TORCH_HEADERS,
+        "cuda_toolkit": CUDA_VERSION or None,
+        "cuda_architectures": CUDA_ARCHITECTURES or None,
         "wheel_tag": _wheel_tag(),
         "kernels": _chosen_kernels(),
         "platform": platform.platform(),
@@ -36,7 +44,7 @@ def build_info() -> dict[str, object]:
     }
     try:
         import torch
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         return info | {"torch": None, "torch_missing_because": str(error)}
     info |= {"torch": torch.__version__, "torch_cuda": torch.version.cuda}
     try:

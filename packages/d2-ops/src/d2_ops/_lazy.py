@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 
-from ._preconditions import no_torch
+from ._preconditions import is_of_torch, no_library, no_torch
 
 
 def lazy_names(
@@ -28,9 +28,11 @@ def lazy_names(
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         try:
             value: object = import_module(f"{package}.{homes[name] or name}")
-        except ModuleNotFoundError as error:
-            if error.name == "torch":
+        except (ImportError, OSError) as error:
+            if is_of_torch(error):
                 raise no_torch(error) from None
+            if isinstance(error, ImportError) and error.name == f"{package}._build":
+                raise no_library("_cpu_ops") from None
             raise
         if homes[name] is not None:
             value = getattr(value, name)

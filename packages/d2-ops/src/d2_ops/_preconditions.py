@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 import sysconfig
+import traceback
 import warnings
 from types import ModuleType
 
@@ -27,19 +28,33 @@ def import_torch() -> ModuleType:
     """
     try:
         import torch
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         raise no_torch(error) from error
     require_torch_version(torch.__version__)
     return torch
 
 
-def no_torch(error: ImportError) -> ImportError:
+def is_of_torch(error: Exception) -> bool:
+    """Whether an import failed for want of torch, or inside it."""
+    if _is_missing(error):
+        return True
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_globals.get("__name__", "").split(".")[0] == "torch" for frame in frames)
+
+
+def no_torch(error: Exception) -> ImportError:
     """The error where torch is missing or broken."""
+    # pip would leave a broken one as it is.
+    install = "install" if _is_missing(error) else "install --force-reinstall"
     return ImportError(
         f"{__package__}'s operators need {_NEEDED}, and torch cannot be imported ({error}): "
-        f"{_INSTALL}; {__package__}.host works without",
+        f"{_INSTALL.replace('install', install)}; {__package__}.host works without",
         name="torch",
     )
+
+
+def _is_missing(error: Exception) -> bool:
+    return isinstance(error, ModuleNotFoundError) and error.name == "torch"
 
 
 def require_torch_version(version: str) -> None:
