@@ -23,6 +23,7 @@ from junit import counts
 
 ROOT = Path(__file__).parents[1]
 RECORD = Path(__file__).with_name("pythons.json")
+CURRENT = ("3.11", "3.12", "3.13", "3.14")
 PACKAGES = ("config", "ops", "structures", "data", "modeling", "eval", "engine")
 
 Record = dict[str, dict[str, dict[str, Any]]]
@@ -126,7 +127,7 @@ def main() -> int:
     options = _arguments()
     packages = [name.removeprefix("d2-") for name in options.packages] or list(PACKAGES)
     rows, failed = [], 0
-    for version in options.python or ("3.11", "3.12", "3.13", "3.14"):
+    for version in options.python or CURRENT:
         base = interpreter(version)
         if base is None:
             rows.append(f"{version}: no such Python was found")

@@ -194,7 +194,7 @@ def main() -> int:
         else:
             today = datetime.datetime.now(tz=datetime.UTC).date()
             tag = release(ROOT, options.package, options.version, today)
-            print(f"{tag} is made here; git push --follow-tags publishes it,")
+            print(f"{tag} is made here; git push origin HEAD {tag} publishes it,")
             print("nox -s release -- undo takes it back")
     except ReleaseError as error:
         print(error, file=sys.stderr)
