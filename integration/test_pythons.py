@@ -34,7 +34,9 @@ def named(package: str) -> list[str]:
 def test_classifiers_name_the_pythons_that_the_suite_passed_on(package: str) -> None:
     noted = json.loads(pythons.RECORD.read_text())
     ran = [version.removeprefix("3.") for version in pythons.proven(noted, package)]
-    assert named(package) == sorted({"11", *ran})  # every check runs on 3.11
+    wanted = sorted({"11", *ran})  # every check runs on 3.11
+    told = f"packages/d2-{package}/pyproject.toml must name Python 3.{', 3.'.join(wanted)}"
+    assert named(package) == wanted, told
 
 
 def run(failed: int, passed: int = 5) -> dict[str, int]:
@@ -102,6 +104,10 @@ def test_what_came_of_d2_ops_is_said_of_its_wheel(
     noted = record.read(tmp_path / "pythons.json")
     assert pythons.proven(noted, "config") == pythons.proven(noted, "ops") == ["3.14"]
     assert "0 files: 5 passed (CPython 3.14.1, torch 2.14)" in files[1].read_text()
+    wheel.write_bytes(b"another file")
+    row, failed = pythons._told("python", ("3.14", "newest"), "ops", tmp_path, wheel, 1)
+    assert "not in README's table of platforms: d2_ops-0.1.0-cp312" in row
+    assert failed == 0
 
 
 def test_counts_are_what_pytests_report_says(tmp_path: Path) -> None:

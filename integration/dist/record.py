@@ -1,7 +1,8 @@
 """What was built, checked and run for which platform: a JSON file, and README's table of it.
 
-``nox -s dist`` records what it built, ``nox -s arm64`` what it ran; ``python -m dist.record WHEEL
-REPORT.xml...`` (from this folder's parent) what pytest said of a wheel, and where it was installed.
+``nox -s dist`` records what it built, ``nox -s arm64`` and ``nox -s pythons`` what they ran;
+``python -m dist.record WHEEL REPORT.xml...`` (from this folder's parent) what pytest said of a wheel,
+and where it was installed.
 """
 
 from __future__ import annotations
