@@ -1,10 +1,12 @@
 """The checks of files for an index refuse what they are there to refuse."""
 
+import tempfile
 import zipfile
 from pathlib import Path
 
 import pytest
 from dist import checks
+from dist.__main__ import folders_of_builds
 
 NAME = "d2_ops-0.1.0-cp312-abi3-manylinux2014_x86_64.manylinux_2_17_x86_64.whl"
 FOUND = {
@@ -51,6 +53,17 @@ def test_a_wheel_without_its_licence_or_with_a_build_path_is_refused(tmp_path: P
     bad = wheel(tmp_path, **{"d2_ops/_cpu_ops.so": b"\0" + str(tmp_path).encode() + b"/a.cpp\0"})
     assert checks.licence(bad) == "no licenses/LICENSE inside"
     assert checks.build_paths(bad, [tmp_path]) == f"d2_ops/_cpu_ops.so holds the path {tmp_path}"
+
+
+def test_the_temporary_folders_of_a_build_are_among_those_that_wheels_must_not_name(
+    tmp_path: Path,
+) -> None:
+    folders = folders_of_builds(tmp_path / "work")
+    with tempfile.TemporaryDirectory() as build:
+        bad = wheel(tmp_path, **{"d2_ops/_host.so": f"{build}/build/a.cpp".encode()})
+    assert str(checks.build_paths(bad, folders)).startswith("d2_ops/_host.so holds the path")
+    good = wheel(tmp_path, **{"d2_ops/_host.so": b"/usr/include/c++"})
+    assert checks.build_paths(good, folders) is None
 
 
 def test_a_wheel_of_ten_megabytes_is_too_large(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,13 +21,12 @@ def check(path: Path, platform: Platform | None, torch: Path | None, work: Path)
     """Each check by name: None where it holds, else what is wrong."""
     if not path.name.endswith(".whl"):
         return {"twine": checks.twine(path), "size": checks.size(path)}
-    machine = (ROOT, work, Path(sys.prefix), Path.home() / ".cache")
     found = {
         "twine": checks.twine(path),
         "contents": checks.contents(path),
         "size": checks.size(path),
         "licence": checks.licence(path),
-        "paths": checks.build_paths(path, machine),
+        "paths": checks.build_paths(path, folders_of_builds(work)),
         "install": checks.installs_without_index(path, platform),
     }
     if platform is not None and torch is not None:
@@ -36,6 +36,13 @@ def check(path: Path, platform: Platform | None, torch: Path | None, work: Path)
     if platform is not None and platform.system == "Linux":
         found["auditwheel"] = checks.auditwheel(path)
     return found
+
+
+def folders_of_builds(work: Path) -> list[Path]:
+    """What paths of this machine begin with; those of CMake and of pip are temporary."""
+    temporary = Path(tempfile.gettempdir())
+    machine = [ROOT, work, Path(sys.prefix), Path.home() / ".cache"]
+    return [*machine, temporary / tempfile.gettempprefix(), temporary / "pip-"]
 
 
 def row(path: Path, found: dict[str, str | None]) -> str:
