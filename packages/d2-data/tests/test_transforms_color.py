@@ -1,7 +1,10 @@
 """Changes of colour."""
 
+import pickle
+
 import numpy as np
 import pytest
+from PIL import ImageOps
 
 from d2_data import transforms as T
 
@@ -52,6 +55,17 @@ def test_color_transforms_touch_only_the_image():
         assert transform.apply_segmentation(labels) is labels
         assert transform.apply_coords(labels) is labels
         assert isinstance(transform.inverse(), T.NoOpTransform)
+
+
+@pytest.mark.parametrize(
+    "transform", [T.ColorTransform(np.invert), T.PILColorTransform(ImageOps.invert)]
+)
+def test_color_transforms_can_be_sent_to_loading_processes(transform):
+    """Which are not forked on macOS, and from Python 3.14 on nowhere."""
+    sent = pickle.loads(pickle.dumps(T.AugmentationList([transform])))
+    data = T.AugInput(IMAGE)
+    sent(data)
+    np.testing.assert_array_equal(data.image, 255 - IMAGE)
 
 
 @pytest.mark.parametrize("kind", [T.ColorTransform, T.PILColorTransform])

@@ -1,6 +1,7 @@
 """Changes of colour, and choosing one; coordinates and segmentations stay as they are."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -67,7 +68,11 @@ class PILColorTransform(ColorTransform):
     def __init__(self, op: Callable[[Image.Image], Image.Image]) -> None:
         if not callable(op):
             raise TypeError(f"PILColorTransform wants a function of a PIL image, got {op!r}")
-        super().__init__(lambda img: np.asarray(op(Image.fromarray(img))))
+        super().__init__(partial(_on_pillow, op))  # loading processes may be sent it
+
+
+def _on_pillow(op: Callable[[Image.Image], Image.Image], img: np.ndarray) -> np.ndarray:
+    return np.asarray(op(Image.fromarray(img)))
 
 
 class BlendTransform(Transform):
