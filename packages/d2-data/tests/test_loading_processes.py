@@ -6,6 +6,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -15,6 +16,10 @@ from d2_data import build_detection_test_loader, guard_workers, stopped_by
 
 RECORDS = [{"file_name": f"{index}.jpg", "image_id": index} for index in range(6)]
 METHODS = ["fork", "spawn", "forkserver"]
+WITH_THESE_TESTS = os.environ | {
+    "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])
+}
+FORKING = ["fork", "forkserver"]  # of which one is what Python does on Linux
 
 
 class Pids(Dataset):
@@ -41,14 +46,17 @@ def test_a_loading_process_outlasts_signals_that_are_not_its_parents(method):
     assert len({int(pid) for pid in loader}) == 1
 
 
-def test_the_parent_can_still_end_a_loading_process():
-    loader = DataLoader(Pids(), batch_size=None, num_workers=1, prefetch_factor=1)
+@pytest.mark.parametrize("method", FORKING)
+def test_the_parent_can_still_end_a_loading_process(method):
+    loader = DataLoader(Pids(), batch_size=None, num_workers=1, multiprocessing_context=method)
     guard_workers(loader)
+    of_other_tests = set(multiprocessing.active_children())
     items = iter(loader)
-    process = int(next(items))
-    os.kill(process, signal.SIGTERM)
-    ended = os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
-    assert (ended.si_code, ended.si_status) == (os.CLD_EXITED, 0)
+    (worker,) = set(multiprocessing.active_children()) - of_other_tests
+    assert int(next(items)) == worker.pid
+    os.kill(worker.pid, signal.SIGTERM)
+    worker.join(60)
+    assert worker.exitcode == 0
 
 
 class Reports(Dataset):
@@ -100,7 +108,7 @@ def ends_with_all_its_processes(*arguments: str) -> bool:
     process = subprocess.Popen(
         [sys.executable, *arguments],
         pass_fds=[writing],
-        env=os.environ | {"PYTHONPATH": os.path.dirname(__file__)},
+        env=WITH_THESE_TESTS,
     )
     os.close(writing)
     assert process.wait(timeout=60) == -signal.SIGKILL
@@ -121,12 +129,20 @@ def stop_at_3(record):
     return record
 
 
-def test_a_stopped_loading_process_is_named_with_signal_and_record():
+def wait_until_stopped(process: int) -> None:
+    end = time.monotonic() + 60
+    while stopped_by(process) is None:
+        assert time.monotonic() < end
+
+
+@pytest.mark.parametrize("method", FORKING)
+def test_a_stopped_loading_process_is_named_with_signal_and_record(method):
     loader = build_detection_test_loader(RECORDS, mapper=stop_at_3, num_workers=2)
-    loader.timeout = 0.5
+    loader.multiprocessing_context = method
+    loader.timeout = 0.5 if method == "fork" else 10  # others import torch first
     with pytest.raises(
         ChildProcessError,
-        match=r"nothing for 0.5 s: \d+ \(stopped by SIGSTOP\) while it loaded image '3\.jpg' "
+        match=r"nothing for (0.5|10) s: \d+ \(stopped by SIGSTOP\) while it loaded image '3\.jpg' "
         r"\(image_id 3\), element 3; .*kill -CONT.*--stall-timeout",
     ):
         list(loader)
@@ -138,32 +154,44 @@ def tensor_then_stop(record):
     return {"image": torch.zeros(3)}
 
 
-def test_a_process_that_is_stopped_before_its_batch_is_fetched_from_it_is_given_up():
+@pytest.mark.parametrize("method", FORKING)
+def test_a_process_that_is_stopped_before_its_batch_is_fetched_from_it_is_given_up(method):
     loader = build_detection_test_loader(RECORDS, mapper=tensor_then_stop, num_workers=1)
+    loader.multiprocessing_context = method
     loader.timeout = 0.5
     of_other_tests = set(multiprocessing.active_children())
     items = iter(loader)
     (worker,) = set(multiprocessing.active_children()) - of_other_tests
-    os.waitid(os.P_PID, worker.pid, os.WSTOPPED | os.WNOWAIT)
+    wait_until_stopped(worker.pid)
     with pytest.raises(ChildProcessError, match=r"0.5 s: \d+ \(stopped by SIGSTOP\) while"):
         next(items)
 
 
 STOPPED_ORPHAN = """
-import multiprocessing, os, signal
+import multiprocessing, os, signal, sys
 from d2_data import build_detection_test_loader
-from test_loading_processes import RECORDS, tensor_then_stop
+from test_loading_processes import RECORDS, tensor_then_stop, wait_until_stopped
 
 loader = build_detection_test_loader(RECORDS, mapper=tensor_then_stop, num_workers=1)
+loader.multiprocessing_context = sys.argv[1]
 items = iter(loader)
 (worker,) = multiprocessing.active_children()
-os.waitid(os.P_PID, worker.pid, os.WSTOPPED | os.WNOWAIT)
-os.kill(os.getpid(), signal.SIGKILL)
+wait_until_stopped(worker.pid)
+if sys.argv[2:]:
+    os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_stopped_loading_process_ends_with_a_killed_parent():
-    assert ends_with_all_its_processes("-c", STOPPED_ORPHAN)
+@pytest.mark.parametrize("method", FORKING)
+def test_a_stopped_loading_process_ends_with_a_killed_parent(method):
+    assert ends_with_all_its_processes("-c", STOPPED_ORPHAN, method, "killed")
+
+
+@pytest.mark.parametrize("method", FORKING)
+def test_a_program_ends_whose_loading_process_is_stopped(method):
+    arguments = [sys.executable, "-c", STOPPED_ORPHAN, method]
+    done = subprocess.run(arguments, env=WITH_THESE_TESTS, timeout=120, check=False)
+    assert done.returncode == 0
 
 
 def wait_at_1(record):
@@ -172,11 +200,14 @@ def wait_at_1(record):
     return record
 
 
-def test_what_takes_too_long_is_named():
+@pytest.mark.parametrize("method", FORKING)
+def test_what_takes_too_long_is_named(method):
     loader = build_detection_test_loader(RECORDS, mapper=wait_at_1, num_workers=1)
-    loader.timeout = 1.5
+    loader.multiprocessing_context = method
+    loader.timeout = 1.5 if method == "fork" else 10
     # Processes of an earlier test may not have ended yet; they are named, too.
-    with pytest.raises(ChildProcessError, match=r"1.5 s: .*\d+ while it loaded image '1\.jpg'"):
+    told = r"(1.5|10) s: .*\d+ while it loaded image '1\.jpg'"
+    with pytest.raises(ChildProcessError, match=told):
         list(loader)
 
 

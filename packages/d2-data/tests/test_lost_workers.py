@@ -43,7 +43,10 @@ def die_at_3(record):
     return record
 
 
-def test_loader_says_what_a_worker_held_when_it_died():
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_loader_says_what_a_worker_held_when_it_died_of_what(method):
     loader = build_detection_test_loader(RECORDS, mapper=die_at_3, num_workers=1)
-    with pytest.raises(ChildProcessError, match=r"while it loaded image '3\.jpg' \(image_id 3\)"):
+    loader.multiprocessing_context = method
+    told = r"a signal \(Killed\) while it loaded image '3\.jpg' \(image_id 3\), .*memory probably"
+    with pytest.raises(ChildProcessError, match=told):
         list(loader)

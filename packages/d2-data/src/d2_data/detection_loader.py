@@ -1,6 +1,7 @@
 """A loader whose position can be saved, so that a run goes on as if it had not stopped."""
 
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from d2_data.freed_memory import return_freed_memory
-from d2_data.loading_processes import guard_workers, starting_workers
+from d2_data.loading_processes import are_of_a_fork_server, guard_workers, starting_workers
 from d2_data.lost_workers import naming_lost_workers
 from d2_data.skipped_records import SkippedRecord
 from d2_data.stopped_workers import giving_up_stopped_workers
@@ -18,6 +19,7 @@ __all__ = ["DetectionLoader"]
 
 _logger = logging.getLogger(__name__)
 
+_CHECK_PERIOD_S = 5.0
 _END = object()
 
 State = dict[str, Any]
@@ -111,10 +113,13 @@ class DetectionLoader(DataLoader[Any]):
         return list(getattr(self.dataset, "skipped", ()))
 
     def _follow(self, iteration: Iteration, items: Iterator[Any]) -> Iterator[Any]:
+        workers = getattr(items, "_workers", ())
+        if looks_after_them := bool(self.timeout) and are_of_a_fork_server(self):
+            items._timeout = min(self.timeout, _CHECK_PERIOD_S)  # type: ignore[attr-defined]
         with giving_up_stopped_workers(self.timeout if self.num_workers > 0 else 0):
             while True:
-                with naming_lost_workers():
-                    item = next(items, _END)
+                with naming_lost_workers(workers):
+                    item = self._awaited(items) if looks_after_them else next(items, _END)
                 if item is _END:
                     break
                 for batch in iteration.receive(item):
@@ -128,6 +133,23 @@ class DetectionLoader(DataLoader[Any]):
                 len(skipped),
                 *skipped[0],
             )
+
+    def _awaited(self, items: Iterator[Any]) -> Any:
+        """The next item, within the limit on waiting.
+
+        That a child of a fork server has ended is no news to this process: torch looks whenever a
+        time of waiting is over, after which it can be asked again.
+        """
+        begin = time.monotonic()
+        while True:
+            try:
+                return next(items, _END)
+            except RuntimeError as error:
+                if "timed out" not in str(error):
+                    raise
+                if time.monotonic() - begin >= self.timeout:
+                    told = f"DataLoader timed out after {self.timeout} seconds"
+                    raise RuntimeError(told) from error
 
     def state_dict(self) -> State:
         """The place behind the batch that was given out last, in plain numbers and containers."""

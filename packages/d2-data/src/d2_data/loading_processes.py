@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -68,7 +69,8 @@ class _Guarded:
         # Replaces torch's handler: a thread that exists already does not have the mask.
         for signum in _OF_THE_GROUP:
             signal.signal(signum, signal.SIG_IGN)
-        if _by_main_thread:  # the system's own means looks at the thread that forked
+        # The system's own means looks at the thread that forked: of a fork server its only one.
+        if _by_main_thread or _is_of_a_fork_server():
             torch.multiprocessing._prctl_pr_set_pdeathsig(signal.SIGKILL)  # type: ignore[attr-defined]  # torch keeps it to itself
         threading.Thread(target=_end_with_parent, daemon=True).start()
         sys.excepthook = _tell_unless_receiver_left
@@ -88,6 +90,11 @@ def _tell_unless_receiver_left(
         sys.__excepthook__(kind, error, trace)
 
 
+def _is_of_a_fork_server() -> bool:
+    parent = multiprocessing.parent_process()
+    return parent is not None and os.getppid() != parent.pid
+
+
 def _end_with_parent() -> None:
     """Take signals in place of the main thread, and end when the parent says so or is gone."""
     parent = multiprocessing.parent_process()
@@ -95,7 +102,7 @@ def _end_with_parent() -> None:
         return
     # A fork server stands between the two; and what tells of the parent's end directly may be
     # held open by sibling processes.
-    is_child = os.getppid() == parent.pid
+    is_child = not _is_of_a_fork_server()
     while os.getppid() == parent.pid if is_child else parent.is_alive():
         received = signal.sigtimedwait(_OF_THE_GROUP, _CHECK_PERIOD_S)
         if received is None or received.si_signo != signal.SIGTERM:
@@ -131,6 +138,9 @@ def loading_processes() -> list[int]:
 def stopped_by(process: int) -> signal.Signals | None:
     """Return the signal that has stopped a child of this process; None if it is not stopped.
 
+    A fork server is told the signals of the processes that it started, and others are not: SIGSTOP
+    stands for all of those then.
+
     Args:
         process: its id.
     """
@@ -138,9 +148,30 @@ def stopped_by(process: int) -> signal.Signals | None:
         return None
     try:
         state = os.waitid(os.P_PID, process, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:  # it has ended
-        return None
+    except ChildProcessError:  # it has ended, or is a child of the fork server
+        return signal.SIGSTOP if _is_stopped_grandchild(process) else None
     return None if state is None else signal.Signals(state.si_status)
+
+
+def _is_stopped_grandchild(process: int) -> bool:
+    state, parent = _state_and_parent(process)
+    return state == "T" and _state_and_parent(parent)[1] == os.getpid()
+
+
+def _state_and_parent(process: int) -> tuple[str, int]:
+    """As Linux tells them; nothing elsewhere, or of a process that is gone."""
+    try:
+        told = Path(f"/proc/{process}/stat").read_bytes()
+    except OSError:
+        return "", 0
+    state, parent = told.rpartition(b")")[2].split()[:2]  # behind its name, which may be anything
+    return state.decode(), int(parent)
+
+
+def are_of_a_fork_server(loader: DataLoader[Any]) -> bool:
+    """Whether a loader's processes, which have been started, are children of a fork server."""
+    context = loader.multiprocessing_context or multiprocessing
+    return loader.num_workers > 0 and context.get_start_method() == "forkserver"
 
 
 @cache

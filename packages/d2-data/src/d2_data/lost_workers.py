@@ -1,8 +1,10 @@
 """Saying what happened when a process that loads data is lost."""
 
 import re
-from collections.abc import Iterator, Mapping
+import signal
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 
 from d2_data.loading_processes import end_stopped_workers, loading_processes, stopped_by
 from d2_data.mapped_dataset import record_held_by
@@ -25,13 +27,17 @@ _OTHER_REMEDY = "with num_workers=0 the data is loaded in this process, which sh
 
 
 @contextmanager
-def naming_lost_workers() -> Iterator[None]:
+def naming_lost_workers(workers: Iterable[BaseProcess] = ()) -> Iterator[None]:
     """Turn torch's error for a loading process that died or stalled into one that says what to do.
 
     Loaders of this package do so while they are iterated; a training loop does so as a whole.
 
     It can come at any time, not only when a batch is fetched: torch raises it from the handler
     of the signal that tells of a child's end.
+
+    Args:
+        workers: the processes, where they are known. What ended a child of a fork server only they
+            can tell.
 
     Raises:
         ChildProcessError: in place of the RuntimeError; names process, signal, remedy, and what
@@ -55,21 +61,30 @@ def naming_lost_workers() -> Iterator[None]:
         if stopped := [n for n in map(int, lost.group(1).split(",")) if n in given_up]:
             signals = {number: given_up[number][0] for number in stopped}
             raise ChildProcessError(_silent(given_up[stopped[0]][1], stopped, signals)) from error
-        raise ChildProcessError(_explanation(lost.group(1), error)) from error
+        raise ChildProcessError(_explanation(lost.group(1), error, workers)) from error
 
 
-def _explanation(processes: str, error: BaseException | None) -> str:
+def _explanation(processes: str, error: BaseException, workers: Iterable[BaseProcess]) -> str:
     loading = _loading(processes)
+    name = _signal_in(error) or _signal_of(workers)
+    if name is None:
+        return f"data-loading process {processes} ended unexpectedly{loading}; {_OTHER_REMEDY}"
+    remedy = _REMEDIES.get(name, _OTHER_REMEDY)
+    return f"data-loading process {processes} was ended by a signal ({name}){loading}; {remedy}"
+
+
+def _signal_in(error: BaseException | None) -> str | None:
     while error is not None:
         if named := _SIGNAL.search(str(error)):
-            signal = named.group(1)
-            remedy = _REMEDIES.get(signal, _OTHER_REMEDY)
-            return (
-                f"data-loading process {processes} was ended by a signal ({signal}){loading}; "
-                f"{remedy}"
-            )
+            return named.group(1)
         error = error.__cause__ or error.__context__
-    return f"data-loading process {processes} ended unexpectedly{loading}; {_OTHER_REMEDY}"
+    return None
+
+
+def _signal_of(workers: Iterable[BaseProcess]) -> str | None:
+    """What ended the first of them that a signal ended."""
+    codes = (worker.exitcode or 0 for worker in workers)
+    return next((signal.strsignal(-code) for code in codes if code < 0), None)
 
 
 def _stall(seconds: float) -> str:
