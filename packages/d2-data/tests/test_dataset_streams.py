@@ -1,6 +1,7 @@
 """Registered datasets that are no lists."""
 
 import itertools
+from operator import itemgetter
 
 import pytest
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset
@@ -171,12 +172,12 @@ def test_a_config_trains_and_tests_on_a_registered_stream(register, cfg):
     name = register(SharedStream(records(0, 12)))
     cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = (name,)
     cfg.DATALOADER.NUM_WORKERS = 2
-    loader = build_detection_train_loader(cfg, mapper=lambda record: record["image_id"])
+    loader = build_detection_train_loader(cfg, mapper=itemgetter("image_id"))
     batches = list(loader)
     assert all(len(batch) == 2 for batch in batches)
     # Each worker leaves what does not fill a batch.
     assert sorted(itertools.chain(*batches)) == [1, 2, 5, 6]
-    test = build_detection_test_loader(cfg, name, mapper=lambda record: record["image_id"])
+    test = build_detection_test_loader(cfg, name, mapper=itemgetter("image_id"))
     assert sorted(itertools.chain(*test)) == list(range(12))
 
 
@@ -191,10 +192,10 @@ def test_config_can_ask_for_a_random_subset(register, cfg):
     cfg.DATASETS.TRAIN = (register(records(0, 80)),)
     cfg.DATALOADER.SAMPLER_TRAIN = "RandomSubsetTrainingSampler"
     cfg.DATALOADER.RANDOM_SUBSET_RATIO = 0.25
-    loader = build_detection_train_loader(cfg, mapper=lambda record: record["image_id"])
+    loader = build_detection_train_loader(cfg, mapper=itemgetter("image_id"))
     seen = set(itertools.chain(*itertools.islice(loader, 40)))
     assert len(seen) == 10
-    again = build_detection_train_loader(cfg, mapper=lambda record: record["image_id"])
+    again = build_detection_train_loader(cfg, mapper=itemgetter("image_id"))
     assert seen == set(itertools.chain(*itertools.islice(again, 40)))
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from operator import itemgetter
 
 import numpy as np
 import pytest
@@ -295,7 +296,7 @@ def test_stream_of_another_number_of_workers_says_what_that_means(caplog):
 def test_test_loader_is_resumed_as_well(num_workers):
     def make():
         return build_detection_test_loader(
-            RECORDS, mapper=lambda record: record["id"], batch_size=3, num_workers=num_workers
+            RECORDS, mapper=itemgetter("id"), batch_size=3, num_workers=num_workers
         )
 
     assert stopped_and_resumed(make, [2, 3, 99]) == list(make())

@@ -1,5 +1,6 @@
 import itertools
 import random
+from operator import itemgetter
 
 import numpy as np
 import pytest
@@ -172,12 +173,16 @@ class KnownSizes(Pictures):
         return RECORDS[index]["height"], RECORDS[index]["width"]
 
 
+def taken_apart(record):
+    return {"id": record.pop("id"), "wide": record.pop("width") > 2}
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_unread_elements_are_grouped_once_the_workers_have_read_them(num_workers):
     dataset = Pictures()
     loader = build_detection_train_loader(
         dataset,
-        mapper=lambda record: {"id": record.pop("id"), "wide": record.pop("width") > 2},
+        mapper=taken_apart,
         total_batch_size=3,
         num_workers=num_workers,
         seed=4,
@@ -267,7 +272,7 @@ def test_iterable_dataset_is_taken_as_it_comes():
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_test_loader_gives_each_sample_once_in_order(num_workers):
     loader = build_detection_test_loader(
-        RECORDS, mapper=lambda record: record["id"], batch_size=5, num_workers=num_workers
+        RECORDS, mapper=itemgetter("id"), batch_size=5, num_workers=num_workers
     )
     assert list(loader) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
     assert len(loader) == 3
