@@ -223,6 +223,17 @@ def test_a_negative_limit_is_refused():
         guard_workers(DataLoader(Pids(), num_workers=1), -1)
 
 
+@pytest.mark.parametrize("method", FORKING)
+def test_there_is_a_limit_where_an_ended_process_is_noticed_before_it(method):
+    plain = DataLoader(Pids(), num_workers=1, multiprocessing_context=method)
+    guard_workers(plain, 7)
+    assert plain.timeout == (7 if method == "fork" else 0)
+    ours = build_detection_test_loader(RECORDS, mapper=None, num_workers=1)
+    ours.multiprocessing_context = method
+    guard_workers(ours, 7)
+    assert ours.timeout == 7
+
+
 def test_loaders_without_processes_stay_as_they_are():
     loader = DataLoader(Pids(), num_workers=0)
     guard_workers(loader)

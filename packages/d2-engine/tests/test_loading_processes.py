@@ -35,6 +35,7 @@ class Mean(nn.Module):
         return self.layer(x).mean()
 
 
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
 @pytest.mark.parametrize(
     ("signum", "said"),
     [
@@ -42,9 +43,10 @@ class Mean(nn.Module):
         (signal.SIGTERM, "Terminated.*num_workers=0"),
     ],
 )
-def test_a_killed_loading_process_ends_training_with_signal_and_remedy(signum, said):
+def test_a_killed_loading_process_ends_training_with_signal_and_remedy(signum, said, method):
     model = Mean()
-    loader = DataLoader(Dying(signum), batch_size=1, num_workers=1, prefetch_factor=1)
+    data = Dying(signum)
+    loader = DataLoader(data, num_workers=1, prefetch_factor=1, multiprocessing_context=method)
     trainer = SimpleTrainer(model, loader, torch.optim.SGD(model.parameters(), lr=0.1))
     with pytest.raises(ChildProcessError, match=rf"data-loading process \d+ .*{said}"):
         trainer.train(0, 50)

@@ -86,6 +86,8 @@ class DetectionLoader(DataLoader[Any]):
         kwargs: of ``DataLoader``.
     """
 
+    asks_whether_workers_live = True  # see `guard_workers`
+
     def __init__(self, feed: Feed, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._feed = feed
@@ -113,12 +115,11 @@ class DetectionLoader(DataLoader[Any]):
         return list(getattr(self.dataset, "skipped", ()))
 
     def _follow(self, iteration: Iteration, items: Iterator[Any]) -> Iterator[Any]:
-        workers = getattr(items, "_workers", ())
         if looks_after_them := bool(self.timeout) and are_of_a_fork_server(self):
             items._timeout = min(self.timeout, _CHECK_PERIOD_S)  # type: ignore[attr-defined]
         with giving_up_stopped_workers(self.timeout if self.num_workers > 0 else 0):
             while True:
-                with naming_lost_workers(workers):
+                with naming_lost_workers():
                     item = self._awaited(items) if looks_after_them else next(items, _END)
                 if item is _END:
                     break

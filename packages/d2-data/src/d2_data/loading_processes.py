@@ -41,7 +41,8 @@ def guard_workers(loader: DataLoader[Any], stall_timeout: float = STALL_TIMEOUT)
     Args:
         loader: before it is iterated; may be guarded again. A ``timeout`` of its own stays.
         stall_timeout: seconds without a batch after which the loader raises, naming the processes;
-            0 waits for ever.
+            0 waits for ever. With a fork server, as Python 3.14 has one on Linux, loaders of this
+            package have such a limit, and others wait.
 
     Raises:
         ValueError: if the limit is negative.
@@ -51,7 +52,9 @@ def guard_workers(loader: DataLoader[Any], stall_timeout: float = STALL_TIMEOUT)
     if loader.num_workers == 0:
         return
     guarded = isinstance(loader.worker_init_fn, _Guarded)
-    if threading.current_thread() is threading.main_thread() and (guarded or not loader.timeout):
+    is_main = threading.current_thread() is threading.main_thread()
+    hears = not are_of_a_fork_server(loader) or getattr(loader, "asks_whether_workers_live", False)
+    if is_main and hears and (guarded or not loader.timeout):
         # Elsewhere torch would notice a killed process only after the timeout.
         loader.timeout = stall_timeout
     if hasattr(signal, "sigtimedwait") and not guarded:
@@ -169,9 +172,10 @@ def _state_and_parent(process: int) -> tuple[str, int]:
 
 
 def are_of_a_fork_server(loader: DataLoader[Any]) -> bool:
-    """Whether a loader's processes, which have been started, are children of a fork server."""
+    """Whether a loader's processes are, or will be, children of a fork server."""
     context = loader.multiprocessing_context or multiprocessing
-    return loader.num_workers > 0 and context.get_start_method() == "forkserver"
+    method = context.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
+    return loader.num_workers > 0 and method == "forkserver"
 
 
 @cache

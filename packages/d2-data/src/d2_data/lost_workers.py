@@ -2,9 +2,12 @@
 
 import re
 import signal
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
+
+from torch.utils.data import DataLoader
 
 from d2_data.loading_processes import end_stopped_workers, loading_processes, stopped_by
 from d2_data.mapped_dataset import record_held_by
@@ -27,17 +30,13 @@ _OTHER_REMEDY = "with num_workers=0 the data is loaded in this process, which sh
 
 
 @contextmanager
-def naming_lost_workers(workers: Iterable[BaseProcess] = ()) -> Iterator[None]:
+def naming_lost_workers() -> Iterator[None]:
     """Turn torch's error for a loading process that died or stalled into one that says what to do.
 
     Loaders of this package do so while they are iterated; a training loop does so as a whole.
 
     It can come at any time, not only when a batch is fetched: torch raises it from the handler
     of the signal that tells of a child's end.
-
-    Args:
-        workers: the processes, where they are known. What ended a child of a fork server only they
-            can tell.
 
     Raises:
         ChildProcessError: in place of the RuntimeError; names process, signal, remedy, and what
@@ -61,12 +60,12 @@ def naming_lost_workers(workers: Iterable[BaseProcess] = ()) -> Iterator[None]:
         if stopped := [n for n in map(int, lost.group(1).split(",")) if n in given_up]:
             signals = {number: given_up[number][0] for number in stopped}
             raise ChildProcessError(_silent(given_up[stopped[0]][1], stopped, signals)) from error
-        raise ChildProcessError(_explanation(lost.group(1), error, workers)) from error
+        raise ChildProcessError(_explanation(lost.group(1), error)) from error
 
 
-def _explanation(processes: str, error: BaseException, workers: Iterable[BaseProcess]) -> str:
+def _explanation(processes: str, error: BaseException) -> str:
     loading = _loading(processes)
-    name = _signal_in(error) or _signal_of(workers)
+    name = _signal_in(error) or _signal_of(_workers_behind(error))
     if name is None:
         return f"data-loading process {processes} ended unexpectedly{loading}; {_OTHER_REMEDY}"
     remedy = _REMEDIES.get(name, _OTHER_REMEDY)
@@ -79,6 +78,17 @@ def _signal_in(error: BaseException | None) -> str | None:
             return named.group(1)
         error = error.__cause__ or error.__context__
     return None
+
+
+def _workers_behind(error: BaseException) -> list[BaseProcess]:
+    """The loading processes of the iterator of torch's that raised an error.
+
+    What ended a child of a fork server, only its object can tell.
+    """
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    of_torch = (f for f in frames if f.f_globals.get("__name__") == DataLoader.__module__)
+    iterators = (frame.f_locals.get("self") for frame in of_torch)
+    return [worker for one in iterators for worker in getattr(one, "_workers", ())]
 
 
 def _signal_of(workers: Iterable[BaseProcess]) -> str | None:
