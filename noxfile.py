@@ -8,9 +8,9 @@ written as pip arguments, for example to name PyTorch's CPU index):
 ========  ======================  ===============================================
 name      asked for               variable
 ========  ======================  ===============================================
-cpu       ``torch==2.13.0``       ``D2_TORCH_CPU``     (daily work: the CPU-only build)
+cpu       ``torch==2.13.0``       ``D2_TORCH_CPU``     (daily work: a CPU-only build will do)
 oldest    ``torch==2.10.0``       ``D2_TORCH_OLDEST``  (the floor d2-ops promises)
-newest    ``torch torchvision``   ``D2_TORCH_NEWEST``  (the newest CUDA build)
+newest    ``torch torchvision``   ``D2_TORCH_NEWEST``  (the newest, with CUDA on Linux)
 ========  ======================  ===============================================
 """
 
