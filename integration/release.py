@@ -55,6 +55,7 @@ def release(root: Path, package: str, version: str, today: datetime.date) -> str
                 f"{package} {version} takes away what {dotted(last)} has: {'; '.join(breaks)}. "
                 f"Release {dotted(next_breaking(last))}, or bring it back"
             )
+        _check_packages_above(root, package)
     _date_changelog(root / "packages" / package / "CHANGELOG.md", version, today)
     _replace(project, r'(?m)^version = "[^"]+"', f'version = "{version}"')
     for other in sorted((root / "packages").glob("*/pyproject.toml")):
@@ -155,6 +156,20 @@ def git(root: Path, *args: str) -> str:
         told = " ".join((done.stderr or done.stdout).split())
         raise ReleaseError(f"git {args[0]} failed: {told}")
     return done.stdout.strip()
+
+
+def _check_packages_above(root: Path, package: str) -> None:
+    """Refuse where one would get a range whose versions lack what it takes from the package."""
+    from mixed import lacking, ranges, taken
+
+    for other in sorted(p.name for p in (root / "packages").iterdir()):
+        if package in (name for name, _, _ in ranges(root, other)):
+            lacks = lacking(root, taken(root / "packages" / other / "src"), package, None)
+            if lacks:
+                raise ReleaseError(
+                    f"{other} takes {', '.join(lacks)}, which {package} has no more: change "
+                    f"{other} first, or bring it back"
+                )
 
 
 def _replace(file: Path, pattern: str, text: str) -> None:

@@ -76,6 +76,20 @@ def test_what_breaks_callers_asks_for_the_next_minor(repository: Path, text: str
     assert needs_of_high(repository) == 'dependencies = ["d2-low>=0.2,<0.3"]'
 
 
+def test_a_break_that_a_package_above_is_not_ready_for_is_refused(repository: Path) -> None:
+    face = repository / "packages" / "d2-high" / "src" / "d2_high" / "__init__.py"
+    face.write_text("from d2_low import go\n")
+    change(repository, "def keep(a, b=1): ...\n")
+    with pytest.raises(
+        release.ReleaseError, match=r"d2-high takes d2_low\.go, which d2-low has no"
+    ):
+        release.release(repository, "d2-low", "0.2.0", TODAY)
+    face.write_text("from d2_low import keep\n")
+    commit(repository, "keep up")
+    release.release(repository, "d2-low", "0.2.0", TODAY)
+    assert needs_of_high(repository) == 'dependencies = ["d2-low>=0.2,<0.3"]'
+
+
 def test_what_is_added_widens_the_ranges_above(repository: Path) -> None:
     change(repository, "def keep(a, b=1): ...\n\n\ndef go(a): ...\n\n\ndef more(): ...\n")
     release.release(repository, "d2-low", "0.2.0", TODAY)
