@@ -187,6 +187,34 @@ def test_a_stopped_loading_process_ends_with_a_killed_parent(method):
     assert ends_with_all_its_processes("-c", STOPPED_ORPHAN, method, "killed")
 
 
+FORK_SERVER = """
+import os, signal
+from d2_data import build_detection_test_loader
+from test_loading_processes import RECORDS, parent_of
+
+loader = build_detection_test_loader(RECORDS, mapper=parent_of, num_workers=1)
+loader.multiprocessing_context = "forkserver"
+items = iter(loader)
+((server,),) = [next(items)]
+os.kill(server, signal.SIGTERM)
+assert [next(items), *items] == [[server]] * (len(RECORDS) - 1)
+"""
+
+
+def parent_of(record):
+    return os.getppid()
+
+
+@pytest.mark.skipif(
+    multiprocessing.get_all_start_methods()[0] != "forkserver",
+    reason="this Python starts loading processes otherwise, and its fork server takes signals",
+)
+def test_a_fork_server_that_a_loader_started_outlasts_signals_to_the_group():
+    arguments = [sys.executable, "-c", FORK_SERVER]
+    done = subprocess.run(arguments, env=WITH_THESE_TESTS, timeout=120, check=False)
+    assert done.returncode == 0
+
+
 @pytest.mark.parametrize("method", FORKING)
 def test_a_program_ends_whose_loading_process_is_stopped(method):
     arguments = [sys.executable, "-c", STOPPED_ORPHAN, method]

@@ -68,12 +68,13 @@ class _Guarded:
         self._then = then
 
     def __call__(self, worker: int) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_GROUP)
+        inherited = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_GROUP)
         # Replaces torch's handler: a thread that exists already does not have the mask.
         for signum in _OF_THE_GROUP:
             signal.signal(signum, signal.SIG_IGN)
-        # The system's own means looks at the thread that forked: of a fork server its only one.
-        if _by_main_thread or _is_of_a_fork_server():
+        # The system's own means looks at the thread that forked: of a fork server its only one. It
+        # must not follow one which a signal to the group ends, as one that was there before does.
+        if _by_main_thread or (_is_of_a_fork_server() and signal.SIGTERM in inherited):
             torch.multiprocessing._prctl_pr_set_pdeathsig(signal.SIGKILL)  # type: ignore[attr-defined]  # torch keeps it to itself
         threading.Thread(target=_end_with_parent, daemon=True).start()
         sys.excepthook = _tell_unless_receiver_left
