@@ -1,5 +1,6 @@
 """Operators of d2-ops, as standard ones of ONNX, give what they give."""
 
+import pathlib
 import warnings
 from collections.abc import Callable
 
@@ -67,3 +68,40 @@ def test_suppression_within_categories_keeps_the_same_in_the_same_order(
 ) -> None:
     inputs = boxes_scores_categories(count, categories)
     assert suppression(*inputs).tolist() == batched_nms(*inputs, 0.5).tolist()
+
+
+class Sorting(nn.Module):
+    def __init__(self, *, descending: bool) -> None:
+        super().__init__()
+        self.descending = descending
+
+    def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        found = values.sort(stable=True, descending=self.descending)
+        return found.values, found.indices
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 90])
+def test_equal_numbers_stay_in_order_in_openvino_too(
+    count: int, descending: bool, tmp_path: pathlib.Path
+) -> None:
+    openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    path = tmp_path / "sort.onnx"
+    with quiet_log("torch.onnx"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of exporters, about themselves
+        torch.onnx.export(
+            Sorting(descending=descending),
+            (torch.arange(9),),
+            path,
+            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+            optimize=False,
+            opset_version=OPSET,
+            custom_translation_table=translations(),
+            verbose=False,
+        )
+    compiled = openvino.Core().compile_model(str(path))
+    values = torch.randint(-2, 3, (count,), generator=torch.Generator().manual_seed(0))
+    found = compiled([values.numpy()])
+    wanted = values.sort(stable=True, descending=descending)
+    assert found[0].tolist() == wanted.values.tolist()
+    assert found[1].tolist() == wanted.indices.tolist()

@@ -124,6 +124,11 @@ def _twice(outputs: Outputs) -> None:
         outputs[name] = torch.cat([value, value])
 
 
+def _backwards(outputs: Outputs) -> None:
+    for name, value in outputs.items():
+        outputs[name] = value.flip(0)
+
+
 def _invented(outputs: Outputs) -> None:
     outputs["boxes"][3:5] = torch.tensor([[3000.0, 900.0, 3050.0, 960.0]])
 
@@ -138,6 +143,7 @@ def _invented(outputs: Outputs) -> None:
         (_of_the_next_mask, "mask_probabilities"),
         (_of_half_score, "scores"),
         (_twice, "no partner"),
+        (_backwards, "does not give detections by image and decreasing score"),
         (_invented, "nor a rival"),
     ],
 )
@@ -447,6 +453,9 @@ def test_a_file_that_does_not_run_is_never_kept() -> None:
 
 def _of_one_other_score(outputs: Outputs) -> None:
     outputs["scores"][0] -= 0.5
+    order = outputs["scores"].argsort(descending=True)
+    for name, value in outputs.items():
+        outputs[name] = value[order]
 
 
 def test_of_int8_a_score_may_be_another_but_not_all_of_them() -> None:

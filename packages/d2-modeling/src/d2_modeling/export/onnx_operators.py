@@ -46,9 +46,17 @@ def _stable_sort(
     values: Any, *, stable: bool | None = None, dim: int = -1, descending: bool = False
 ) -> Any:
     op = opset()
-    # By the definition of TopK, the first of equals comes first.
     count = op.Gather(op.Shape(values), integers(dim % len(values.shape)))
-    return op.TopK(values, count, axis=dim, largest=int(descending))
+    if values.dtype != _INT64 or len(values.shape) > 1:
+        # By the definition of TopK, the first of equals comes first.
+        return op.TopK(values, count, axis=dim, largest=int(descending))
+    # OpenVINO does not keep to that, so no two numbers are equal.
+    zero, one = op.Constant(value_int=0), op.Constant(value_int=1)
+    places = op.Range(zero, op.Squeeze(count), one)
+    keys = op.Mul(values, count)
+    keys = op.Sub(keys, places) if descending else op.Add(keys, places)
+    _, order = op.TopK(keys, count, axis=0, largest=int(descending))
+    return op.Gather(values, order), order
 
 
 def _nonzero(values: Any) -> Any:

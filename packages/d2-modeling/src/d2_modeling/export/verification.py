@@ -100,6 +100,9 @@ COARSE = Tolerances(
 )
 """Of int8: enough to find a file that is broken. How good it is, an evaluation says."""
 
+_SAME_SCORE = 1e-5
+"""Scores that differ by less may come in either order: kernels round them otherwise."""
+
 _EMPTY = "no detection"
 _BLANK = (0, 128, 255)
 
@@ -257,6 +260,8 @@ def _compared(
         reason = _too_many_alone(pairs, count, tolerances)
         if reason is not None:
             complain(f"{where} differs from the model: {reason}")
+        if _is_in_order(wanted) and not _is_in_order(got):
+            complain(f"{where} does not give detections by image and decreasing score")
         for name in wanted.keys() - {"sem_seg"}:
             of_both = wanted[name][pairs.rows], got[name][pairs.columns]
             if tolerances.on_average and name in ("scores", "mask_probabilities"):
@@ -290,6 +295,13 @@ def _too_many_alone(pairs: Pairs, count: int, tolerances: Tolerances) -> str | N
             "may"
         )
     return None
+
+
+def _is_in_order(found: Mapping[str, Tensor]) -> bool:
+    """Whether detections come by image, and within an image by decreasing score."""
+    index, scores = found["batch_index"], found["scores"]
+    rises = (index.diff() == 0) & (scores.diff() > _SAME_SCORE)
+    return not bool((rises | (index.diff() < 0)).any())
 
 
 def _averaged(wanted: Tensor, got: Tensor, *, by_row: bool) -> tuple[Tensor, Tensor]:
