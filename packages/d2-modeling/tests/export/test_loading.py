@@ -5,6 +5,7 @@ import pathlib
 import re
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -57,6 +58,17 @@ def test_an_artefact_finds_nothing_where_there_is_nothing(format: str, artefact:
     (result,) = loaded([{"image": torch.zeros(3, 7, 7, dtype=torch.uint8)}])
     assert len(result["instances"]) == 0
     assert result["instances"].pred_boxes.tensor.shape == (0, 4)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_threads_may_call_one_artefact_at_once(format: str, artefact: Artefact) -> None:
+    loaded = load_exported(artefact(format), allow_unsafe=True)
+    batches = [[{"image": image(40 + 10 * i, 300, seed=i)}] for i in range(4)]
+    wanted = [loaded(batch) for batch in batches]
+    with ThreadPoolExecutor(len(batches)) as pool:
+        for _ in range(10):
+            for got, alone in zip(pool.map(loaded, batches), wanted, strict=True):
+                assert_same(got, alone)
 
 
 @pytest.mark.parametrize(

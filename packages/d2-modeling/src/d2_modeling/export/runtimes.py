@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -50,7 +51,8 @@ def runner_of(
         custom_domains: of an ONNX file's operators that are not ONNX Runtime's own.
 
     Returns:
-        A function from the tensors of the inputs to those of the outputs.
+        A function from the tensors of the inputs to those of the outputs. Threads may call it at
+        once.
 
     Raises:
         ImportError: if what runs it, or a library of operators, is not installed.
@@ -145,8 +147,12 @@ def _openvino(path: Path, num_outputs: int, precision: str) -> Runner:
     except RuntimeError as error:
         raise ValueError(f"OpenVINO cannot load {path}: {_reason(error)}") from error
 
+    requests = threading.local()  # one is for one call at a time
+
     def run(*inputs: Tensor) -> Sequence[Tensor]:
-        found = compiled([tensor.cpu().numpy() for tensor in inputs])
+        if not hasattr(requests, "own"):
+            requests.own = compiled.create_infer_request()
+        found = requests.own.infer([tensor.cpu().numpy() for tensor in inputs])
         return [torch.from_numpy(np.array(found[index])) for index in range(num_outputs)]
 
     return run
