@@ -19,7 +19,7 @@ from .custom_operators import custom_translations
 from .graph import ExportableModel
 from .onnx_operators import translations
 from .onnx_values import OPSET
-from .quiet import quiet_export, quiet_log, quiet_torchscript
+from .quiet import ARCHIVE, quiet_export, quiet_log, quiet_torchscript
 from .supported import part_that_failed
 
 __all__ = ["FORMATS", "exported_program", "onnx_program", "onnx_to_openvino", "write_standard_onnx"]
@@ -45,6 +45,12 @@ def exported_program(graph: ExportableModel, example: Example) -> Any:
     Raises:
         ValueError: naming what cannot be exported.
     """
+    height, width = example[0].shape[2:]
+    if min(height, width) == 1:
+        raise ValueError(
+            f"images of {height} x {width} pixels are no example for torch.export, which takes a "
+            "side of 1 for a constant: give larger ones"
+        )
     # Without a bound, those of sizes made of these would not fit their type.
     dynamic = torch.export.Dim.DYNAMIC(max=_LONGEST)
     shapes = ({0: dynamic, 2: dynamic, 3: dynamic}, {0: dynamic})
@@ -105,7 +111,7 @@ def _write_script(graph: ExportableModel, example: Example, path: Path) -> None:
 
 def _write_torch_export(graph: ExportableModel, example: Example, path: Path) -> None:
     program = exported_program(graph, example)
-    with _quiet():
+    with _quiet(), quiet_log(ARCHIVE):
         torch.export.save(program, path)
 
 

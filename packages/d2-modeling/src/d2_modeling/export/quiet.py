@@ -10,7 +10,10 @@ from contextlib import contextmanager, redirect_stderr
 
 import torch
 
-__all__ = ["quiet_export", "quiet_log", "quiet_torchscript"]
+__all__ = ["ARCHIVE", "quiet_export", "quiet_log", "quiet_torchscript"]
+
+ARCHIVE = "torch.export.pt2_archive._package"
+"""Who warns of every name that does not end in .pt2, and writes and reads the file all the same."""
 
 
 @contextmanager

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,7 +19,7 @@ import d2_ops  # noqa: F401  # graphs of PyTorch call its operators
 from d2_structures import import_optional
 
 from .custom_operators import register_domains
-from .quiet import quiet_log, quiet_torchscript
+from .quiet import ARCHIVE, quiet_log, quiet_torchscript
 
 __all__ = ["CODE_FORMATS", "Runner", "onnx_runner", "runner_of"]
 
@@ -27,8 +28,9 @@ Runner: TypeAlias = Callable[..., Sequence[Tensor]]
 CODE_FORMATS = ("torchscript-trace", "torchscript-script", "torch-export", "aotinductor")
 """Formats whose files are programs of PyTorch: who wrote the file decides what runs."""
 
-# It warns of every name that does not end in .pt2, and reads the file all the same.
-_READER = "torch.export.pt2_archive._package"
+
+_REFUSALS = ("Guard failed: ", "Runtime assertion failed")
+"""How what `torch.export` says of sizes begins."""
 
 
 def runner_of(
@@ -75,11 +77,27 @@ def runner_of(
         raise ValueError(f"{path} could not be loaded as {format}: {_reason(error)}") from error
 
     def run(*inputs: Tensor) -> Sequence[Tensor]:
-        with torch.no_grad():
+        with torch.no_grad(), _explained(path, inputs[0]):
             outputs = module(*(tensor.to(device) for tensor in inputs))
         return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
 
     return run
+
+
+@contextmanager
+def _explained(path: Path, images: Tensor) -> Iterator[None]:
+    """Say of what size images are that a graph of torch.export refuses."""
+    try:
+        yield
+    except (AssertionError, RuntimeError) as error:
+        if not str(error).startswith(_REFUSALS):
+            raise
+        height, width = images.shape[2:]
+        raise ValueError(
+            f"{path.name} takes no images of {height} x {width} pixels, of which maps of features "
+            "would have a single row or column; pad or resize them, or export the model as "
+            f"'torchscript-trace' or 'onnx' ({_reason(error)})"
+        ) from error
 
 
 def onnx_runner(
@@ -125,12 +143,12 @@ def _torchscript(path: Path, device: torch.device) -> Any:
 
 
 def _torch_export(path: Path, device: torch.device) -> Any:
-    with quiet_log(_READER):
+    with quiet_log(ARCHIVE):
         return torch.export.load(path).module()
 
 
 def _aotinductor(path: Path, device: torch.device) -> Any:
-    with quiet_log(_READER):
+    with quiet_log(ARCHIVE):
         return import_module("torch._inductor").aoti_load_package(os.fspath(path))
 
 
