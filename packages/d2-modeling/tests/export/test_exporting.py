@@ -1,9 +1,12 @@
 """Files made of models give what the models give, for any size and number of images."""
 
+import contextlib
 import json
 import logging
 import pathlib
 import sys
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,10 +19,13 @@ from d2_modeling.export import (
     ExportableModel,
     Preprocessing,
     export,
+    load_exported,
     scripting_with_instances,
 )
+from d2_modeling.export.exporting import _move_all
 from d2_modeling.export.graph import OUTPUT_NAMES
 from d2_modeling.export.verification import check_artefact
+from d2_modeling.layers.reduced_precision import reduce_precision
 from d2_modeling.postprocessing import sem_seg_postprocess
 from d2_structures import Boxes
 
@@ -44,6 +50,21 @@ def as_graph_inputs(sizes: list[tuple[int, int]]) -> tuple[list[dict[str, Any]],
     for row, entry in zip(batch, inputs, strict=True):
         row[:, : entry["image"].shape[1], : entry["image"].shape[2]] = entry["image"]
     return inputs, batch, torch.tensor(sizes)
+
+
+@contextlib.contextmanager
+def unheard(name: str) -> Iterator[None]:
+    """Fails where a logger says something."""
+    heard: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = heard.append  # type: ignore[method-assign]  # the whole handler
+    log = logging.getLogger(name)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+    assert heard == []
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -149,6 +170,93 @@ def test_waits_for_the_host_do_not_grow_with_the_number_of_images(
     assert waits[0] == waits[1] == {"RetinaNet": 2, "Mask R-CNN": 3}[name]
 
 
+@pytest.mark.parametrize("channels", [3, 1])
+def test_a_model_is_left_in_the_mode_that_it_was_in(channels: int, tmp_path: pathlib.Path) -> None:
+    model = build("FCOS").train()
+    model.backbone.eval()
+    before = [part.training for part in model.modules()]
+    example = [{"image": torch.zeros(channels, 32, 48)}]
+    with contextlib.nullcontext() if channels == 3 else pytest.raises(ValueError):
+        export(model, "torchscript-trace", tmp_path / "model.ts", example, report=None)
+    assert [part.training for part in model.modules()] == before
+
+
+def test_autocast_around_an_export_changes_nothing(tmp_path: pathlib.Path) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        export(build("FCOS"), "torchscript-trace", tmp_path / "m.ts", images(SIZES), report=None)
+    outputs = json.loads((tmp_path / "m.ts.json").read_text())["outputs"]
+    assert [each["dtype"] for each in outputs] == ["float32", "float32", "int64", "int64"]
+
+
+def test_a_model_with_a_compiled_backbone_is_exported_and_stays_compiled(
+    tmp_path: pathlib.Path,
+) -> None:
+    model = build("FCOS")
+    model.backbone.compile(backend="eager")
+    compiled = model.backbone._compiled_call_impl
+    export(model, "torchscript-trace", tmp_path / "model.ts", images(SIZES), report=None)
+    assert model.backbone._compiled_call_impl is compiled is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_model_of_another_type_is_refused_by_its_first_weight(
+    dtype: torch.dtype, tmp_path: pathlib.Path
+) -> None:
+    with pytest.raises(ValueError, match=rf"^backbone.fine.weight is of {dtype}.*model.float\(\)"):
+        export(build("FCOS").to(dtype), "onnx", tmp_path / "model.onnx", images(SIZES))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_computes_in_fewer_bits_is_refused(tmp_path: pathlib.Path) -> None:
+    model = build("FCOS")
+    reduce_precision(model, torch.bfloat16)
+    with pytest.raises(
+        ValueError, match=r"^backbone \(TwoLevels\) computes in fewer bits.*float32"
+    ):
+        export(model, "torch-export", tmp_path / "model.pt2", images(SIZES))
+
+
+@pytest.mark.parametrize("names", ["cat", None, ["cat", 3], {0: "cat"}])
+def test_names_of_classes_that_are_none_are_refused_at_once(
+    names: Any, tmp_path: pathlib.Path
+) -> None:
+    with pytest.raises(TypeError, match="class_names wants .*names, got"):
+        export(
+            *(build("FCOS"), "torchscript-trace", tmp_path / "model.ts", images(SIZES)),
+            class_names=names,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_examples_may_come_one_by_one_and_one_dict_is_none(tmp_path: pathlib.Path) -> None:
+    model, path = build("FCOS"), tmp_path / "model.ts"
+    for inside in (True, False):
+        given: dict[str, Any] = {"include_preprocessing": inside, "report": None}
+        given["preprocessing"] = Preprocessing(min_size=64, max_size=96)
+        assert export(model, "torchscript-trace", path, iter(images(SIZES)), **given).path == path
+        for wrong in (images(SIZES)[0], images(SIZES)[0]["image"]):
+            with pytest.raises(ValueError, match="input 0 wants a dict with an image, got"):
+                export(model, "torchscript-trace", path, wrong, **given)
+
+
+def test_an_example_that_an_export_would_take_for_constant_is_refused(
+    tmp_path: pathlib.Path,
+) -> None:
+    with pytest.raises(ValueError, match="^images of 1 x 40 pixels are no example"):
+        export(build("FCOS"), "torch-export", tmp_path / "model.pt2", images([(1, 40)]))
+
+
+def test_an_image_that_is_too_small_for_a_graph_is_named(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "model"
+    with warnings.catch_warnings(), unheard("torch.export"):
+        warnings.simplefilter("error")
+        export(build("FCOS"), "torch-export", path, images(SIZES), report=None)
+        loaded = load_exported(path, allow_unsafe=True)
+    with pytest.raises(ValueError, match=r"^model takes no images of 9 x 60 pixels.*or export"):
+        loaded(images([(9, 60)]))
+    assert len(loaded(images([(17, 60)]))) == 1
+
+
 def test_an_unknown_format_is_refused(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ValueError, match="unknown format 'caffe2'"):
         export(build("FCOS"), "caffe2", tmp_path / "model", images(SIZES))
@@ -160,6 +268,22 @@ def test_a_place_where_no_file_can_be_is_refused_at_once(tmp_path: pathlib.Path)
         export(model, "torch-export", tmp_path / "elsewhere" / "model.pt2", images(SIZES))
     with pytest.raises(IsADirectoryError, match="is a folder, not a file"):
         export(model, "torch-export", tmp_path, images(SIZES))
+    with pytest.raises(ValueError, match=r"^model\.json is the name of a sidecar"):
+        export(model, "onnx", tmp_path / "model.json", images(SIZES))
+    (tmp_path / "model.pt2.json").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"model\.pt2\.json is a folder, not a file"):
+        export(model, "torch-export", tmp_path / "model.pt2", images(SIZES))
+
+
+def test_nothing_is_moved_where_a_part_would_be_a_folder(tmp_path: pathlib.Path) -> None:
+    made, target = tmp_path / "made", tmp_path / "target"
+    for folder in (made, target, target / "model.bin"):
+        folder.mkdir()
+    for name in ("model.xml", "model.bin", "model.xml.json"):
+        (made / name).write_text("")
+    with pytest.raises(IsADirectoryError, match=r"model\.bin is a folder, where a file has to be"):
+        _move_all(made, target)
+    assert [each.name for each in target.iterdir()] == ["model.bin"]
 
 
 def test_a_file_name_that_openvino_cannot_read_is_refused(tmp_path: pathlib.Path) -> None:
@@ -263,13 +387,5 @@ def test_an_example_of_other_channels_gets_the_message_of_the_model(tmp_path: pa
 def test_what_the_exporter_tells_of_its_own_parts_is_not_heard(tmp_path: pathlib.Path) -> None:
     """Without torchvision it warns of each operator of it that it will not know."""
     pytest.importorskip("onnxscript", reason="ONNX is an extra")
-    heard: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = heard.append  # type: ignore[method-assign]  # the whole handler
-    log = logging.getLogger("torch.onnx")
-    log.addHandler(handler)
-    try:
+    with unheard("torch.onnx"):
         export(build("SemanticSegmentor"), "onnx", tmp_path / "model.onnx", images(SIZES))
-    finally:
-        log.removeHandler(handler)
-    assert heard == []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from .custom_operators import domains_of_file
 from .formats import FORMATS, onnx_to_openvino, write_standard_onnx
-from .graph import ExportableModel
+from .graph import ExportableModel, output_kind
 from .int8 import calibration_tensors, to_int8
 from .picture_input import PictureModel
 from .precision import check_precision, to_float16
@@ -66,8 +67,9 @@ def export(
     images. Nothing is left behind where they differ, or where the model cannot be exported.
 
     Args:
-        model: a dense detector, `GeneralizedRCNN`, `PanopticFPN` or `SemanticSegmentor`; it is
-            put into evaluation mode.
+        model: a dense detector, `GeneralizedRCNN`, `PanopticFPN` or `SemanticSegmentor`, of
+            float32. It is exported as in evaluation, without autocast and without what
+            `torch.compile` made of its parts, and left in the mode that it was in.
         format: ``"torchscript-trace"``, ``"torchscript-script"`` (the trace, frozen),
             ``"torch-export"`` (.pt2), ``"aotinductor"``, ``"onnx"`` or ``"openvino"``.
         path: the file to write; its sidecar is ``path.json``.
@@ -99,17 +101,23 @@ def export(
             image, preprocessing is said to be inside without ``include_preprocessing``, a part of
             the model cannot be exported, or what was exported differs from the model (see
             ``strict``) or does not run.
-        TypeError: if the model is of no kind that can be exported.
+        TypeError: if the model is of no kind that can be exported, or a class name is no text.
         OSError: if the folder of ``path`` is not there, or the file may not be written.
         ImportError: if the packages of the format are not installed.
     """
     preprocessing = preprocessing or Preprocessing(channels=_channels_of(model))
     path = Path(path).absolute()
     _check_request(format, path, preprocessing, include_preprocessing)
-    graph = _graph_of(model, preprocessing if include_preprocessing else None)
-    check_exportable(model, format)
+    class_names = _names("class_names", class_names)
+    stuff_class_names = _names("stuff_class_names", stuff_class_names)
     check_precision(precision, format, calibration_inputs is not None)
-    with torch.no_grad(), tempfile.TemporaryDirectory(dir=path.parent, prefix=".export") as folder:
+    output_kind(model)
+    with (
+        _evaluated(model),
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=".export") as folder,
+    ):
+        graph = _graph_of(model, preprocessing if include_preprocessing else None)
+        check_exportable(model, format)
         made = Path(folder) / path.name
         examples_of = pictures_of if include_preprocessing else example_of
         example: Sequence[Tensor] = examples_of(model, example_inputs)
@@ -145,10 +153,41 @@ def _check_request(
         raise ValueError("preprocessing.inside needs export(..., include_preprocessing=True)")
     if format == "openvino" and path.suffix != ".xml":
         raise ValueError(f"OpenVINO reads files that end in .xml, got {path.name!r}")
+    if path.suffix == ".json":
+        raise ValueError(
+            f"{path.name} is the name of a sidecar: let the file end in something else"
+        )
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent}, where {path.name} is to be")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder, not a file that may be written")
+    for written in (path, sidecar_path(path)):
+        if written.is_dir():
+            raise IsADirectoryError(f"{written} is a folder, not a file that may be written")
+
+
+def _names(argument: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The names of classes, where they are such."""
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise TypeError(f"{argument} wants a list of names, got {names!r}")
+    listed = tuple(names)
+    other = next((name for name in listed if not isinstance(name, str)), None)
+    if other is not None:
+        raise TypeError(f"{argument} wants names, got {other!r} of {type(other).__name__}")
+    return listed
+
+
+@contextmanager
+def _evaluated(model: nn.Module) -> Iterator[None]:
+    """Without gradients, autocast and compiled parts; then each part is in its mode again."""
+    modes = {part: (part.training, part._compiled_call_impl) for part in model.modules()}
+    device: Any = model.device
+    try:
+        for part in modes:
+            part._compiled_call_impl = None
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        for part, (mode, compiled) in modes.items():
+            part.training, part._compiled_call_impl = mode, compiled
 
 
 def _write(
@@ -212,6 +251,9 @@ def _channels_of(model: nn.Module) -> str:
 
 
 def _move_all(folder: Path, target: Path) -> None:
+    for part in folder.iterdir():
+        if (target / part.name).is_dir():
+            raise IsADirectoryError(f"{target / part.name} is a folder, where a file has to be")
     # The sidecar goes last: without it the rest is not loaded.
     for part in sorted(folder.iterdir(), key=lambda each: each.suffix == ".json"):
         os.replace(part, target / part.name)

@@ -37,12 +37,20 @@ def check_precision(precision: str, format: str, has_calibration: bool) -> None:
     """
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}; there are {list(PRECISIONS)}")
-    if precision != "float32" and precision not in _OTHERS.get(format, ()):
+    known = ("float32", *_OTHERS.get(format, ()))
+    if precision not in known:
         kinds = [kind for kind, others in _OTHERS.items() if precision in others]
-        raise ValueError(f"precision {precision!r} is for the format {kinds}, not {format!r}")
-    if (precision == "int8") != has_calibration:
-        what = "needs calibration_inputs" if precision == "int8" else "takes no calibration_inputs"
-        raise ValueError(f"precision {precision!r} {what}: images like those it will see")
+        raise ValueError(
+            f"precision {precision!r} is for the format {kinds}, not {format!r}, which has "
+            f"{list(known)}"
+        )
+    if precision == "int8" and not has_calibration:
+        raise ValueError("precision 'int8' needs calibration_inputs: images like those it will see")
+    if precision != "int8" and has_calibration:
+        raise ValueError(
+            f"precision {precision!r} takes no calibration_inputs: leave them out, or ask for "
+            "'int8'"
+        )
 
 
 def to_float16(path: Path, custom_domains: Sequence[str] = ()) -> None:

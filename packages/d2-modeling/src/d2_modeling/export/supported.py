@@ -5,9 +5,11 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator
 
+import torch
 from torch import nn
 
 from ..box_regression import Box2BoxTransformRotated
+from ..layers.reduced_precision import ReducedForward
 
 __all__ = ["check_exportable", "part_that_failed"]
 
@@ -38,6 +40,7 @@ def check_exportable(model: nn.Module, format: str) -> None:
     Raises:
         ValueError: naming the part and the reason.
     """
+    _check_float32(model, format)
     for name, part in model.named_modules():
         reason = _reason(part) or (_without_operators(part) if format == "openvino" else None)
         if reason:
@@ -58,6 +61,21 @@ def check_exportable(model: nn.Module, format: str) -> None:
             f"proposal_generator ({kind}) cannot be exported as {format}: it has no "
             "propose(features, image_sizes)"
         )
+
+
+def _check_float32(model: nn.Module, format: str) -> None:
+    taken = f"what is exported as {format} computes in float32 unless precision= says otherwise"
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and parameter.dtype != torch.float32:
+            raise ValueError(
+                f"{name} is of {parameter.dtype}, but {taken}: call model.float() before"
+            )
+    for name, part in model.named_modules():
+        if isinstance(part.__dict__.get("forward"), ReducedForward):
+            raise ValueError(
+                f"{name} ({type(part).__name__}) computes in fewer bits, but {taken}: call "
+                "optimize_for_inference(model, dtype=torch.float32, inplace=True) before"
+            )
 
 
 def part_that_failed(model: nn.Module, error: BaseException) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import torch
@@ -105,32 +105,34 @@ _SAME_SCORE = 1e-5
 
 _EMPTY = "no detection"
 _BLANK = (0, 128, 255)
+_NO_EXAMPLE = "exporting needs at least one example image, got none"
 
 
-def example_of(model: Any, inputs: Sequence[Mapping[str, Any]]) -> tuple[Tensor, Tensor]:
+def example_of(model: Any, inputs: Iterable[Mapping[str, Any]]) -> tuple[Tensor, Tensor]:
     """Images and sizes as an exported graph takes them, two at least.
 
     Raises:
         ValueError: without images, or if one is none that the model takes.
     """
-    if not inputs:
-        raise ValueError("exporting needs at least one example image, got none")
     channels = len(model.pixel_mean)
     images = [
         image_of(entry, i, channels).to(model.device).float() for i, entry in enumerate(inputs)
     ]
+    if not images:
+        raise ValueError(_NO_EXAMPLE)
     return _padded(images * 2 if len(images) == 1 else images)
 
 
-def pictures_of(model: Any, inputs: Sequence[Mapping[str, Any]]) -> tuple[Tensor]:
+def pictures_of(model: Any, inputs: Iterable[Mapping[str, Any]]) -> tuple[Tensor]:
     """A picture and its mirror image, as a graph takes them that resizes pictures itself.
 
     Raises:
         ValueError: without images, or if one is no picture that the model takes.
     """
-    if not inputs:
-        raise ValueError("exporting needs at least one example image, got none")
-    picture = picture_of(inputs[0], 0, len(model.pixel_mean)).to(model.device)
+    first = next(iter(inputs), None)
+    if first is None:
+        raise ValueError(_NO_EXAMPLE)
+    picture = picture_of(first, 0, len(model.pixel_mean)).to(model.device)
     return (torch.stack([picture, picture.flip(2)]),)
 
 
