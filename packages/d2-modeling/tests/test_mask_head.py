@@ -158,6 +158,27 @@ def test_layers_that_a_subclass_overwrites_give_the_probabilities() -> None:
     head = Inverted(SHAPE, num_classes=3, conv_dims=[8, 5])
     x, classes = torch.randn(2, 4, 7, 7), torch.tensor([2, 0])
     torch.testing.assert_close(head.probabilities(x, classes), of_own_class(head, x, classes))
+    plain = MaskRCNNConvUpsampleHead(SHAPE, num_classes=3, conv_dims=[8, 5])
+    before = plain.layers(x)
+    plain.layers = lambda x: -before  # type: ignore[method-assign]  # what is called in its place
+    torch.testing.assert_close(plain.probabilities(x, classes), of_own_class(plain, x, classes))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_probabilities_are_those_of_all_masks_in_any_type_and_format(
+    dtype: torch.dtype, memory_format: torch.memory_format
+) -> None:
+    head = MaskRCNNConvUpsampleHead(SHAPE, num_classes=3, conv_dims=[8, 5])
+    head.to(dtype=dtype, memory_format=memory_format)  # type: ignore[call-overload]  # of modules
+    x = torch.randn(2, 4, 7, 7).to(dtype=dtype, memory_format=memory_format)
+    classes = torch.tensor([2, 0])
+    wanted = of_own_class(head, x, classes)
+    torch.testing.assert_close(head.probabilities(x, classes), wanted)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.float32):
+        torch.testing.assert_close(
+            head.probabilities(x, classes).to(dtype), wanted, atol=1e-2, rtol=0
+        )
 
 
 class LowRank(torch.nn.Module):
@@ -178,6 +199,8 @@ def test_parts_of_the_head_may_be_replaced_wrapped_and_hooked() -> None:
     features = head.mask_fcn1(x)
     head.predictor = LowRank(head.predictor)
     torch.testing.assert_close(head.layers(x), head.predictor(F.relu(head.deconv(features))))
+    classes = torch.tensor([2] * len(x))
+    torch.testing.assert_close(head.probabilities(x, classes), of_own_class(head, x, classes))
     head.deconv = torch.nn.Sequential(
         torch.nn.Upsample(scale_factor=2), torch.nn.Conv2d(8, 5, 3, padding=1)
     )
@@ -186,10 +209,15 @@ def test_parts_of_the_head_may_be_replaced_wrapped_and_hooked() -> None:
     before = plain.layers(x)
     plain.predictor.register_forward_hook(lambda module, args, output: output + 1)
     torch.testing.assert_close(plain.layers(x), before + 1)
-    classes = torch.tensor([2] * len(x))
     torch.testing.assert_close(plain.probabilities(x, classes), of_own_class(plain, x, classes))
     torch.nn.utils.parametrizations.weight_norm(plain.deconv)
     torch.testing.assert_close(plain.layers(x), before + 1)
+    other = MaskRCNNConvUpsampleHead(SHAPE, num_classes=3, conv_dims=[8, 5])
+    before, forward = other.layers(x), other.predictor.forward
+    other.predictor.forward = lambda x: forward(x) + 1  # as libraries wrap layers
+    torch.testing.assert_close(other.layers(x), before + 1)
+    other.predictor = torch.nn.Conv2d(5, 3, 1, padding=1)
+    assert other.layers(x).shape == (2, 3, 16, 16)
 
 
 def test_a_head_of_the_deconvolution_alone_is_possible_and_of_nothing_is_not() -> None:

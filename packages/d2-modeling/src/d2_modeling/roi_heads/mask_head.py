@@ -264,8 +264,8 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
 
     def probabilities(self, x: Tensor, classes: Tensor) -> Tensor:
         """See `BaseMaskRCNNHead.probabilities`; masks of other classes are not computed."""
-        overwritten = type(self).layers is not MaskRCNNConvUpsampleHead.layers
-        if overwritten or self.predictor.out_channels == 1 or not self._acts_on_pixels():
+        own_layers = getattr(self.layers, "__func__", None) is MaskRCNNConvUpsampleHead.layers
+        if not own_layers or not self._acts_on_pixels() or self.predictor.out_channels == 1:
             return super().probabilities(x, classes)
         doubled = _doubled(self._convolved(x), self.deconv)
         return _in_image_order(_predicted_of(classes, doubled, self.predictor)).sigmoid()
@@ -306,6 +306,8 @@ def _is_plain(layer: nn.Module, kind: type[nn.Module], kernel_size: int) -> bool
     """
     return (
         type(layer) is kind
+        and "forward" not in vars(layer)
+        and layer.padding == (0, 0)
         and layer.kernel_size == layer.stride == (kernel_size, kernel_size)
         and layer.bias is not None
         and not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks)
