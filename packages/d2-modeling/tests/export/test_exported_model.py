@@ -171,6 +171,10 @@ def test_no_images_run_nothing(inside: bool) -> None:
     assert asked == []
 
 
+def test_images_may_come_one_by_one() -> None:
+    assert len(exported("boxes")[0](entry for entry in batch())) == 2
+
+
 def test_a_file_that_gives_too_little_is_noticed() -> None:
     model = ExportedModel(lambda *_: [EXAMPLES["boxes"]], sidecar_of("boxes"))
     with pytest.raises(ValueError, match="shorter"):

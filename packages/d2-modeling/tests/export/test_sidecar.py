@@ -117,6 +117,10 @@ def test_an_artefact_under_another_name_is_refused(artefact: pathlib.Path) -> No
         lambda content: content["inputs"][0].update(dtype="float31"),
         lambda content: content["inputs"][0].update(shape=["N", "C", "H", "W"]),
         lambda content: content.update(sha256=None),
+        lambda content: content.update(kind="points"),
+        lambda content: content["outputs"].pop(),
+        lambda content: content["outputs"].reverse(),
+        lambda content: content.update(panoptic_merging={}),
     ],
 )
 def test_a_sidecar_that_cannot_be_understood_is_named(

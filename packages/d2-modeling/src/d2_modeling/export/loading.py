@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ class ExportedModel(nn.Module):
         self.sidecar = sidecar
         self.eval()
 
-    def forward(self, batched_inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def forward(self, batched_inputs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Predict.
 
         Args:
@@ -101,6 +101,7 @@ class ExportedModel(nn.Module):
         Raises:
             ValueError: if an image is missing or has another shape than the model takes.
         """
+        batched_inputs = list(batched_inputs)
         channels = int(self.sidecar.inputs[0].shape[1])
         is_inside = self.sidecar.preprocessing.inside
         checked = picture_of if is_inside else image_of

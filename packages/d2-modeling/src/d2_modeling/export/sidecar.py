@@ -37,7 +37,7 @@ from torch import Tensor
 
 from d2_config.files import write_atomically
 
-from .graph import ExportableModel
+from .graph import OUTPUT_NAMES, ExportableModel
 
 __all__ = [
     "PanopticMerging",
@@ -284,7 +284,12 @@ def _parsed(content: dict[str, Any]) -> Sidecar:
     unknown = set(content) - {known.name for known in fields(Sidecar)}
     if unknown:
         raise ValueError(f"unknown entries {sorted(unknown)}")
+    kind, outputs = str(content["kind"]), _parsed_specs(content["outputs"])
+    if tuple(output.name for output in outputs) != OUTPUT_NAMES.get(kind):
+        raise ValueError(f"its outputs are not those of kind {kind!r}")
     merging = content["panoptic_merging"]
+    if (merging is not None) != (kind == "panoptic"):
+        raise ValueError("panoptic_merging goes with kind 'panoptic'")
     preprocessing = dict(content["preprocessing"])
     for name in ("pixel_mean", "pixel_std"):
         preprocessing[name] = tuple(map(float, preprocessing[name]))
@@ -294,9 +299,9 @@ def _parsed(content: dict[str, Any]) -> Sidecar:
             raise ValueError(f"file {name!r} is not in the artefact's folder")
     return Sidecar(
         format=str(content["format"]),
-        kind=str(content["kind"]),
+        kind=kind,
         inputs=_parsed_inputs(content["inputs"]),
-        outputs=_parsed_specs(content["outputs"]),
+        outputs=outputs,
         preprocessing=Preprocessing(**preprocessing),
         panoptic_merging=None if merging is None else PanopticMerging(**merging),
         class_names=tuple(map(str, content["class_names"])),
