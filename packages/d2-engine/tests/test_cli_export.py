@@ -114,12 +114,14 @@ def test_data_of_other_classes_is_refused(
     assert "knows the classes ['dog', 'cat'], but" in capsys.readouterr().err
 
 
-def test_steps_that_no_file_can_hold_are_named() -> None:
+def test_steps_that_no_file_can_hold_are_named(caplog: pytest.LogCaptureFixture) -> None:
     from d2_data.transforms import AugmentationList, Resize
     from d2_engine.cli.export import _sizes
 
     steps = AugmentationList([Resize((32, 32))])
-    assert _sizes(steps, inside=False) == (0, 0)
+    with caplog.at_level("WARNING", "d2_engine.cli.export"):
+        assert _sizes(steps, inside=False) == (0, 0)
+    assert "test images go through [Resize" in caplog.text
     with pytest.raises(ValueError, match="knows ResizeShortestEdge, but test images go through"):
         _sizes(steps, inside=True)
 
@@ -170,3 +172,22 @@ def test_calibration_on_nothing_is_refused(
     command = ["export", str(tiny_run), "--output", "model.onnx", "--precision", "int8"]
     assert main([*command, *words]) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["export", "--calibration-images", "3"], "--calibration-images is for --precision int8"),
+        (["export", "--calibration-dataset", "a"], "--calibration-dataset is for --precision int8"),
+        (["eval", "--allow-unsafe"], "--allow-unsafe is for --exported FILE"),
+        (["predict", "--allow-unsafe", "--run"], "--allow-unsafe is for --exported FILE"),
+    ],
+)
+def test_options_that_would_say_nothing_are_refused(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = ["--output", str(tmp_path / "out")]
+    with pytest.raises(SystemExit):
+        main([*words, "some_run", *output, *(["a.jpg"] if words[0] == "predict" else [])])
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

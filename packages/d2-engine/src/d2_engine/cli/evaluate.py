@@ -97,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
         args.usage_error("--compare FILE is for --report DIR")
     if args.exported and (args.predictions or args.gt or args.report):
         args.usage_error("--exported FILE needs a config, and knows no --report DIR")
+    if args.allow_unsafe and not args.exported:
+        args.usage_error("--allow-unsafe is for --exported FILE")
     if args.predictions or args.gt:
         return _run_on_files(args)
     for option in [*given_file_options(args), *(["--images"] if args.images else [])]:

@@ -1,6 +1,7 @@
 """``d2 export``."""
 
 import argparse
+import logging
 from typing import Any
 
 from d2_engine.cli.run_arguments import RunArguments, add_config, run_arguments
@@ -67,15 +68,16 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         metavar="NAME",
         help="whose images tell int8 the range of values (default: the training data)",
     )
-    small.add_argument(
-        "--calibration-images", type=int, default=100, metavar="N", help="so many (default: 100)"
-    )
+    small.add_argument("--calibration-images", type=int, metavar="N", help="so many (default: 100)")
     parser.set_defaults(run=run, more="words", usage_error=parser.error)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Export; returns the exit code."""
+    for option in ("calibration_dataset", "calibration_images"):
+        if getattr(args, option) is not None and args.precision != "int8":
+            args.usage_error(f"--{option.replace('_', '-')} is for --precision int8")
     output = args.output
     args.output = None  # of a run it is the folder
     what: RunArguments = run_arguments(args)
@@ -139,11 +141,12 @@ def _calibration_files(args: argparse.Namespace, plan: Any) -> list[str]:
     name = args.calibration_dataset or next(iter(known), None)
     if name is None:
         raise ValueError("the config names no training data: give --calibration-dataset NAME")
-    if args.calibration_images < 1:
-        raise ValueError(f"--calibration-images must be at least 1, got {args.calibration_images}")
+    wanted = 100 if args.calibration_images is None else args.calibration_images
+    if wanted < 1:
+        raise ValueError(f"--calibration-images must be at least 1, got {wanted}")
     files = [entry["file_name"] for entry in DatasetCatalog.get(name)]
-    step = max(1, len(files) // args.calibration_images)
-    return files[::step][: args.calibration_images]
+    step = max(1, len(files) // wanted)
+    return files[::step][:wanted]
 
 
 def _sizes(augmentations: Any, *, inside: bool) -> tuple[int, int]:
@@ -159,6 +162,13 @@ def _sizes(augmentations: Any, *, inside: bool) -> tuple[int, int]:
     if inside and len(resizing) < len(steps):
         raise ValueError(
             f"--include-preprocessing knows ResizeShortestEdge, but test images go through {steps}"
+        )
+    if len(resizing) < len(steps):
+        logging.getLogger(__name__).warning(
+            "test images go through %s, of which the sidecar says ResizeShortestEdge only: whoever "
+            "calls the file, d2 predict --exported too, has to give images that went through the "
+            "others",
+            steps,
         )
     if not resizing:
         return 0, 0

@@ -158,6 +158,8 @@ def run(args: argparse.Namespace) -> int:
             if others
             else "which pictures? Give files, folders or patterns, --video or --webcam"
         )
+    if args.allow_unsafe and args.exported is None:
+        args.usage_error("--allow-unsafe is for --exported FILE")
     if args.exported is not None:
         if others or args.engine == "ray" or overrides or args.opts or args.weights:
             args.usage_error("--exported FILE looks at pictures, without changes of a config")
