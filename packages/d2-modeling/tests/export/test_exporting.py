@@ -30,7 +30,7 @@ from d2_modeling.postprocessing import sem_seg_postprocess
 from d2_structures import Boxes
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from tiny_models import MODELS, TwoLevels, build, images  # of this folder
+from tiny_models import MODELS, OfOneSize, TwoLevels, build, images  # of this folder
 
 SIZES = [(64, 80), (50, 72)]
 CASES = {
@@ -309,6 +309,38 @@ def test_a_part_of_another_behaviour_is_named_before_anything_is_written(
     fields = {"pred_boxes": Boxes, "scores": Tensor, "pred_classes": Tensor, "pred_masks": Tensor}
     with pytest.raises(ValueError, match=r"roi_heads \(Halved\).*_forward_box"):
         scripting_with_instances(model, fields)
+
+
+@pytest.mark.parametrize("name", ["", "roi_heads", "roi_heads.mask_head", "proposal_generator"])
+def test_hooks_that_a_graph_would_pass_over_are_refused(name: str, tmp_path: pathlib.Path) -> None:
+    model = build("Mask R-CNN")
+    part = model.get_submodule(name)
+    hook = part.register_forward_hook(lambda part, inputs, outputs: outputs)
+    path = tmp_path / "model.ts"
+    with pytest.raises(ValueError, match=f"^{name or 'the model itself'} .* has hooks, which its"):
+        export(model, "torchscript-trace", path, images(SIZES))
+    hook.remove()
+    part.forward = part.forward
+    with pytest.raises(ValueError, match="forward was set from outside"):
+        export(model, "torchscript-trace", path, images(SIZES))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("format", "reason"),
+    [
+        ("torchscript-trace", r"fails on higher images: RuntimeError: shape '\[2, 3, 64, 80\]' is"),
+        ("torch-export", r"cannot be exported by torch.export: .* inferred a static shape of 2"),
+    ],
+)
+def test_a_part_of_one_size_is_refused_with_the_reason(
+    format: str, reason: str, tmp_path: pathlib.Path
+) -> None:
+    model = build("FCOS")
+    model.backbone = OfOneSize()
+    with pytest.raises(ValueError, match=reason) as told:
+        export(model, format, tmp_path / "model", images(SIZES))
+    assert "\n" not in str(told.value)
 
 
 def test_preprocessing_that_is_said_to_be_inside_has_to_be_asked_for(

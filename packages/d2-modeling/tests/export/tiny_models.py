@@ -79,6 +79,14 @@ class TwoLevels(Backbone):
         return {"p3": fine, "p4": self.coarse(fine)}
 
 
+class OfOneSize(TwoLevels):
+    """Its code makes numbers of sizes."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        sizes = [int(size) for size in x.shape]
+        return super().forward(x.view(*sizes))
+
+
 def _vit() -> Backbone:
     """Of one block within windows, and one over the whole map."""
     net = ViT(

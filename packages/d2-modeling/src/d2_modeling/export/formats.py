@@ -224,6 +224,8 @@ def _explained(graph: ExportableModel, what: str) -> Iterator[None]:
     except Exception as error:  # exporters raise what their parts raise
         kind = type(error).__name__
         reason = str(error).strip().splitlines() or [kind]
+        if reason[0].endswith(":"):  # what follows is a list
+            reason = [" ".join(reason[:2])]
         why = "its code asks for values of tensors, which a graph has not; "
         raise ValueError(
             f"{part_that_failed(graph.model, error)} cannot be exported by {what}: "

@@ -21,7 +21,7 @@ from d2_structures import import_optional
 from .custom_operators import register_domains
 from .quiet import ARCHIVE, quiet_log, quiet_torchscript
 
-__all__ = ["CODE_FORMATS", "Runner", "onnx_runner", "runner_of"]
+__all__ = ["CODE_FORMATS", "Runner", "onnx_runner", "reason_of", "runner_of"]
 
 Runner: TypeAlias = Callable[..., Sequence[Tensor]]
 
@@ -74,7 +74,7 @@ def runner_of(
     try:
         module = loaders[format](path, device)
     except (RuntimeError, OSError, KeyError, TypeError, BadZipFile) as error:
-        raise ValueError(f"{path} could not be loaded as {format}: {_reason(error)}") from error
+        raise ValueError(f"{path} could not be loaded as {format}: {reason_of(error)}") from error
 
     def run(*inputs: Tensor) -> Sequence[Tensor]:
         with torch.no_grad(), _explained(path, inputs[0]):
@@ -96,7 +96,7 @@ def _explained(path: Path, images: Tensor) -> Iterator[None]:
         raise ValueError(
             f"{path.name} takes no images of {height} x {width} pixels, of which maps of features "
             "would have a single row or column; pad or resize them, or export the model as "
-            f"'torchscript-trace' or 'onnx' ({_reason(error)})"
+            f"'torchscript-trace' or 'onnx' ({reason_of(error)})"
         ) from error
 
 
@@ -120,7 +120,7 @@ def onnx_runner(
         session = runtime.InferenceSession(source, options, providers=providers)
     except Exception as error:  # of classes that ONNX Runtime does not publish
         what = model if isinstance(model, Path) else "the graph"
-        raise ValueError(f"ONNX Runtime cannot load {what}: {_reason(error)}") from error
+        raise ValueError(f"ONNX Runtime cannot load {what}: {reason_of(error)}") from error
     names = [each.name for each in session.get_inputs()]
 
     def run(*inputs: Tensor) -> Sequence[Tensor]:
@@ -131,9 +131,11 @@ def onnx_runner(
     return run
 
 
-def _reason(error: Exception) -> str:
-    """The first line that says something: the others are places in sources, and lists of files."""
+def reason_of(error: Exception) -> str:
+    """The line that says something: the others are places in sources, and lists of files."""
     lines = [line for line in str(error).splitlines() if line.strip()]
+    if lines and "TorchScript" in lines[0]:  # it tells last what happened
+        return lines[-1]
     return next((line for line in lines if not line.startswith("Exception from")), str(error))
 
 
@@ -163,7 +165,7 @@ def _openvino(path: Path, num_outputs: int, precision: str) -> Runner:
     try:
         compiled = core.compile_model(core.read_model(os.fspath(path)), config=settings)
     except RuntimeError as error:
-        raise ValueError(f"OpenVINO cannot load {path}: {_reason(error)}") from error
+        raise ValueError(f"OpenVINO cannot load {path}: {reason_of(error)}") from error
 
     requests = threading.local()  # one is for one call at a time
 

@@ -29,6 +29,8 @@ _STANDS_FOR = {
     ("detect",): ("inference", "predict_boxes", "predict_probs", "inference_single_image"),
 }
 
+_IN_PLACE_OF_A_CALL = ("predict_tensors", "propose")
+
 
 def check_exportable(model: nn.Module, format: str) -> None:
     """Refuse a model of which a part is none for graphs of tensors.
@@ -42,7 +44,9 @@ def check_exportable(model: nn.Module, format: str) -> None:
     """
     _check_float32(model, format)
     for name, part in model.named_modules():
-        reason = _reason(part) or (_without_operators(part) if format == "openvino" else None)
+        reason = _reason(part) or _passed_over(part)
+        if reason is None and format == "openvino":
+            reason = _without_operators(part)
         if reason:
             raise ValueError(
                 f"{name or 'the model itself'} ({type(part).__name__}) cannot be exported as "
@@ -107,6 +111,18 @@ def _without_operators(part: nn.Module) -> str | None:
             "OpenVINO has no operators for rotated boxes; export the model as 'onnx', "
             "'torch-export' or 'torchscript-trace' instead"
         )
+    return None
+
+
+def _passed_over(part: nn.Module) -> str | None:
+    """What a call of the part does and a graph does not, which calls another of its methods."""
+    method = next((each for each in _IN_PLACE_OF_A_CALL if hasattr(type(part), each)), None)
+    if method is None:
+        return None
+    if part._forward_hooks or part._forward_pre_hooks:
+        return f"it has hooks, which its {method}() does not call; remove them, or hook its layers"
+    if "forward" in vars(part):
+        return f"its forward was set from outside, and its {method}() is what is exported"
     return None
 
 

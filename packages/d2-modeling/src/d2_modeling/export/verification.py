@@ -15,6 +15,7 @@ from d2_structures import ImageList
 from ..image_checks import image_of, picture_of
 from .detection_pairs import Pairs, paired
 from .graph import ExportableModel
+from .runtimes import reason_of
 
 __all__ = [
     "COARSE",
@@ -222,7 +223,7 @@ def check_artefact(
         try:
             outputs = run(*inputs)
         except Exception as error:  # of classes that the runtimes do not publish
-            raise ValueError(f"{what} fails on {case}: {error}") from error
+            raise ValueError(f"{what} fails on {case}: {reason_of(error)}") from error
         if len(outputs) != len(graph.output_names):
             raise ValueError(
                 f"{what} on {case} gives {len(outputs)} outputs, not {len(graph.output_names)}"
