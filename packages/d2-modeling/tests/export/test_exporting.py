@@ -24,6 +24,7 @@ from d2_modeling.export import (
 )
 from d2_modeling.export.exporting import _move_all
 from d2_modeling.export.graph import OUTPUT_NAMES
+from d2_modeling.export.runtimes import _explained
 from d2_modeling.export.verification import check_artefact
 from d2_modeling.layers.reduced_precision import reduce_precision
 from d2_modeling.postprocessing import sem_seg_postprocess
@@ -255,6 +256,23 @@ def test_an_image_that_is_too_small_for_a_graph_is_named(tmp_path: pathlib.Path)
     with pytest.raises(ValueError, match=r"^model takes no images of 9 x 60 pixels.*or export"):
         loaded(images([(9, 60)]))
     assert len(loaded(images([(17, 60)]))) == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "is_of_sizes"),
+    [
+        (RuntimeError("Expected Ne(((s14 + 15)//16), 1) to be True but received 9"), True),
+        (AssertionError("Guard failed: images.size()[2] >= 17"), True),
+        (RuntimeError("Expected all tensors to be on the same device"), False),
+    ],
+)
+def test_only_what_is_said_of_sizes_is_told_as_such(told: Exception, is_of_sizes: bool) -> None:
+    with (
+        pytest.raises(ValueError if is_of_sizes else RuntimeError) as found,
+        _explained(pathlib.Path("model.pt2"), torch.zeros(1, 3, 9, 60)),
+    ):
+        raise told
+    assert ("model.pt2 takes no images of 9 x 60" in str(found.value)) == is_of_sizes
 
 
 def test_an_unknown_format_is_refused(tmp_path: pathlib.Path) -> None:

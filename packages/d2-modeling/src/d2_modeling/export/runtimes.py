@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,8 +30,10 @@ CODE_FORMATS = ("torchscript-trace", "torchscript-script", "torch-export", "aoti
 """Formats whose files are programs of PyTorch: who wrote the file decides what runs."""
 
 
-_REFUSALS = ("Guard failed: ", "Runtime assertion failed")
-"""How what `torch.export` says of sizes begins."""
+_REFUSAL = re.compile(
+    r"Guard failed: |Runtime assertion failed|Expected .* to be True but received "
+)
+"""What `torch.export` and AOTInductor say of sizes."""
 
 
 def runner_of(
@@ -86,11 +89,11 @@ def runner_of(
 
 @contextmanager
 def _explained(path: Path, images: Tensor) -> Iterator[None]:
-    """Say of what size images are that a graph of torch.export refuses."""
+    """Say of what size images are that a graph of torch.export, or its program, refuses."""
     try:
         yield
     except (AssertionError, RuntimeError) as error:
-        if not str(error).startswith(_REFUSALS):
+        if not _REFUSAL.match(str(error)):
             raise
         height, width = images.shape[2:]
         raise ValueError(
