@@ -464,8 +464,20 @@ def release(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def mixed(session: nox.Session) -> None:
-    """Names that each package imports, in every version of its neighbours that ranges allow."""
+    """Each package beside the versions of its neighbours that its ranges allow.
+
+    The names that it takes are looked for in all; its suite runs beside the oldest and the newest,
+    built from their tags.
+    """
     session.run(sys.executable, str(ROOT / "integration" / "mixed.py"), external=True)
+    builder, torch = _base(session, "builder", BUILD_TOOLS), _torch(session, "cpu")
+    _share(torch, builder)
+    session.run(
+        *(str(builder), str(ROOT / "integration" / "mixed_suites.py")),
+        *("--work", str(ROOT / ".nox" / "mixed"), "--site", str(_site_packages(torch))),
+        *(word for tool in TEST_TOOLS for word in ("--tool", tool)),
+        external=True,
+    )
 
 
 @nox.session

@@ -2,7 +2,7 @@
 
 Of every allowed version of a neighbour, its tag or the tree, the names are read that its faces
 list, and those are looked for that the package imports or takes from an imported module
-(``host.rle_encode``). Nothing is built or run.
+(``host.rle_encode``). Nothing is built or run: ``mixed_suites`` does that.
 """
 
 from __future__ import annotations

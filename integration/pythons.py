@@ -58,7 +58,9 @@ def proven(record: Record, package: str) -> list[str]:
     return sorted(held, key=lambda version: [int(part) for part in version.split(".")])
 
 
-def suite(python: str, package: str, report: Path, processes: int) -> dict[str, int]:
+def suite(
+    python: str, package: str, report: Path, processes: int, root: Path = ROOT
+) -> dict[str, int]:
     """Run the suite of a package; what came of it.
 
     Args:
@@ -66,15 +68,16 @@ def suite(python: str, package: str, report: Path, processes: int) -> dict[str, 
         package: its name without ``d2-``.
         report: the file that pytest writes.
         processes: how many run tests at once.
+        root: of the repository.
 
     Returns:
         Its counts; a suite that gave no report has failed once.
     """
     report.unlink(missing_ok=True)
-    command = [python, "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml")]
-    command += ["-p", "no:cacheprovider", "--rootdir", str(ROOT), f"--junitxml={report}"]
+    command = [python, "-m", "pytest", "-q", "-c", str(root / "pyproject.toml")]
+    command += ["-p", "no:cacheprovider", "--rootdir", str(root), f"--junitxml={report}"]
     command += ["-n", str(processes), "--dist", "loadfile"]
-    tests = str(ROOT / "packages" / f"d2-{package}" / "tests")
+    tests = str(root / "packages" / f"d2-{package}" / "tests")
     threads = os.environ | {"CI": "1", "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, tests], env=threads, check=False)
     return counts(report) if report.exists() else {"passed": 0, "failed": 1, "skipped": 0}
