@@ -187,11 +187,15 @@ def test_tensorboard_has_each_iteration_once(tmp_path):
 
     saved: list[dict[str, Any]] = []
     for number, end in enumerate([(7, "writing", True), (9, "step", True), None]):
-        writer = TensorboardXWriter(str(tmp_path), filename_suffix=str(number))
+        writer = TensorboardXWriter(str(tmp_path))
         also: list[HookBase] = [hooks.PeriodicWriter([writer], 2)]
         start(tmp_path, saved, (4, 4, 2), end, functools.partial(list, also))
         if end is not None:
             writer.close()  # what a kill leaves to the system
+        # TensorBoard reads files by name, of which a second and a number that grows are parts:
+        # within one second 10 comes before 9.
+        (file,) = tmp_path.glob("events.out.tfevents.*")
+        file.rename(tmp_path / f"{number}.tfevents")
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     assert [event.step for event in events.Scalars("total_loss")] == [1, 3, 5, 7, 9, 11]
