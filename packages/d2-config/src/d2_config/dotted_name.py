@@ -68,6 +68,11 @@ def qualified_name(obj: Callable[..., Any]) -> str | None:
         ``None`` for what has no importable name: lambdas, local functions, functions of a config
         file, partials, instances.
     """
+    owner = getattr(obj, "__self__", None)
+    if isinstance(owner, type):  # a classmethod, perhaps inherited: another object at each access
+        name = qualified_name(owner)
+        is_found = name is not None and getattr(owner, obj.__name__, None) == obj
+        return f"{name}.{obj.__name__}" if is_found else None
     module_name = getattr(obj, "__module__", None)
     path = getattr(obj, "__qualname__", None)
     if not isinstance(module_name, str) or not isinstance(path, str):
@@ -77,7 +82,7 @@ def qualified_name(obj: Callable[..., Any]) -> str | None:
         return None
     for length in range(1, len(modules) + 1):
         candidate = ".".join(modules[:length])
-        if _lookup(candidate, path.split(".")) is obj or _is_same_method(candidate, path, obj):
+        if _lookup(candidate, path.split(".")) is obj:
             return f"{candidate}.{path}"
     return None
 
@@ -88,8 +93,3 @@ def _lookup(module_name: str, path: list[str]) -> Any:
     for part in path[1:]:
         found = getattr(found, part, None)
     return found
-
-
-def _is_same_method(module_name: str, path: str, obj: Any) -> bool:
-    # A bound classmethod is a new object at each access; equal ones are the same method.
-    return hasattr(obj, "__self__") and _lookup(module_name, path.split(".")) == obj
