@@ -20,7 +20,7 @@ from typing import NamedTuple
 from dist.interpreters import environment
 from mixed import ranges, versions
 from pythons import suite
-from release import dotted
+from release import Version, dotted
 
 ROOT = Path(__file__).parents[1]
 
@@ -59,9 +59,9 @@ def neighbourhoods(root: Path, package: str) -> dict[str, list[Neighbour]]:
     return ends
 
 
-def _bounds(root: Path, package: str) -> dict[str, tuple]:
+def _bounds(root: Path, package: str) -> dict[str, tuple[Version, Version]]:
     """Of each neighbour, direct or not, the two ends of the range that all agree on."""
-    bounds: dict[str, tuple] = {}
+    bounds: dict[str, tuple[Version, Version]] = {}
     waiting = [package]
     for one in waiting:
         for name, lower, upper in ranges(root, one):
