@@ -13,8 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from d2_data import DatasetMapper
-
 _D2 = [sys.executable, "-c", "from d2_engine.cli import main; raise SystemExit(main())"]
 
 _AT_ITERATION_2 = """
@@ -47,6 +45,16 @@ def interrupted(*arguments):
         os.kill(os.getpid(), signal.{signal})
     return plain(*arguments)
 evaluate.inference_on_dataset = interrupted
+"""
+
+_SPOILT_MAPPER = """
+import os
+from d2_data import DatasetMapper
+class SpoiltMapper(DatasetMapper):
+    def __call__(self, record):
+        if record["image_id"] == 5:
+            {action}
+        return super().__call__(record)
 """
 
 _OF_RANK_1 = "comm.get_rank() == 1 and os.kill(os.getpid(), signal.{signal})"
@@ -171,42 +179,41 @@ def test_ctrl_c_while_modules_are_imported_is_told_in_one_line(processes, tiny_l
     assert done.stderr.splitlines() == ["d2 train: interrupted"]
 
 
-def spoil_image_5(monkeypatch, spoil):
-    """Do something in the process that loads one image, which inherits it."""
-    plain = DatasetMapper.__call__
+def spoil_image_5(action: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A mapper that does something where it loads one image: what a config calls it.
 
-    def call(self, record):
-        if record["image_id"] == 5:
-            spoil(record)
-        return plain(self, record)
-
-    monkeypatch.setattr(DatasetMapper, "__call__", call)
+    It is of a module, since loading processes that are no forks import it.
+    """
+    (folder / "spoilt_mapper.py").write_text(_SPOILT_MAPPER.format(action=action))
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "spoilt_mapper", raising=False)
+    return "dataloader.train.mapper._target_=spoilt_mapper.SpoiltMapper"
 
 
 @pytest.mark.parametrize(
     ("signum", "limit", "said"),
     [
         (signal.SIGKILL, 300, r"was ended by a signal \(Killed\)"),
-        (signal.SIGSTOP, 1, r"gave nothing for 1 s: \d+ \(stopped by SIGSTOP\)"),
+        # Longer than a process needs that imports everything anew.
+        (signal.SIGSTOP, 15, r"gave nothing for 15 s: \d+ \(stopped by SIGSTOP\)"),
     ],
 )
 def test_a_killed_or_stopped_loading_process_is_named_with_what_it_held(
-    signum, limit, said, tiny, tmp_path, monkeypatch, fails
+    signum, limit, said, tiny_lazy, tmp_path, monkeypatch, fails
 ):
-    spoil_image_5(monkeypatch, lambda record: os.kill(os.getpid(), signum))
-    options = ["--output", tmp_path, "--stall-timeout", limit]
-    message = fails("train", tiny.config, *options, *tiny.set(workers=2))
+    mapper = spoil_image_5(f"os.kill(os.getpid(), {signum})", tmp_path, monkeypatch)
+    options = ["--output", tmp_path / "run", "--stall-timeout", limit]
+    message = fails("train", tiny_lazy.config, *options, mapper, *tiny_lazy.set(workers=2))
     held = r" while it loaded image '[^']+' \(image_id 5\), element \d+; "
     assert re.search(said + held, message), message
 
 
 def test_an_error_in_a_loading_process_names_dataset_picture_and_annotation(
-    tiny, tmp_path, monkeypatch, fails
+    tiny_lazy, tmp_path, monkeypatch, fails
 ):
-    def spoil(record):
-        record["annotations"][0]["bbox"] = [1, 2, 3]
-
-    spoil_image_5(monkeypatch, spoil)
-    message = fails("train", tiny.config, "--output", tmp_path, *tiny.set(workers=2))
+    action = "record['annotations'][0]['bbox'] = [1, 2, 3]"
+    mapper = spoil_image_5(action, tmp_path, monkeypatch)
+    options = ["--output", tmp_path / "run", mapper, *tiny_lazy.set(workers=2)]
+    message = fails("train", tiny_lazy.config, *options)
     named = re.compile(r"error: dataset '[^']+': image '[^']+' \(image_id 5\): annotation 0")
     assert named.search(message), message
