@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from dist import checks
-from dist.__main__ import folders_of_builds
+from dist.__main__ import folders_of_builds, pythons
 
 NAME = "d2_ops-0.1.0-cp312-abi3-manylinux2014_x86_64.manylinux_2_17_x86_64.whl"
 FOUND = {
@@ -72,3 +72,9 @@ def test_a_wheel_of_ten_megabytes_is_too_large(tmp_path: Path) -> None:
     assert checks.size(file) == "10.0 MiB, more than 10"
     file.write_bytes(bytes(checks.LARGEST - 1))
     assert checks.size(file) is None
+
+
+def test_a_python_that_is_not_there_is_named_before_anything_is_built(tmp_path: Path) -> None:
+    with pytest.raises(LookupError, match=r"^no Python 3\.998 and no Python 3\.999 was found"):
+        pythons(["3.11", "3.998", "3.999"], tmp_path, [])
+    assert not list(tmp_path.iterdir())

@@ -54,15 +54,22 @@ def row(path: Path, found: dict[str, str | None]) -> str:
 
 
 def pythons(versions: Iterable[str], work: Path, tools: list[str]) -> list[str]:
-    """An environment to build in for each version that is found; the others are said."""
-    found = []
-    for version in versions:
-        python = interpreter(version)
-        if python is None:
-            print(f"no Python {version} was found: its wheels are left out; install it first")
-            continue
-        found.append(environment(python, work / f"python{version}", tools))
-    return found
+    """An environment to build in for each version.
+
+    Raises:
+        LookupError: if one is not found: what is there without it would not serve every Python.
+    """
+    found = {version: interpreter(version) for version in versions}
+    if missing := [version for version, python in found.items() if python is None]:
+        raise LookupError(
+            f"no Python {' and no Python '.join(missing)} was found, with which wheels are built "
+            "for it (for all later ones with 3.12): install it, or name what to build with: "
+            "nox -s dist -- --python 3.11"
+        )
+    return [
+        environment(str(python), work / f"python{version}", tools)
+        for version, python in found.items()
+    ]
 
 
 def unpacked(sdist: Path, folder: Path) -> Path:
@@ -116,7 +123,11 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Build and check; 1 if a check failed."""
     options = _arguments()
-    builders = pythons(options.python or ("3.11", "3.12"), options.work, options.tool)
+    try:
+        builders = pythons(options.python or ("3.11", "3.12"), options.work, options.tool)
+    except LookupError as error:
+        print(error, file=sys.stderr)
+        return 1
     source = unpacked(options.sdist, options.work / "source")
     folders = {name: Path(folder) for name, folder in (t.split("=", 1) for t in options.torch)}
     others = [Path(shutil.copy(file, options.out)) for file in (options.sdist, *options.other)]
@@ -129,7 +140,7 @@ def main() -> int:
             made.append((fit, PLATFORMS[name], torch))
             print(f"built {made[-1][0].name}", flush=True)
     compiled = {}
-    if not options.platform and builders:
+    if not options.platform:
         torch = torch_folder("aarch64", options.work / "torch")  # headers are the same for all
         compiled = other_platforms(source, torch, options.work)
         print(neon_report(source, torch, options.work), flush=True)
