@@ -180,6 +180,24 @@ def test_the_reader_may_trust_more(tmp_path: Path) -> None:
             trust_targets(wrong)  # type: ignore[arg-type]  # what is being tested
 
 
+def test_what_the_reader_names_is_trusted_wherever_it_is_from(tmp_path: Path) -> None:
+    face = "from other_app import Layer, norm\nmade = Layer.made\nclass Face(Layer): pass"
+    (tmp_path / "face.py").write_text(face)
+    text = """
+a: {_target_: face.Layer, size: 2}
+b: {_target_: face.Layer.made, size: 3}
+c: {_target_: face.Face.made, size: 4}
+d: {_target_: face.made, size: 5}
+"""
+    cfg = loaded(tmp_path, text)
+    trust_targets("face")  # as a whole: what it has imported is not part of it
+    assert untrusted_modules(cfg) == ["other_app"]
+    trust_targets("face.Layer", "face.Face")
+    assert [part.size for part in map(instantiate, (cfg.a, cfg.b, cfg.c))] == [2, 3, 4]
+    with pytest.raises(UntrustedTargetError, match=r"--trust other_app "):
+        instantiate(cfg.d)
+
+
 def test_code_calls_what_it_likes(tmp_path: Path) -> None:
     (tmp_path / "config.py").write_text("model = dict(_target_='other_app.Layer', size=7)")
     assert instantiate(LazyConfig.load(tmp_path / "config.py").model).size == 7

@@ -201,13 +201,24 @@ def _original(name: str) -> str:
 
 
 def _to_be_trusted_beside(found: Any, name: str) -> str | None:
-    """The same of a name in a package that the reader has trusted: what else did it import?"""
+    """The same of a name in a package that the reader has trusted: what else did it import?
+
+    What was named itself is trusted, wherever it is from, and so are class methods of a class.
+    """
+    if name in _added or _is_class_method_of_added(found, name):
+        return None
     module = _defining_module(found)
     if module is not None:
         return None if _is_trusted(module) or name.startswith(f"{module}.") else module
     # Compiled functions of torch do not say where they are from, and other objects cannot.
     holder = sys.modules.get(name.rpartition(".")[0])
     return name if holder is None or isinstance(found, ModuleType) else None
+
+
+def _is_class_method_of_added(found: Any, name: str) -> bool:
+    holder = name.rpartition(".")[0]
+    is_class_method = isinstance(found, MethodType) and "." in holder and holder in _added
+    return is_class_method and found.__self__ is locate(holder)
 
 
 def _leads_into_trusted(name: str) -> bool:
