@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -211,6 +212,31 @@ def parent_of(record):
 )
 def test_a_fork_server_that_a_loader_started_outlasts_signals_to_the_group():
     arguments = [sys.executable, "-c", FORK_SERVER]
+    done = subprocess.run(arguments, env=WITH_THESE_TESTS, timeout=120, check=False)
+    assert done.returncode == 0
+
+
+PRELOADING = """
+import multiprocessing, sys
+from d2_data import build_detection_test_loader
+from test_loading_processes import RECORDS, parent_has_torch
+
+if sys.argv[1:]:
+    multiprocessing.set_forkserver_preload(["json"])
+loader = build_detection_test_loader(RECORDS, mapper=parent_has_torch, num_workers=1)
+loader.multiprocessing_context = "forkserver"
+assert {batch[0] for batch in loader} == {not sys.argv[1:]}
+"""
+
+
+def parent_has_torch(record):
+    return "libtorch_cpu" in Path(f"/proc/{os.getppid()}/maps").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="libraries of a process are read from /proc")
+@pytest.mark.parametrize("own", [(), ("own",)])
+def test_a_fork_server_imports_torch_for_all_unless_told_what_to_import(own):
+    arguments = [sys.executable, "-c", PRELOADING, *own]
     done = subprocess.run(arguments, env=WITH_THESE_TESTS, timeout=120, check=False)
     assert done.returncode == 0
 

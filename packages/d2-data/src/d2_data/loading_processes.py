@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from multiprocessing import forkserver
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -124,6 +125,7 @@ def starting_workers() -> Iterator[None]:
         yield
         return
     _end_stopped_workers_at_exit()
+    _import_once_for_all()
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_GROUP)
     _by_main_thread = threading.current_thread() is threading.main_thread()
     try:
@@ -131,6 +133,16 @@ def starting_workers() -> Iterator[None]:
     finally:
         _by_main_thread = False
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
+def _import_once_for_all() -> None:
+    """Let a fork server import what loading needs, which each of its processes did anew.
+
+    That took each two seconds, for every evaluation of a training again. A server that runs, or
+    was told otherwise, stays as it is.
+    """
+    if getattr(forkserver._forkserver, "_preload_modules", None) == ["__main__"]:
+        multiprocessing.set_forkserver_preload(["__main__", "d2_data"])
 
 
 def loading_processes() -> list[int]:
