@@ -446,7 +446,7 @@ def pythons(session: nox.Session) -> None:
     ``nox -s pythons -- --python 3.13 --only newest d2-ops`` runs some; needs ``nox -s dist``
     first. Takes an hour and, for a while, 6 GB for each pair.
     """
-    tools = [*TEST_TOOLS, "matplotlib>=3.8", "safetensors>=0.4"]
+    tools = [*TEST_TOOLS, *EXTRAS]
     _run_dist(
         session,
         *("pythons", "--work", ROOT / ".nox" / "pythons", "--index", DIST / "index"),

@@ -79,7 +79,8 @@ def suite(
     command += ["-n", str(processes), "--dist", "loadfile"]
     tests = str(root / "packages" / f"d2-{package}" / "tests")
     threads = os.environ | {"CI": "1", "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, tests], env=threads, check=False)
+    # Processes that tests start import them from here.
+    subprocess.run([*command, tests], cwd=root, env=threads, check=False)
     return counts(report) if report.exists() else {"passed": 0, "failed": 1, "skipped": 0}
 
 
