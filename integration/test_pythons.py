@@ -110,6 +110,19 @@ def test_what_came_of_d2_ops_is_said_of_its_wheel(
     assert failed == 0
 
 
+def test_a_suite_runs_in_its_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    tests = root / "packages" / "d2-low" / "tests"
+    tests.mkdir(parents=True)
+    elsewhere.mkdir()
+    (root / "pyproject.toml").touch()
+    place = f"import os\ndef test_here(): assert os.path.samefile('.', {str(root)!r})"
+    (tests / "test_place.py").write_text(place)
+    monkeypatch.chdir(elsewhere)
+    told = pythons.suite(sys.executable, "low", tmp_path / "report.xml", 1, root)
+    assert told == run(0, passed=1)
+
+
 def test_counts_are_what_pytests_report_says(tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
     report.write_text(
