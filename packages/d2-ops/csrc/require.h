@@ -6,7 +6,7 @@
 
 namespace d2_ops {
 
-// Arrives in Python as ValueError.
+// Arrives in Python as ValueError, or with torch 2.15 and later as RuntimeError.
 template <class... Args>
 void require(bool condition, const Args&... message) {
   if (condition) return;

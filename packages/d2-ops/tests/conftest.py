@@ -24,6 +24,13 @@ def golden() -> dict[str, Any]:
 
 
 @pytest.fixture
+def bare_error() -> type[Exception]:
+    """What torch makes of an argument that a kernel refuses, with no function of ours between."""
+    major, minor = map(int, torch.__version__.split(".")[:2])
+    return ValueError if (major, minor) < (2, 15) else RuntimeError
+
+
+@pytest.fixture
 def cuda() -> torch.device:
     """For what only a CUDA device does."""
     if not torch.cuda.is_available():

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import d2_ops
+from d2_ops._library import call
 
 
 def run_python(code: str) -> str:
@@ -134,3 +135,16 @@ def test_bindings_use_no_macro_that_this_torch_lacks() -> None:
     defined = {name for text in headers for name in re.findall(rf"#define +({macro})", text)}
     assert used
     assert used - defined == set()
+
+
+def test_arguments_that_a_kernel_refuses_are_value_errors_whatever_torch_makes_of_them() -> None:
+    def kernel(text: str) -> str:
+        if text:
+            raise RuntimeError(text)
+        return "result"
+
+    assert call("nms", kernel, "") == "result"
+    with pytest.raises(ValueError, match=r"^nms: boxes must be finite$"):
+        call("nms", kernel, "nms: boxes must be finite")
+    with pytest.raises(RuntimeError, match=r"^out of memory$"):
+        call("nms", kernel, "out of memory")

@@ -219,16 +219,18 @@ def test_a_bad_argument_is_named(
         d2_ops.roi_pool(**{**good, **change})
 
 
-def test_the_bare_backward_checks_its_arguments_and_leaves_out_offsets_out_of_range() -> None:
+def test_the_bare_backward_checks_its_arguments_and_leaves_out_offsets_out_of_range(
+    bare_error: type[Exception],
+) -> None:
     d2_ops.load_library()
     backward = torch.ops.d2_ops.roi_pool_backward
     gradient, boxes = torch.ones(1, 1, 1, 1), torch.zeros(1, 5)
     for offset in (-7, 4, 2**31 - 1):
         argmax = torch.full((1, 1, 1, 1), offset, dtype=torch.int32)
         assert not backward(gradient, argmax, boxes, [1, 1, 2, 2]).any()
-    with pytest.raises(ValueError, match="argmax must be int32"):
+    with pytest.raises(bare_error, match="argmax must be int32"):
         backward(gradient, argmax.long(), boxes, [1, 1, 2, 2])
-    with pytest.raises(ValueError, match="shape of grad"):
+    with pytest.raises(bare_error, match="shape of grad"):
         backward(gradient, argmax.repeat(2, 1, 1, 1), boxes, [1, 1, 2, 2])
 
 

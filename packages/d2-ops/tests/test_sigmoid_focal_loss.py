@@ -206,14 +206,14 @@ def test_a_bad_argument_is_named(
         d2_ops.sigmoid_focal_loss(**arguments)  # type: ignore[arg-type]  # wrong on purpose
 
 
-def test_the_bare_operators_check_their_arguments_too() -> None:
+def test_the_bare_operators_check_their_arguments_too(bare_error: type[Exception]) -> None:
     d2_ops.load_library()
     bare, three = torch.ops.d2_ops, torch.zeros(3)
-    with pytest.raises(ValueError, match="targets must have the shape of inputs"):
+    with pytest.raises(bare_error, match="targets must have the shape of inputs"):
         bare.sigmoid_focal_loss(three, torch.zeros(3, 1), 0.25, 2.0)
-    with pytest.raises(ValueError, match="gamma"):
+    with pytest.raises(bare_error, match="gamma"):
         bare.sigmoid_focal_loss_sum(three, three, 0.25, math.nan)
-    with pytest.raises(ValueError, match="grad must have one element"):
+    with pytest.raises(bare_error, match="grad must have one element"):
         bare.sigmoid_focal_loss_backward(torch.zeros(2), three, three, 0.25, 2.0)
 
 

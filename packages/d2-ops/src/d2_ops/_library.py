@@ -59,6 +59,25 @@ def operators() -> Any:
     return getattr(torch.ops, NAMESPACE)
 
 
+def call(name: str, operator: Any, *arguments: object) -> Any:
+    """Call an operator whose kernel looks at the values of its arguments.
+
+    What a kernel finds wrong with them is a ValueError in torch up to 2.14, and a RuntimeError from
+    2.15 on: here it is a ValueError with any.
+
+    Args:
+        name: that such an error's text begins with.
+        operator: of :func:`operators`.
+        arguments: of the operator.
+    """
+    try:
+        return operator(*arguments)
+    except RuntimeError as error:
+        if str(error).startswith(f"{name}: "):
+            raise ValueError(str(error)) from None
+        raise
+
+
 def qualified(name: str) -> str:
     """An operator's name as ``torch.library`` takes it."""
     return f"{NAMESPACE}::{name}"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ._determinism import warn_or_raise_if_deterministic
-from ._library import operators, qualified
+from ._library import call, operators, qualified
 
 _ops = operators()
 
@@ -24,7 +24,7 @@ def pool(name: str, features: Features, *arguments: object) -> Tensor:
     )
     # Passing through autograd costs more than a small call: do it where it matters.
     operator = getattr(_ops, name if differentiable else f"{name}_forward")
-    pooled: Tensor = operator(features, *arguments)
+    pooled: Tensor = call(name, operator, features, *arguments)
     return pooled
 
 

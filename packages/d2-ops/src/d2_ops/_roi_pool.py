@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ._arguments import check_regions, pair, with_image_index
 from ._determinism import warn_or_raise_if_deterministic
-from ._library import operators, qualified
+from ._library import call, operators, qualified
 
 _ops = operators()
 
@@ -51,7 +51,7 @@ def roi_pool(
     rois = with_image_index(boxes, input)
     height, width = pair("output_size", output_size)
     check_regions("input", input, rois, 5, height, width)
-    pooled: Tensor = _ops.roi_pool(input, rois, spatial_scale, height, width)[0]
+    pooled: Tensor = call("roi_pool", _ops.roi_pool, input, rois, spatial_scale, height, width)[0]
     return pooled
 
 
