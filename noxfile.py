@@ -446,12 +446,12 @@ def pythons(session: nox.Session) -> None:
     ``nox -s pythons -- --python 3.13 --only newest d2-ops`` runs some; needs ``nox -s dist``
     first. Takes an hour and, for a while, 6 GB for each pair.
     """
-    tools = [*TEST_TOOLS, *EXTRAS]
     _run_dist(
         session,
         *("pythons", "--work", ROOT / ".nox" / "pythons", "--index", DIST / "index"),
         *(word for name in ("oldest", "newest") for word in ("--torch", f"{name}={TORCH[name]}")),
-        *(word for tool in tools for word in ("--tool", tool)),
+        *(word for tool in TEST_TOOLS for word in ("--tool", tool)),
+        *(word for extra in EXTRAS for word in ("--extra", extra)),
     )
 
 

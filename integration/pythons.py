@@ -23,7 +23,7 @@ from junit import counts
 
 ROOT = Path(__file__).parents[1]
 RECORD = Path(__file__).with_name("pythons.json")
-CURRENT = ("3.11", "3.12", "3.13", "3.14")
+CURRENT = ("3.11", "3.12", "3.13", "3.14", "3.15")
 PACKAGES = ("config", "ops", "structures", "data", "modeling", "eval", "engine")
 
 Record = dict[str, dict[str, dict[str, Any]]]
@@ -84,6 +84,25 @@ def suite(
     return counts(report) if report.exists() else {"passed": 0, "failed": 1, "skipped": 0}
 
 
+def _prepared(
+    base: str, folder: Path, torch: str, needed: list[str], extras: list[str]
+) -> tuple[str | None, list[str]]:
+    """An environment with all of it, unless this Python has no such torch; what is not in it."""
+    try:
+        python = environment(base, folder, shlex.split(torch))
+    except subprocess.CalledProcessError:
+        shutil.rmtree(folder)
+        return None, [f"no {torch} is there for it"]
+    environment(base, folder, needed)
+    pip = (python, "-m", "pip", "--disable-pip-version-check", "install", "-q")
+    missing = [
+        f"no wheel of {extra} is there for it, tests that need it skip"
+        for extra in extras
+        if subprocess.run([*pip, "--only-binary", ":all:", extra], check=False).returncode
+    ]
+    return python, missing
+
+
 def _versions(python: str) -> tuple[str, str]:
     code = "import platform, torch; print(platform.python_version(), torch.__version__)"
     first, second = subprocess.check_output([python, "-c", code], text=True).split()
@@ -96,6 +115,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--index", type=Path, required=True, help="what nox -s dist made")
     parser.add_argument("--torch", action="append", default=[], help="NAME=what pip installs")
     parser.add_argument("--tool", action="append", default=[], help="what tests need beside")
+    parser.add_argument("--extra", action="append", default=[], help="where there is a wheel of it")
     parser.add_argument("--python", action="append", help="a version; all current ones without it")
     parser.add_argument("--only", action="append", help="the NAME of one torch")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="at once")
@@ -145,8 +165,11 @@ def main() -> int:
                 continue
             folder = options.work / f"{version}-{name}"
             files = wheels(options.index, version)
-            needed = [*shlex.split(requirement), *options.tool, *map(str, files)]
-            python = environment(base, folder, needed)
+            needed = [*options.tool, *map(str, files)]
+            python, missing = _prepared(base, folder, requirement, needed, options.extra)
+            rows += [f"{version}: {what}" for what in missing]
+            if python is None:
+                continue
             for package in packages:
                 row, number = _told(
                     python, (version, name), package, folder, files[-1], options.processes

@@ -436,6 +436,7 @@ def test_an_example_of_other_channels_gets_the_message_of_the_model(tmp_path: pa
 
 def test_what_the_exporter_tells_of_its_own_parts_is_not_heard(tmp_path: pathlib.Path) -> None:
     """Without torchvision it warns of each operator of it that it will not know."""
-    pytest.importorskip("onnxscript", reason="ONNX is an extra")
+    for module in ("onnxscript", "onnxruntime"):
+        pytest.importorskip(module, reason="ONNX is an extra")
     with unheard("torch.onnx"):
         export(build("SemanticSegmentor"), "onnx", tmp_path / "model.onnx", images(SIZES))
