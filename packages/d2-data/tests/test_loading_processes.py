@@ -221,11 +221,27 @@ import multiprocessing, sys
 from d2_data import build_detection_test_loader
 from test_loading_processes import RECORDS, parent_has_torch
 
-if sys.argv[1:]:
-    multiprocessing.set_forkserver_preload(["json"])
+multiprocessing.set_forkserver_preload(["__main__", *sys.argv[1:]])
 loader = build_detection_test_loader(RECORDS, mapper=parent_has_torch, num_workers=1)
 loader.multiprocessing_context = "forkserver"
-assert {batch[0] for batch in loader} == {not sys.argv[1:]}
+assert all(batch[0] for batch in loader)
+"""
+
+OTHER_PROCESS = """
+import multiprocessing, signal
+from d2_data import build_detection_test_loader
+from test_loading_processes import RECORDS, parent_of
+
+loader = build_detection_test_loader(RECORDS, mapper=parent_of, num_workers=1)
+loader.multiprocessing_context = "forkserver"
+list(loader)
+other = multiprocessing.get_context("forkserver").Process(target=signal.pause, daemon=True)
+other.start()
+other.terminate()
+other.join(60)
+if other.exitcode is None:
+    other.kill()
+assert other.exitcode == -signal.SIGTERM
 """
 
 
@@ -234,9 +250,15 @@ def parent_has_torch(record):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="libraries of a process are read from /proc")
-@pytest.mark.parametrize("own", [(), ("own",)])
-def test_a_fork_server_imports_torch_for_all_unless_told_what_to_import(own):
+@pytest.mark.parametrize("own", [(), ("json",)])
+def test_a_fork_server_imports_torch_for_all_beside_what_else_it_was_told_to(own):
     arguments = [sys.executable, "-c", PRELOADING, *own]
+    done = subprocess.run(arguments, env=WITH_THESE_TESTS, timeout=120, check=False)
+    assert done.returncode == 0
+
+
+def test_other_processes_of_a_fork_server_that_a_loader_started_hear_signals():
+    arguments = [sys.executable, "-c", OTHER_PROCESS]
     done = subprocess.run(arguments, env=WITH_THESE_TESTS, timeout=120, check=False)
     assert done.returncode == 0
 

@@ -3,6 +3,8 @@
 import os
 import pickle
 import signal
+import threading
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import torch.multiprocessing as mp
 from torch.utils.data import IterableDataset
 
 from d2_data import DatasetCatalog, DatasetFromList, MetadataCatalog, shared_detection_dataset
+from d2_data.shared_reading import _read_apart
 from d2_structures import comm
 
 RANKS = 2
@@ -149,6 +152,21 @@ def test_a_killed_reader_is_named_in_all_processes(reports):
         kind, message = report["killed"]
         assert kind == "ChildProcessError"
         assert "reads killed ended with exit code -9" in message
+
+
+def test_a_dataset_is_read_apart_where_there_are_threads():
+    """Which Python 3.12 and later warn of where a process forks."""
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            _, outcome = _read_apart(lambda: [{"image_id": 3}], [])
+    finally:
+        over.set()
+        thread.join()
+    assert outcome.error is None
 
 
 def test_a_process_that_is_alone_gets_the_list(tmp_path):

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from multiprocessing import forkserver
+from multiprocessing import forkserver, util
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -138,11 +138,25 @@ def starting_workers() -> Iterator[None]:
 def _import_once_for_all() -> None:
     """Let a fork server import what loading needs, which each of its processes did anew.
 
-    That took each two seconds, for every evaluation of a training again. A server that runs, or
-    was told otherwise, stays as it is.
+    That took each two seconds, for every evaluation of a training again. A server that runs stays
+    as it is.
     """
-    if getattr(forkserver._forkserver, "_preload_modules", None) == ["__main__"]:
-        multiprocessing.set_forkserver_preload(["__main__", "d2_data"])
+    modules = getattr(forkserver._forkserver, "_preload_modules", None)
+    if modules is not None and "d2_data" not in modules:
+        multiprocessing.set_forkserver_preload([*modules, "d2_data"])
+
+
+def _hear_signals(_: object) -> None:
+    """Let a process hear signals which the fork server holds back that a loader has started.
+
+    Those loading processes that take them in a way of their own do so later.
+    """
+    arguments = getattr(multiprocessing.current_process(), "_args", ())
+    if _is_of_a_fork_server() and not any(isinstance(each, _Guarded) for each in arguments):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_THE_GROUP)
+
+
+util.register_after_fork(_Guarded, _hear_signals)  # which the server's processes inherit
 
 
 def loading_processes() -> list[int]:

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pickle
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
@@ -130,7 +131,11 @@ def _read_apart(load: Load, names: Sequence[str]) -> tuple[bytes, _Outcome]:
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe()
     reader = context.Process(target=_serve, args=(there, load, names))
-    reader.start()
+    with warnings.catch_warnings():
+        # That there are threads here, of which 3.12 and later warn, is nothing to a child that
+        # reads files.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        reader.start()
     there.close()
     try:
         content = here.recv_bytes()
