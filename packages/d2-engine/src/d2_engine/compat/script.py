@@ -7,7 +7,7 @@ import importlib.util
 import os
 import sys
 import types
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,9 @@ def _execute(path: str, package: str, namespace: dict[str, Any]) -> None:
     namespace["__file__"] = path
     namespace["__package__"] = package or None
     namespace["__builtins__"] = __builtins__
-    namespace["__spec__"] = _MainSpec(package)
+    loader = SourceFileLoader(namespace["__name__"], path)
+    namespace["__loader__"] = loader
+    namespace["__spec__"] = _MainSpec(package, loader)
     code = compile(Path(path).read_bytes(), path, "exec")
     exec(code, namespace)  # it is what the user asked to run
 
@@ -60,8 +62,8 @@ def _execute(path: str, package: str, namespace: dict[str, Any]) -> None:
 class _MainSpec(ModuleSpec):
     """Names this module to processes that are spawned, and the package to relative imports."""
 
-    def __init__(self, package: str) -> None:
-        super().__init__("d2_engine.compat.script", None)
+    def __init__(self, package: str, loader: SourceFileLoader) -> None:
+        super().__init__("d2_engine.compat.script", loader)
         self._package = package
 
     @property
