@@ -156,7 +156,8 @@ def _hear_signals(_: object) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_THE_GROUP)
 
 
-util.register_after_fork(_Guarded, _hear_signals)  # which the server's processes inherit
+if hasattr(signal, "sigtimedwait"):
+    util.register_after_fork(_Guarded, _hear_signals)  # which the server's processes inherit
 
 
 def loading_processes() -> list[int]:
