@@ -54,17 +54,18 @@ OPTIONAL_PEERS = ["hotcoco", "ultrafast-pycocotools", "faster-coco-eval"]
 TEST_TOOLS = ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.6"]
 # What extras bring: tests of pictures, videos, augmentation pipelines and exported models skip
 # without them.
+NO_WHEELS_FOR_3_15 = "; python_version < '3.15'"  # yet
 EXTRAS = [
-    "albumentations>=2.0",
+    f"albumentations>=2.0{NO_WHEELS_FOR_3_15}",
     "libcst>=1.5",
     "matplotlib>=3.8",
     "onnx>=1.17",
-    "onnxruntime>=1.20",
+    f"onnxruntime>=1.20{NO_WHEELS_FOR_3_15}",
     "onnxscript>=0.5",
     "opencv-python-headless>=4.8",
-    "openvino>=2025.0",
+    f"openvino>=2025.0{NO_WHEELS_FOR_3_15}",
     "safetensors>=0.4",
-    "simplejpeg>=1.7",
+    f"simplejpeg>=1.7{NO_WHEELS_FOR_3_15}",
 ]
 # Optional peers of d2-structures and d2-modeling that are imported by name only: large, and tied
 # to a build of torch. Tests skip without them; the newest torch of the matrix runs with them.
@@ -450,8 +451,7 @@ def pythons(session: nox.Session) -> None:
         session,
         *("pythons", "--work", ROOT / ".nox" / "pythons", "--index", DIST / "index"),
         *(word for name in ("oldest", "newest") for word in ("--torch", f"{name}={TORCH[name]}")),
-        *(word for tool in TEST_TOOLS for word in ("--tool", tool)),
-        *(word for extra in EXTRAS for word in ("--extra", extra)),
+        *(word for tool in (*TEST_TOOLS, *EXTRAS) for word in ("--tool", tool)),
     )
 
 

@@ -84,23 +84,14 @@ def suite(
     return counts(report) if report.exists() else {"passed": 0, "failed": 1, "skipped": 0}
 
 
-def _prepared(
-    base: str, folder: Path, torch: str, needed: list[str], extras: list[str]
-) -> tuple[str | None, list[str]]:
-    """An environment with all of it, unless this Python has no such torch; what is not in it."""
+def _prepared(base: str, folder: Path, torch: str, needed: list[str]) -> str | None:
+    """The Python of an environment with all of it; None if there is no such torch for this one."""
     try:
-        python = environment(base, folder, shlex.split(torch))
+        environment(base, folder, shlex.split(torch))
     except subprocess.CalledProcessError:
         shutil.rmtree(folder)
-        return None, [f"no {torch} is there for it"]
-    environment(base, folder, needed)
-    pip = (python, "-m", "pip", "--disable-pip-version-check", "install", "-q")
-    missing = [
-        f"no wheel of {extra} is there for it, tests that need it skip"
-        for extra in extras
-        if subprocess.run([*pip, "--only-binary", ":all:", extra], check=False).returncode
-    ]
-    return python, missing
+        return None
+    return environment(base, folder, needed)
 
 
 def _versions(python: str) -> tuple[str, str]:
@@ -115,7 +106,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--index", type=Path, required=True, help="what nox -s dist made")
     parser.add_argument("--torch", action="append", default=[], help="NAME=what pip installs")
     parser.add_argument("--tool", action="append", default=[], help="what tests need beside")
-    parser.add_argument("--extra", action="append", default=[], help="where there is a wheel of it")
     parser.add_argument("--python", action="append", help="a version; all current ones without it")
     parser.add_argument("--only", action="append", help="the NAME of one torch")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="at once")
@@ -166,9 +156,9 @@ def main() -> int:
             folder = options.work / f"{version}-{name}"
             files = wheels(options.index, version)
             needed = [*options.tool, *map(str, files)]
-            python, missing = _prepared(base, folder, requirement, needed, options.extra)
-            rows += [f"{version}: {what}" for what in missing]
+            python = _prepared(base, folder, requirement, needed)
             if python is None:
+                rows.append(f"{version}: there is no {requirement} for it")
                 continue
             for package in packages:
                 row, number = _told(
