@@ -52,9 +52,9 @@ BUILD_TOOLS = [
 # Peers of benchmarks that are left out where they cannot be installed.
 OPTIONAL_PEERS = ["hotcoco", "ultrafast-pycocotools", "faster-coco-eval"]
 TEST_TOOLS = ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.6"]
+NO_WHEELS_FOR_3_15 = "; python_version < '3.15'"  # yet
 # What extras bring: tests of pictures, videos, augmentation pipelines and exported models skip
 # without them.
-NO_WHEELS_FOR_3_15 = "; python_version < '3.15'"  # yet
 EXTRAS = [
     f"albumentations>=2.0{NO_WHEELS_FOR_3_15}",
     "libcst>=1.5",

@@ -141,10 +141,10 @@ def _told(
 
 
 def main() -> int:
-    """Run, record and print; 1 if a test failed."""
+    """Run, record and print; 1 if a test failed, or none was run."""
     options = _arguments()
     packages = [name.removeprefix("d2-") for name in options.packages] or list(PACKAGES)
-    rows, failed = [], 0
+    rows, ran, failed = [], 0, 0
     for version in options.python or CURRENT:
         base = interpreter(version)
         if base is None:
@@ -165,10 +165,11 @@ def main() -> int:
                     python, (version, name), package, folder, files[-1], options.processes
                 )
                 rows.append(row)
+                ran += 1
                 failed += number
             shutil.rmtree(folder)  # gigabytes, where torch brings CUDA
     print(*rows, sep="\n")
-    return 1 if failed else 0
+    return 1 if failed or not ran else 0
 
 
 if __name__ == "__main__":

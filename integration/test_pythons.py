@@ -127,6 +127,19 @@ def test_a_torch_that_a_python_does_not_have_is_no_error(
         pythons._prepared("base", tmp_path / "3.15", "torch", ["d2.whl"])
 
 
+def test_that_no_suite_could_be_run_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in INDEX:
+        (tmp_path / file).touch()
+    words = ["--work", str(tmp_path), "--index", str(tmp_path), "--torch", "oldest=torch==0.1"]
+    monkeypatch.setattr(sys, "argv", ["pythons", *words, "--python", "3.11"])
+    monkeypatch.setattr(pythons.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(pythons, "_prepared", lambda *arguments: None)
+    assert pythons.main() == 1
+    assert capsys.readouterr().out == "3.11: there is no torch==0.1 for it\n"
+
+
 def test_a_suite_runs_in_its_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
     tests = root / "packages" / "d2-low" / "tests"
