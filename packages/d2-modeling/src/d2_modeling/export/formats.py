@@ -19,7 +19,7 @@ from .custom_operators import custom_translations
 from .graph import ExportableModel
 from .onnx_operators import translations
 from .onnx_values import OPSET
-from .quiet import ARCHIVE, quiet_export, quiet_log, quiet_torchscript
+from .quiet import quiet_archive, quiet_export, quiet_log, quiet_torchscript
 from .supported import part_that_failed
 
 __all__ = ["FORMATS", "exported_program", "onnx_program", "onnx_to_openvino", "write_standard_onnx"]
@@ -111,7 +111,7 @@ def _write_script(graph: ExportableModel, example: Example, path: Path) -> None:
 
 def _write_torch_export(graph: ExportableModel, example: Example, path: Path) -> None:
     program = exported_program(graph, example)
-    with _quiet(), quiet_log(ARCHIVE):
+    with _quiet(), quiet_archive():
         torch.export.save(program, path)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -29,7 +30,7 @@ def translations() -> dict[Any, Callable[..., Any]]:
     import d2_ops  # registers its operators
 
     operators: Any = getattr(torch.ops, d2_ops.__name__)
-    return {
+    table: dict[Any, Callable[..., Any]] = {
         torch.ops.aten.sort.stable: _stable_sort,
         torch.ops.aten._upsample_bilinear2d_aa.default: _antialiased,
         torch.ops.aten.nonzero.default: _nonzero,
@@ -40,6 +41,9 @@ def translations() -> dict[Any, Callable[..., Any]]:
         operators.multilevel_roi_align.default: _multilevel_roi_align,
         operators.multilevel_roi_align_forward.default: _multilevel_roi_align,
     }
+    # torch 2.10 takes its own instead where names of parameters differ, and fails to compare lists
+    # of sizes; what has no name of its own it takes as it is.
+    return {target: partial(function) for target, function in table.items()}
 
 
 def _stable_sort(

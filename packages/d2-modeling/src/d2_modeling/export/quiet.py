@@ -10,10 +10,7 @@ from contextlib import contextmanager, redirect_stderr
 
 import torch
 
-__all__ = ["ARCHIVE", "quiet_export", "quiet_log", "quiet_torchscript"]
-
-ARCHIVE = "torch.export.pt2_archive._package"
-"""Who warns of every name that does not end in .pt2, and writes and reads the file all the same."""
+__all__ = ["quiet_archive", "quiet_export", "quiet_log", "quiet_torchscript"]
 
 
 @contextmanager
@@ -34,6 +31,18 @@ def quiet_export() -> Iterator[None]:
     shapes = "torch.fx.experimental.symbolic_shapes"
     with quiet_log(shapes), warnings.catch_warnings(), redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def quiet_archive() -> Iterator[None]:
+    """Silence what reads and writes the files of `torch.export` and AOTInductor.
+
+    It warns of every name that does not end in .pt2, and by torch 2.10 of weights that lie in
+    memory which is only read.
+    """
+    with quiet_log("torch.export.pt2_archive._package"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given buffer is not writable")
         yield
 
 

@@ -20,7 +20,7 @@ import d2_ops  # noqa: F401  # graphs of PyTorch call its operators
 from d2_structures import import_optional
 
 from .custom_operators import register_domains
-from .quiet import ARCHIVE, quiet_log, quiet_torchscript
+from .quiet import quiet_archive, quiet_torchscript
 
 __all__ = ["CODE_FORMATS", "Runner", "onnx_runner", "reason_of", "runner_of"]
 
@@ -148,12 +148,12 @@ def _torchscript(path: Path, device: torch.device) -> Any:
 
 
 def _torch_export(path: Path, device: torch.device) -> Any:
-    with quiet_log(ARCHIVE):
+    with quiet_archive():
         return torch.export.load(path).module()
 
 
 def _aotinductor(path: Path, device: torch.device) -> Any:
-    with quiet_log(ARCHIVE):
+    with quiet_archive():
         return import_module("torch._inductor").aoti_load_package(os.fspath(path))
 
 
