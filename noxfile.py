@@ -34,6 +34,7 @@ ROOT = Path(__file__).parent
 DIST = ROOT / "dist"
 BASES = ROOT / ".nox" / "base"
 REPORTS = ROOT / ".nox" / "reports"
+STAMP = "requirements.json"  # says in a shared installation what it was made of
 PACKAGES = ("config", "ops", "structures", "data", "modeling", "eval", "engine")
 
 TORCH = {
@@ -41,6 +42,8 @@ TORCH = {
     "oldest": os.environ.get("D2_TORCH_OLDEST", "torch==2.10.0"),
     "newest": os.environ.get("D2_TORCH_NEWEST", "torch torchvision"),
 }
+# What pip fetches of a torch with CUDA, and what it unpacks it to.
+CUDA_ROOM = 11 << 30
 BUILD_TOOLS = [
     "build>=1.2",
     "cmake>=3.26",
@@ -146,7 +149,7 @@ def _pip(python: Path | str) -> list[str]:
 def _base(session: nox.Session, name: str, requirements: list[str]) -> Path:
     """The Python of a shared installation, made on first use and whenever its list changes."""
     folder = BASES / name
-    stamp = folder / "requirements.json"
+    stamp = folder / STAMP
     wanted = json.dumps([sys.version, requirements])
     if not stamp.exists() or stamp.read_text() != wanted:
         shutil.rmtree(folder, ignore_errors=True)
@@ -157,7 +160,27 @@ def _base(session: nox.Session, name: str, requirements: list[str]) -> Path:
 
 
 def _torch(session: nox.Session, name: str) -> Path:
+    if name != "cpu" and not (BASES / f"torch-{name}" / STAMP).exists():
+        _make_room(session, name)
     return _base(session, f"torch-{name}", [*shlex.split(TORCH[name]), "numpy>=1.26"])
+
+
+def _make_room(session: nox.Session, name: str) -> None:
+    """Remove the other torch with CUDA if both do not fit; skip the session if one does not."""
+    for other in BASES.glob("torch-*"):
+        if _free() < CUDA_ROOM and other.name != "torch-cpu":
+            session.log(f"removing {other.name}, for which there is no room beside torch-{name}")
+            shutil.rmtree(other)
+    if _free() < CUDA_ROOM and f"D2_TORCH_{name.upper()}" not in os.environ:
+        session.skip(
+            f"{TORCH[name]} with CUDA takes {CUDA_ROOM >> 30} GB while it is installed, and "
+            f"{_free() >> 30} GB are free at {ROOT}: make room, or name a smaller build by "
+            f"D2_TORCH_{name.upper()}"
+        )
+
+
+def _free() -> int:
+    return shutil.disk_usage(ROOT).free
 
 
 def _share(base: Path, python: Path | str) -> None:
