@@ -16,14 +16,15 @@ from pathlib import Path
 
 from dist import record
 from dist.platforms import TORCH_FLOOR
+from pythons import wheels
 
 ROOT = Path(__file__).parents[1]
-RELEASE = "bookworm"  # its Python is 3.11
+RELEASES = {"3.11": "bookworm", "3.13": "trixie"}  # of Debian, by their Python
 QEMU = "qemu-aarch64-static"
 PROCESSOR = "neoverse-n1"  # NEON and no more: emulated longer vectors are slow
 DEBIAN = "python3,libgomp1"
 MEMORY = 8 << 30
-WHERE = f"and d2-structures', emulated, few examples; CPython 3.11, torch {TORCH_FLOOR}"
+WHERE = "and d2-structures', emulated, few examples; CPython {}, torch {}"
 # torch without what only CUDA builds need: pip would choose by this machine, not by the target.
 WHEELS = (
     *(f"torch=={TORCH_FLOOR}", "numpy>=1.26", "pytest>=8", "hypothesis>=6.100", "pycocotools"),
@@ -42,26 +43,26 @@ def missing() -> list[str]:
     ]
 
 
-def system(folder: Path) -> Path:
+def system(folder: Path, release: str) -> Path:
     """Debian's arm64 Python and its libraries, unpacked once and not installed."""
     root = folder / "rootfs"
     if not (folder / "unpacked").exists():
         shutil.rmtree(root, ignore_errors=True)
         options = ("--arch=arm64", "--variant=minbase", "--foreign", f"--include={DEBIAN}")
-        subprocess.run(["debootstrap", *options, RELEASE, str(root)], check=True)
+        subprocess.run(["debootstrap", *options, release, str(root)], check=True)
         for package in sorted((root / "var/cache/apt/archives").glob("*.deb")):
             subprocess.run(["dpkg-deb", "-x", str(package), str(root)], check=True)
         (folder / "unpacked").touch()
     return root
 
 
-def interpreter(folder: Path, root: Path) -> Path:
+def interpreter(folder: Path, root: Path, version: str) -> Path:
     """A program that is Python there, for tests that start ``sys.executable`` too.
 
     QEMU is named in it, so that the kernel need not know whom to hand ARM64 programs to.
     """
-    program = folder / "python3.11"
-    binary = root / "usr/bin/python3.11"
+    program = folder / f"python{version}"
+    binary = root / "usr/bin" / program.name
     words = shlex.join([QEMU, "-cpu", PROCESSOR, "-L", str(root), "-0", str(program), str(binary)])
     # What is emulated is given any memory that it asks for, and tests ask for more than there is.
     limit = f"ulimit -d {MEMORY >> 10}"
@@ -71,13 +72,13 @@ def interpreter(folder: Path, root: Path) -> Path:
     return program
 
 
-def site_packages(folder: Path, d2_wheels: list[Path]) -> Path:
+def site_packages(folder: Path, version: str, d2_wheels: list[Path]) -> Path:
     """torch, the tools of the tests and the wheels under test, for ARM64."""
     site = folder / "site"
     tags = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
     pip = [
         *(sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q", "--upgrade"),
-        *("--no-deps", "--target", str(site), "--only-binary=:all:", "--python-version", "3.11"),
+        *("--no-deps", "--target", str(site), "--only-binary=:all:", "--python-version", version),
         *(word for tag in tags for word in ("--platform", f"{tag}_aarch64")),
     ]
     if not (site / "torch").is_dir():
@@ -94,19 +95,24 @@ def main() -> int:
     """Run the tests; 1 if one fails, 0 and a reason where ARM64 cannot be had."""
     parser = argparse.ArgumentParser(prog="arm64")
     parser.add_argument("--work", type=_folder, required=True, help="where the system is unpacked")
-    parser.add_argument(
-        "--wheel", type=Path, action="append", required=True, help="under test, d2-ops' first"
-    )
+    parser.add_argument("--index", type=_folder, required=True, help="what nox -s dist made")
+    parser.add_argument("--python", choices=RELEASES, default="3.11", help="which is emulated")
     parser.add_argument("tests", nargs="*", help="files, and options of pytest")
     options, rest = parser.parse_known_args()
     if reasons := missing():
         print("ARM64 was not run:", *reasons, sep="\n- ")
         return 0
-    options.work.mkdir(parents=True, exist_ok=True)
-    root = system(options.work)
-    site = site_packages(options.work, options.wheel)
-    python = interpreter(options.work, root)
-    report = options.work / "report.xml"
+    version, folder = options.python, options.work / options.python
+    try:
+        found = wheels(options.index, version, "aarch64")
+    except FileNotFoundError as error:
+        parser.error(f"{error} -- --platform aarch64")
+    tested = [wheel for wheel in found if wheel.name.split("-")[0] in ("d2_ops", "d2_structures")]
+    folder.mkdir(parents=True, exist_ok=True)
+    root = system(folder, RELEASES[version])
+    site = site_packages(folder, version, tested)
+    python = interpreter(folder, root, version)
+    report = folder / "report.xml"
     report.unlink(missing_ok=True)
     suites = [str(ROOT / "packages" / f"d2-{name}" / "tests") for name in ("ops", "structures")]
     command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "emulated"]
@@ -117,7 +123,7 @@ def main() -> int:
     done = subprocess.run(command, env=environment, check=False)
     if not (options.tests or rest) and report.exists():
         with record.changed() as noted:
-            record.ran(noted, options.wheel[0], [report], WHERE)
+            record.ran(noted, tested[-1], [report], WHERE.format(version, TORCH_FLOOR))
     return done.returncode
 
 

@@ -29,15 +29,23 @@ PACKAGES = ("config", "ops", "structures", "data", "modeling", "eval", "engine")
 Record = dict[str, dict[str, dict[str, Any]]]
 
 
-def wheels(index: Path, version: str) -> list[Path]:
-    """The files of an index that a Python of this version on this machine installs.
+def wheels(index: Path, version: str, processor: str = platform.machine()) -> list[Path]:
+    """The files of an index that a Python of this version installs on Linux.
+
+    Args:
+        index: the folder.
+        version: of Python, such as 3.12.
+        processor: as its wheels are tagged; by default this machine's.
+
+    Returns:
+        Those of the packages, d2-ops' last.
 
     Raises:
         FileNotFoundError: if one is not there: ``nox -s dist`` makes them.
     """
     own = f"cp{version.replace('.', '')}" if version == "3.11" else "cp312-abi3"
     patterns = [f"d2_{name}-*-none-any.whl" for name in PACKAGES if name != "ops"]
-    patterns.append(f"d2_ops-*-{own}-*_{platform.machine()}.whl")
+    patterns.append(f"d2_ops-*-{own}-*_{processor}.whl")
     found = []
     for pattern in patterns:
         files = sorted(index.glob(pattern))
