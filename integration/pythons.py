@@ -29,7 +29,7 @@ PACKAGES = ("config", "ops", "structures", "data", "modeling", "eval", "engine")
 Record = dict[str, dict[str, dict[str, Any]]]
 
 
-def wheels(index: Path, version: str, processor: str = platform.machine()) -> list[Path]:
+def wheels(index: Path, version: str, processor: str | None = None) -> list[Path]:
     """The files of an index that a Python of this version installs on Linux.
 
     Args:
@@ -45,7 +45,7 @@ def wheels(index: Path, version: str, processor: str = platform.machine()) -> li
     """
     own = f"cp{version.replace('.', '')}" if version == "3.11" else "cp312-abi3"
     patterns = [f"d2_{name}-*-none-any.whl" for name in PACKAGES if name != "ops"]
-    patterns.append(f"d2_ops-*-{own}-*_{processor}.whl")
+    patterns.append(f"d2_ops-*-{own}-*_{processor or platform.machine()}.whl")
     found = []
     for pattern in patterns:
         files = sorted(index.glob(pattern))
@@ -96,7 +96,9 @@ def _prepared(base: str, folder: Path, torch: str, needed: list[str]) -> str | N
     """The Python of an environment with all of it; None if there is no such torch for this one."""
     try:
         environment(base, folder, shlex.split(torch))
-    except subprocess.CalledProcessError:
+    except subprocess.CalledProcessError as error:
+        if "No matching distribution" not in error.stderr:
+            raise
         shutil.rmtree(folder)
         return None
     return environment(base, folder, needed)

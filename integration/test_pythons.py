@@ -1,6 +1,7 @@
 """The Pythons that packages name are those on which their suites were run."""
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -65,6 +66,9 @@ def test_a_python_takes_the_wheel_whose_tag_it_knows(
     found = [file.name for file in pythons.wheels(tmp_path, version)]
     assert len(found) == 7
     assert found[-1] == f"d2_ops-0.1.0-{tag}-manylinux_2_17_x86_64.whl"
+    if version != "3.11":
+        emulated = pythons.wheels(tmp_path, version, "aarch64")
+        assert emulated[-1].name == f"d2_ops-0.1.0-{tag}-manylinux_2_17_aarch64.whl"
 
 
 def test_an_index_without_a_wheel_says_how_it_is_made(tmp_path: Path) -> None:
@@ -111,20 +115,19 @@ def test_what_came_of_d2_ops_is_said_of_its_wheel(
     assert failed == 0
 
 
-def test_a_torch_that_a_python_does_not_have_is_no_error(
+def test_a_torch_that_a_python_does_not_have_is_no_error_and_any_other_reason_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def environment(base: str, folder: Path, wanted: list[str]) -> str:
-        folder.mkdir(exist_ok=True)
-        if wanted != ["torch"]:
-            raise subprocess.CalledProcessError(1, "pip")
-        return "python"
-
-    monkeypatch.setattr(pythons, "environment", environment)
-    assert pythons._prepared("base", tmp_path / "3.15", "torch==0.1", []) is None
-    assert not (tmp_path / "3.15").exists()
-    with pytest.raises(subprocess.CalledProcessError):  # which of the wheels is one
-        pythons._prepared("base", tmp_path / "3.15", "torch", ["d2.whl"])
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    folder = tmp_path / "this"
+    assert pythons._prepared(sys.executable, folder, "torch==0.1", []) is None
+    assert not folder.exists()
+    (tmp_path / "torch-0.2-py3-none-any.whl").write_text("no archive")
+    for torch, needed in (("torch==0.2", []), ("pip", ["d2-none==0.1"])):
+        with pytest.raises(subprocess.CalledProcessError):
+            pythons._prepared(sys.executable, folder, torch, needed)
 
 
 def test_that_no_suite_could_be_run_is_no_success(

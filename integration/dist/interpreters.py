@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -41,13 +42,18 @@ def environment(python: str, folder: Path, requirements: Iterable[str]) -> str:
     """The Python of a virtual environment, made where it is not there, with these installed.
 
     A wheel is installed even if its version is there: a rebuilt one keeps its version.
+
+    Raises:
+        CalledProcessError: with what pip says, which is printed, too.
     """
     inside = folder / "bin" / "python"
     if not inside.exists():
         subprocess.run([python, "-m", "venv", str(folder)], check=True)
     pip = (str(inside), "-m", "pip", "--disable-pip-version-check", "install", "-q")
     wanted = list(requirements)
-    subprocess.run([*pip, *wanted], check=True)
+    done = subprocess.run([*pip, *wanted], stderr=subprocess.PIPE, text=True, check=False)
+    sys.stderr.write(done.stderr)
+    done.check_returncode()
     if files := [one for one in wanted if one.endswith(".whl")]:
         subprocess.run([*pip, "--no-deps", "--force-reinstall", *files], check=True)
     return str(inside)
