@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -167,15 +168,18 @@ def _torch(session: nox.Session, name: str) -> Path:
 
 def _make_room(session: nox.Session, name: str) -> None:
     """Remove the other torch with CUDA if both do not fit; skip the session if one does not."""
+    variable = f"D2_TORCH_{name.upper()}"
+    if variable in os.environ:  # may be a small build
+        return
     for other in BASES.glob("torch-*"):
         if _free() < CUDA_ROOM and other.name != "torch-cpu":
             session.log(f"removing {other.name}, for which there is no room beside torch-{name}")
             shutil.rmtree(other)
-    if _free() < CUDA_ROOM and f"D2_TORCH_{name.upper()}" not in os.environ:
+    if _free() < CUDA_ROOM:
         session.skip(
             f"{TORCH[name]} with CUDA takes {CUDA_ROOM >> 30} GB while it is installed, and "
             f"{_free() >> 30} GB are free at {ROOT}: make room, or name a smaller build by "
-            f"D2_TORCH_{name.upper()}"
+            f"{variable}"
         )
 
 
@@ -230,10 +234,10 @@ def _name(requirement: str) -> str:
 
 
 def _digest(package: str) -> str:
-    """A hash of every file of a package that git does not ignore."""
+    """A hash of every file of a package that git does not ignore, and of the Python it is for."""
     folder = f"packages/d2-{package}"
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", folder]
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(sys.version.encode())
     for name in sorted(subprocess.check_output(listing, cwd=ROOT).split(b"\0")):
         file = ROOT / os.fsdecode(name)
         if name and file.is_file() and b"/tests/" not in name:
@@ -395,21 +399,26 @@ def dist(session: nox.Session) -> None:
     """Files fit for an index, in dist/index/, checked, and a table of them.
 
     Six packages are pure. d2-ops is cross-built for Linux on x86-64 and ARM64 and for macOS, each
-    for Python 3.11 and for 3.12 and later; ``nox -s dist -- --platform aarch64`` builds for one.
+    for Python 3.11 and for 3.12 and later; ``nox -s dist -- --platform aarch64`` builds for one,
+    ``nox -s dist -- d2-data`` makes the files of that package alone.
     """
+    packages, rest = _selected(session)
     index = DIST / "index"
     shutil.rmtree(index, ignore_errors=True)
     index.mkdir(parents=True)
-    pure = [p for p in PACKAGES if p != "ops"]
+    pure = [p for p in packages if p != "ops"]
     _wheels(session, pure)
     files = [p for package in pure for p in DIST.glob(f"d2_{package}-*")]
-    torch = _site_packages(_torch(session, "cpu")) / "torch"
+    torch: list[str] = []
+    if platform.machine() == "x86_64":
+        torch = ["--torch", f"x86_64={_site_packages(_torch(session, 'cpu')) / 'torch'}"]
     _run_dist(
         session,
-        *("dist", "--work", ROOT / ".nox" / "dist", "--out", index, "--sdist", _ops_sdist(session)),
-        *("--torch", f"x86_64={torch}"),
+        *("dist", "--work", ROOT / ".nox" / "dist", "--out", index),
+        *(("--sdist", _ops_sdist(session), *torch) if "ops" in packages else ()),
         *(word for tool in BUILD_TOOLS for word in ("--tool", tool)),
         *(word for file in files for word in ("--other", file)),
+        *rest,
     )
 
 
@@ -429,7 +438,6 @@ def _run_dist(session: nox.Session, module: str, *words: str | Path) -> None:
     session.run(
         *(str(_base(session, "dist", [*BUILD_TOOLS, *DIST_TOOLS])), "-m", module),
         *(str(word) for word in words),
-        *session.posargs,
         env={"PYTHONPATH": str(ROOT / "integration")},
         external=True,
     )
@@ -443,7 +451,7 @@ def arm64(session: nox.Session) -> None:
     3.12 and later; needs ``nox -s dist`` first.
     """
     work = ("--work", ROOT / ".nox" / "arm64")
-    _run_dist(session, "arm64", *work, "--index", DIST / "index")
+    _run_dist(session, "arm64", *work, "--index", DIST / "index", *session.posargs)
 
 
 @nox.session(python=False)
@@ -457,7 +465,7 @@ def nvcc(session: nox.Session) -> None:
         session.skip("no nvcc is on PATH: install a CUDA toolkit, or name a compiler by --nvcc")
     torch = _site_packages(_torch(session, "cpu")) / "torch"
     on_path = ("--nvcc", found) if found else ()
-    _run_dist(session, "dist.cuda", "--torch", torch, *on_path)
+    _run_dist(session, "dist.cuda", "--torch", torch, *on_path, *session.posargs)
 
 
 @nox.session(python=False)
@@ -465,13 +473,14 @@ def pythons(session: nox.Session) -> None:
     """Every suite on every current Python that is found, beside the oldest and newest torch.
 
     ``nox -s pythons -- --python 3.13 --only newest d2-ops`` runs some; needs ``nox -s dist``
-    first. Takes an hour and, for a while, 6 GB for each pair.
+    first. Takes half an hour for each pair of the two, and for that time 11 GB.
     """
     _run_dist(
         session,
         *("pythons", "--work", ROOT / ".nox" / "pythons", "--index", DIST / "index"),
         *(word for name in ("oldest", "newest") for word in ("--torch", f"{name}={TORCH[name]}")),
         *(word for tool in (*TEST_TOOLS, *EXTRAS) for word in ("--tool", tool)),
+        *session.posargs,
     )
 
 

@@ -97,8 +97,7 @@ def main() -> int:
     parser.add_argument("--work", type=_folder, required=True, help="where the system is unpacked")
     parser.add_argument("--index", type=_folder, required=True, help="what nox -s dist made")
     parser.add_argument("--python", choices=RELEASES, default="3.11", help="which is emulated")
-    parser.add_argument("tests", nargs="*", help="files, and options of pytest")
-    options, rest = parser.parse_known_args()
+    options, chosen = parser.parse_known_args()  # the rest is pytest's
     if reasons := missing():
         print("ARM64 was not run:", *reasons, sep="\n- ")
         return 0
@@ -117,11 +116,12 @@ def main() -> int:
     suites = [str(ROOT / "packages" / f"d2-{name}" / "tests") for name in ("ops", "structures")]
     command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "emulated"]
     command += ["--durations=20", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)]
-    command += [f"--junitxml={report}", *(options.tests or suites), *rest]
+    files = [word for word in chosen if (ROOT / word.split("::")[0]).exists()]
+    command += [f"--junitxml={report}", *chosen, *([] if files else suites)]
     paths = os.pathsep.join(map(str, (site, Path(__file__).parent)))
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CI": "1"}
     done = subprocess.run(command, env=environment, check=False)
-    if not (options.tests or rest) and report.exists():
+    if not chosen and report.exists():
         with record.changed() as noted:
             record.ran(noted, tested[-1], [report], WHERE.format(version, TORCH_FLOOR))
     return done.returncode

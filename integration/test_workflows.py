@@ -65,6 +65,19 @@ def test_only_publishing_may_ask_for_more_than_to_read():
         assert not any(asked.values())
 
 
+def test_only_files_that_were_checked_and_run_are_published():
+    release = jobs("release")
+    (checked,) = [s["run"] for s in release["files"]["steps"] if "dist" in s.get("run", "")]
+    assert checked == 'nox --session dist -- "$NAME"'
+    assert "files" in release["tests"]["needs"]
+    assert {"files", "tests"} <= set(release["publish"]["needs"])
+    taken = {
+        job: [s["with"]["name"] for s in release[job]["steps"] if "-artifact" in s.get("uses", "")]
+        for job in ("files", "tests", "publish")
+    }
+    assert taken == {"files": ["files"], "tests": ["files"], "publish": ["files"]}
+
+
 def test_the_pythons_and_torches_of_continuous_integration_are_those_of_nox():
     matrix = jobs("tests")["tests"]["strategy"]["matrix"]
     assert tuple(matrix["python"]) == pythons.CURRENT

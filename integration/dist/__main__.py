@@ -15,6 +15,10 @@ from dist.interpreters import environment, interpreter
 from dist.platforms import PLATFORMS, Platform, torch_folder
 
 ROOT = Path(__file__).parents[2]
+# A file, and for a wheel of d2-ops its platform and the torch that it was built against.
+Made = tuple[Path, Platform | None, Path | None]
+# By platform the names of the sources, and what was said of those that were refused.
+Compiled = dict[str, tuple[list[str], dict[str, str]]]
 
 
 def check(path: Path, platform: Platform | None, torch: Path | None, work: Path) -> dict:
@@ -80,9 +84,7 @@ def unpacked(sdist: Path, folder: Path) -> Path:
     return source
 
 
-def other_platforms(
-    source: Path, torch: Path, work: Path
-) -> dict[str, tuple[list[str], dict[str, str]]]:
+def other_platforms(source: Path, torch: Path, work: Path) -> Compiled:
     """The sources compiled for each platform whose wheels are not built, and those refused."""
     names = [file.name for file in syntax.sources_of(source)]
     found = {}
@@ -109,7 +111,7 @@ def _arguments() -> argparse.Namespace:
     folder = {"type": lambda text: Path(text).resolve(), "required": True}
     parser.add_argument("--work", **folder, help="downloads, compilers, caches")
     parser.add_argument("--out", **folder, help="where the files are put")
-    parser.add_argument("--sdist", **folder, help="of d2-ops: its wheels are built from it")
+    parser.add_argument("--sdist", type=Path, help="of d2-ops: its wheels are built from it")
     parser.add_argument("--python", action="append", help="a version to build with")
     parser.add_argument("--tool", action="append", default=[], help="needed to build")
     parser.add_argument("--platform", action="append", choices=sorted(PLATFORMS))
@@ -120,30 +122,46 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
-    """Build and check; 1 if a check failed."""
-    options = _arguments()
-    try:
-        builders = pythons(options.python or ("3.11", "3.12"), options.work, options.tool)
-    except LookupError as error:
-        print(error, file=sys.stderr)
-        return 1
+def cross_built(options: argparse.Namespace) -> tuple[list[Made], Compiled]:
+    """d2-ops' wheels, and what compilers say of its sources for platforms that have none.
+
+    Raises:
+        LookupError: if a Python to build with is not found.
+    """
+    builders = pythons(options.python or ("3.11", "3.12"), options.work, options.tool)
     source = unpacked(options.sdist, options.work / "source")
     folders = {name: Path(folder) for name, folder in (t.split("=", 1) for t in options.torch)}
-    others = [Path(shutil.copy(file, options.out)) for file in (options.sdist, *options.other)]
-    made: list[tuple[Path, Platform | None, Path | None]] = [(p, None, None) for p in others]
+    made: list[Made] = []
     for name in options.platform or PLATFORMS:
         torch = folders.get(name) or torch_folder(name, options.work / "torch")
         for python in builders:
             wheel = build_wheel(source, name, torch, python, options.work)
             fit = checks.fit_for_an_index(wheel, PLATFORMS[name], options.out)
             made.append((fit, PLATFORMS[name], torch))
-            print(f"built {made[-1][0].name}", flush=True)
-    compiled = {}
-    if not options.platform:
-        torch = torch_folder("aarch64", options.work / "torch")  # headers are the same for all
-        compiled = other_platforms(source, torch, options.work)
-        print(neon_report(source, torch, options.work), flush=True)
+            print(f"built {fit.name}", flush=True)
+    if options.platform:
+        return made, {}
+    torch = torch_folder("aarch64", options.work / "torch")  # headers are the same for all
+    compiled = other_platforms(source, torch, options.work)
+    print(neon_report(source, torch, options.work), flush=True)
+    return made, compiled
+
+
+def main() -> int:
+    """Build and check; 1 if a check failed."""
+    options = _arguments()
+    made: list[Made] = [
+        (Path(shutil.copy(file, options.out)), None, None)
+        for file in filter(None, (options.sdist, *options.other))
+    ]
+    compiled: Compiled = {}
+    if options.sdist:
+        try:
+            wheels, compiled = cross_built(options)
+        except LookupError as error:
+            print(error, file=sys.stderr)
+            return 1
+        made += wheels
     found = {path: check(path, platform, torch, options.work) for path, platform, torch in made}
     with record.changed() as noted:
         for platform, (names, refused) in compiled.items():
