@@ -1,3 +1,4 @@
+import importlib.metadata
 import platform
 import re
 import subprocess
@@ -42,11 +43,11 @@ print(features.grad.shape, ops.paste_masks_in_image(*on_meta, 5, 6, 0.5).shape)
 
 def test_build_info_says_what_was_loaded_and_why_the_rest_was_not() -> None:
     info = d2_ops.build_info()
-    assert info["version"] == "0.1.0"
+    assert info["version"] == importlib.metadata.version("d2-ops")
     assert info["namespace"] == "d2_ops"
     assert info["torch"] == torch.__version__
     assert info["wheel_tag"] is None or re.fullmatch(r"cp3\S+(, cp3\S+)*", str(info["wheel_tag"]))
-    assert str(info["cpu_library"]).endswith(".so")
+    assert str(info["cpu_library"]).endswith((".so", ".pyd"))
     assert info["onnx_library"] == str(d2_ops.onnx_library())
     assert (info["cuda_library"] is None) == isinstance(info["cuda_missing_because"], str)
     if torch.version.cuda is None:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import d2_ops
 from d2_ops import _library, _preconditions
 
 FOLDER = Path(d2_ops.__file__).parent
+COMPILED = (".so", ".pyd")  # what libraries end with, on Windows the latter
 
 
 def last_line(code: str, *first: Path) -> str:
@@ -32,7 +34,8 @@ def last_line(code: str, *first: Path) -> str:
 
 def copy_without(tmp_path: Path, library: str) -> Path:
     """A copy of the installed package that lacks a library, as a wheel of another machine does."""
-    ignored = shutil.ignore_patterns(f"{library}*.so", "__pycache__", "include")
+    compiled = [f"{library}*{suffix}" for suffix in COMPILED]
+    ignored = shutil.ignore_patterns(*compiled, "__pycache__", "include")
     shutil.copytree(FOLDER, tmp_path / "d2_ops", ignore=ignored)
     return tmp_path
 
@@ -70,7 +73,9 @@ def test_a_torch_that_does_not_load_is_told_in_words_of_ours(
 
 def test_sources_that_were_not_built_are_told_with_the_remedy(tmp_path: Path) -> None:
     folder = tmp_path / "d2_ops"
-    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("*.so", "_build.py", "include"))
+    compiled = [f"*{suffix}" for suffix in COMPILED]
+    ignored = shutil.ignore_patterns(*compiled, "_build.py", "include")
+    shutil.copytree(FOLDER, folder, ignore=ignored)
     for name in ("nms", "build_info"):
         error = last_line(f"import d2_ops\nd2_ops.{name}", tmp_path)
         assert error.startswith("ImportError: d2_ops has no compiled _cpu_ops for this machine (")
@@ -138,7 +143,7 @@ def test_libraries_of_another_machine_are_told_in_words_of_ours(
 ) -> None:
     """As in a folder that was copied from a machine with another processor."""
     folder = copy_without(tmp_path, "nothing")
-    (file,) = (folder / "d2_ops").glob(f"{library}*.so")
+    (file,) = (p for p in (folder / "d2_ops").glob(f"{library}*") if p.suffix in COMPILED)
     file.write_bytes(b"code that this machine does not know")
     error = last_line(code, folder)
     assert error.startswith(f"ImportError: d2_ops has no compiled {library} for this machine (")
@@ -179,6 +184,7 @@ d2_ops.load_library()
 def test_a_device_without_operators_is_told_once_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.warns(RuntimeWarning, match=r"built without a CUDA compiler.*nvcc"):
         _preconditions.warn_of_missing_cuda("this wheel was built without a CUDA compiler")
@@ -203,6 +209,56 @@ def test_a_wheel_for_the_cpu_works_beside_a_torch_with_cuda_and_says_what_it_lac
         loaded = _library.load.__wrapped__()
     assert loaded.cpu == find("_cpu_ops")
     assert loaded.cuda is None
+
+
+def test_a_gpu_of_another_maker_is_told_that_there_are_no_operators_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    find = _library.path_of
+    monkeypatch.setattr(_preconditions, "require_free_namespace", lambda *names: None)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.warns(RuntimeWarning, match=r"sees a GPU and d2_ops has no op.*move them to the"):
+        assert _library.load.__wrapped__().cpu == find("_cpu_ops")
+
+
+@pytest.mark.parametrize(
+    ("architectures", "served", "unserved"),
+    [
+        ("75-real;80-real;86-real;89-real;90", (75, 80, 86, 87, 89, 90, 100, 120), (70, 72)),
+        ("90", (90, 120), (89, 75)),
+        ("90-virtual", (90, 100), (89,)),
+        ("80-real", (80, 86), (75, 90)),
+        ("120-real;100-real", (100, 103, 120), (90, 110)),
+        ("native", (35, 120), ()),
+        ("90a-real", (90,), ()),
+    ],
+)
+def test_a_build_serves_the_gpus_that_its_code_runs_on(
+    architectures: str, served: tuple[int, ...], unserved: tuple[int, ...]
+) -> None:
+    assert [c for c in served if not _preconditions.serves(architectures, c)] == []
+    assert [c for c in unserved if _preconditions.serves(architectures, c)] == []
+
+
+def test_gpus_that_a_build_has_no_code_for_are_named_once_cuda_is_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waiting: list[Callable[[], None]] = []
+    monkeypatch.setattr(torch.cuda, "_lazy_call", waiting.append)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", [(9, 0), (7, 0)].__getitem__)
+    monkeypatch.setattr(_library, "path_of", lambda name: f"{name}.so")
+    monkeypatch.setattr(_library, "CUDA_ARCHITECTURES", "75-real;80-real;90")
+    monkeypatch.setattr(_preconditions, "driver_too_old", lambda toolkit: None)
+    monkeypatch.setattr(torch.version, "cuda", "12.6")
+    monkeypatch.setattr(torch.ops, "load_library", lambda path: None)
+    assert _library._load_cuda() == ("_cuda_ops.so", None)
+    (check,) = waiting
+    told = r"^cuda:1 has compute capability 7\.0, .* for 75-real;80-real;90.*ARCHITECTURES=70 "
+    with pytest.warns(RuntimeWarning, match=told) as warned:
+        check()
+    assert len(warned) == 1
 
 
 def test_cuda_operators_that_do_not_load_are_named_with_the_cuda_they_were_built_with(

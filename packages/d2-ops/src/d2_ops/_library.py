@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from . import _preconditions
-from ._build import CUDA_VERSION, NAMESPACE
+from ._build import CUDA_ARCHITECTURES, CUDA_VERSION, NAMESPACE
 from ._compiled import path_of
 
 torch = _preconditions.import_torch()
@@ -32,7 +32,7 @@ def load() -> LoadedLibraries:
     except OSError as error:
         raise _preconditions.unloadable("_cpu_ops", error) from error
     cuda, missing_because = _load_cuda()
-    if missing_because is not None and torch.version.cuda is not None:
+    if missing_because is not None:
         _preconditions.warn_of_missing_cuda(missing_because)
     return LoadedLibraries(cpu, cuda, missing_because)
 
@@ -50,6 +50,7 @@ def _load_cuda() -> tuple[str | None, str | None]:
         torch.ops.load_library(cuda)
     except OSError as error:
         return None, f"those built with CUDA {CUDA_VERSION} do not load beside it: {error}"
+    _preconditions.watch_devices(CUDA_ARCHITECTURES)
     return cuda, None
 
 

@@ -7,6 +7,7 @@ import sys
 import sysconfig
 import traceback
 import warnings
+from functools import partial
 from types import ModuleType
 
 OLDEST_TORCH = (2, 10)
@@ -135,11 +136,61 @@ def warn_of_missing_cuda(reason: str) -> None:
     """Say once that a GPU is there whose tensors the operators will not take."""
     import torch
 
-    if torch.cuda.is_available():
-        warnings.warn(
-            f"torch {torch.__version__} sees a CUDA {torch.version.cuda} device and {__package__} "
-            f"has no operators for it ({reason}); tensors on it will be refused. Build them where "
-            f"nvcc and torch are: {_BUILD}",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+    if not torch.cuda.is_available():
+        return
+    if torch.version.cuda is None:  # torch for AMD's GPUs calls them CUDA, too
+        device, remedy = "GPU", "move them to the CPU first"
+    else:
+        device = f"CUDA {torch.version.cuda} device"
+        remedy = f"build them where nvcc and torch are: {_BUILD}"
+    warnings.warn(
+        f"torch {torch.__version__} sees a {device} and {__package__} has no operators for it "
+        f"({reason}); tensors on it will be refused: {remedy}",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def watch_devices(architectures: str) -> None:
+    """Warn of GPUs that a build has no code for, once torch starts CUDA, which is not done here.
+
+    A process that has started it cannot be forked.
+    """
+    import torch
+
+    torch.cuda._lazy_call(partial(_warn_of_unserved_devices, architectures))
+
+
+def _warn_of_unserved_devices(architectures: str) -> None:
+    import torch
+
+    for index in range(torch.cuda.device_count()):
+        major, minor = torch.cuda.get_device_capability(index)
+        if not serves(architectures, 10 * major + minor):
+            warnings.warn(
+                f"cuda:{index} has compute capability {major}.{minor}, for which {__package__}'s "
+                f"operators have no code (they were built for {architectures}): tensors on it will "
+                f"be refused. Build them with -C cmake.define.D2_OPS_CUDA_ARCHITECTURES={major}"
+                f"{minor} where nvcc and torch are: {_BUILD}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+def serves(architectures: str, capability: int) -> bool:
+    """Whether code for some architectures runs on a GPU.
+
+    Compiled code runs on GPUs of the same generation that are not older; PTX, which one without
+    ``-real`` has, on all that are not older.
+
+    Args:
+        architectures: as CMake takes them, such as ``75-real;80-real;90``.
+        capability: of the GPU, 86 for 8.6.
+    """
+    for architecture in architectures.split(";"):
+        number, _, kind = architecture.partition("-")
+        if not number.isdigit():  # "all", "native", "90a": CMake knows
+            return True
+        if int(number) <= capability and (kind != "real" or int(number) // 10 == capability // 10):
+            return True
+    return False
