@@ -1,4 +1,4 @@
-"""Versions: siblings fit each other, and a change after a release raises the version."""
+"""Versions: siblings fit each other, and what changes after a release is told."""
 
 import re
 import shutil
@@ -23,21 +23,28 @@ def project(root: Path, package: str) -> dict:
     return tomllib.loads((root / "packages" / package / "pyproject.toml").read_text())["project"]
 
 
-def stale_release(root: Path, package: str) -> str | None:
-    """The tag whose version a package still carries although its sources have changed since."""
+def untold_changes(root: Path, package: str) -> str | None:
+    """What to write where sources have changed since the release whose version they carry.
+
+    The version is raised by the next release, which asks for that heading, too.
+    """
     tag = f"{package}-v{project(root, package)['version']}"
     if tag not in git(root, "tag", "--list", tag).split():
         return None
-    changed = git(root, "diff", "--name-only", tag, "HEAD", "--", f"packages/{package}/src")
-    return tag if changed else None
+    if not git(root, "diff", "--name-only", tag, "HEAD", "--", f"packages/{package}/src"):
+        return None
+    changelog = (root / "packages" / package / "CHANGELOG.md").read_text()
+    if re.search(r"^## \S+ \(unreleased\)$", changelog, re.MULTILINE):
+        return None
+    return f"{package} has changed since {tag}: say what under '## X.Y.Z (unreleased)'"
 
 
 @needs_git
 @pytest.mark.parametrize("package", PACKAGES)
-def test_sources_changed_since_a_release_carry_a_new_version(package):
+def test_what_has_changed_since_a_release_is_in_the_changelog(package):
     if not (ROOT / ".git").exists():
         pytest.skip("this is not a git checkout")
-    assert stale_release(ROOT, package) is None
+    assert untold_changes(ROOT, package) is None
 
 
 @needs_git
@@ -46,18 +53,21 @@ def test_the_check_sees_a_change_after_a_tag(tmp_path):
     (folder / "src").mkdir(parents=True)
     (folder / "pyproject.toml").write_text('[project]\nname = "d2-x"\nversion = "0.3.1"\n')
     (folder / "src" / "x.py").write_text("a = 1\n")
+    (folder / "CHANGELOG.md").write_text("# x\n\n## 0.3.1 (2026-01-02)\n\n- x\n")
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-qm", "first")
     git(tmp_path, "tag", "d2-x-v0.3.1")
-    assert stale_release(tmp_path, "d2-x") is None
+    assert untold_changes(tmp_path, "d2-x") is None
 
     (folder / "src" / "x.py").write_text("a = 2\n")
     git(tmp_path, "commit", "-qam", "change")
-    assert stale_release(tmp_path, "d2-x") == "d2-x-v0.3.1"
+    told = "d2-x has changed since d2-x-v0.3.1: say what under '## X.Y.Z (unreleased)'"
+    assert untold_changes(tmp_path, "d2-x") == told
 
-    (folder / "pyproject.toml").write_text('[project]\nname = "d2-x"\nversion = "0.3.2"\n')
-    assert stale_release(tmp_path, "d2-x") is None
+    news = "# x\n\n## 0.3.2 (unreleased)\n\n- a is 2\n\n## 0.3.1 (2026-01-02)\n\n- x\n"
+    (folder / "CHANGELOG.md").write_text(news)
+    assert untold_changes(tmp_path, "d2-x") is None
 
 
 def misfits(root: Path, package: str) -> list[str]:
