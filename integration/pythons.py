@@ -156,6 +156,9 @@ def main() -> int:
     packages = [name.removeprefix("d2-") for name in options.packages] or list(PACKAGES)
     rows, ran, failed = [], 0, 0
     for version in options.python or CURRENT:
+        if version.endswith("t"):
+            rows.append(f"{version}: our wheels are for Pythons with the global lock")
+            continue
         base = interpreter(version)
         if base is None:
             rows.append(f"{version}: no such Python was found")

@@ -121,7 +121,7 @@ def test_sources_that_compile_are_told_of_a_platform_without_a_wheel() -> None:
     noted: record.Record = {}
     record.compiled(noted, "amd64", ["a.cpp", "b.cpp"], {})
     (line, _) = [line for line in record.table(noted).splitlines() if "Windows" in line]
-    assert line.endswith("| not built | sources: all 2 compile | not run |")
+    assert line.endswith("| not built | sources: all 2 compile by clang | not run |")
     record.compiled(noted, "amd64", ["a.cpp", "b.cpp"], {"b.cpp": "error: no such file"})
     (line, _) = [line for line in record.table(noted).splitlines() if "Windows" in line]
     assert line.endswith("| not built | sources: **b.cpp of 2 refused** | not run |")

@@ -124,7 +124,7 @@ def _cells(entry: dict[str, Any] | None) -> tuple[str, str, str]:
 
 def _not_built(sources: dict[str, Any]) -> tuple[str, str, str]:
     count, refused = sources["files"], sources["refused"]
-    told = f"**{', '.join(refused)} of {count} refused**" if refused else f"all {count} compile"
+    told = f"**{', '.join(refused)} of {count} refused**" if refused else f"all {count} compile by clang"
     return "not built", f"sources: {told}", "not run"
 
 
