@@ -1,6 +1,7 @@
 """Processes that start together and talk to each other."""
 
 import atexit
+import json
 import os
 import subprocess
 import sys
@@ -68,10 +69,10 @@ def test_two_processes_train_as_one_with_the_whole_batch(tmp_path):
 
 
 def train_and_note_threads(output: str) -> None:
-    file = Path(output) / f"threads_{comm.get_rank()}.txt"
-    atexit.register(lambda: file.write_text("\n".join(names_of_threads())))
+    file = Path(output) / f"threads_{comm.get_rank()}.json"
     train(output)
-    assert any("gloo" in name for name in names_of_threads())
+    before = names_of_threads()
+    atexit.register(lambda: file.write_text(json.dumps([before, names_of_threads()])))
 
 
 def names_of_threads() -> list[str]:
@@ -83,10 +84,10 @@ def test_no_thread_of_the_group_outlives_it(tmp_path):
     # One that does can abort the process while the interpreter ends.
     launch(train_and_note_threads, 2, args=(str(tmp_path),), timeout=timedelta(minutes=1))
     for rank in range(2):
-        left = (tmp_path / f"threads_{rank}.txt").read_text()
-        assert left
-        assert "gloo" not in left
-        assert "tcpstore" not in left
+        before, left = json.loads((tmp_path / f"threads_{rank}.json").read_text())
+        # Two at least are the group's; older versions of torch give them no names.
+        assert 1 <= len(left) <= len(before) - 2
+        assert not any("gloo" in name or "tcpstore" in name for name in left)
 
 
 def test_one_process_simply_calls_the_function():

@@ -67,8 +67,13 @@ class TorchProfiler(HookBase):
         logger.info("Profile of iteration %d:\n%s", self.trainer.iter, table)
 
     def _make_profiler(self) -> Any:
+        # There is one cycle, so nothing accumulates; torch 2.10 warns of what others would clear.
         return torch.profiler.profile(
-            activities=self._activities, record_shapes=True, profile_memory=True, with_flops=True
+            activities=self._activities,
+            record_shapes=True,
+            profile_memory=True,
+            with_flops=True,
+            acc_events=True,
         )
 
 
