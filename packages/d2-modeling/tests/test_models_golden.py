@@ -89,7 +89,7 @@ def test_proposals_agree(rcnn: Any) -> None:
     for got, wanted in zip(proposals, rcnn["rpn_proposals"], strict=True):
         assert tuple(got.image_size) == tuple(wanted["image_size"])
         close(got.objectness_logits, wanted["objectness_logits"])
-        close(got.proposal_boxes.tensor, wanted["proposal_boxes"], atol=1e-2)
+        assert_same_boxes(got.proposal_boxes.tensor, wanted["proposal_boxes"])
 
 
 def test_outputs_agree(golden: Any) -> None:
@@ -215,7 +215,15 @@ def test_a_proposal_network_gives_the_same_proposals(rcnn: Any) -> None:
     with torch.no_grad():
         outputs = network(inputs)
     for output, wanted in zip(outputs, rcnn["rpn_proposals"], strict=True):
-        close(output["proposals"].proposal_boxes.tensor, wanted["proposal_boxes"], atol=1e-2)
+        assert_same_boxes(output["proposals"].proposal_boxes.tensor, wanted["proposal_boxes"])
+
+
+def assert_same_boxes(got: torch.Tensor, wanted: torch.Tensor) -> None:
+    # Scores of these untrained models nearly tie, so the order may differ between processors.
+    assert got.shape == wanted.shape
+    distances = torch.cdist(wanted, got)
+    close(got[distances.argmin(dim=1)], wanted, atol=1e-2)
+    close(wanted[distances.argmin(dim=0)], got, atol=1e-2)
 
 
 def close(got: torch.Tensor, wanted: torch.Tensor, atol: float = 1e-4) -> None:
