@@ -473,7 +473,7 @@ def pythons(session: nox.Session) -> None:
     """Every suite on every current Python that is found, beside the oldest and newest torch.
 
     ``nox -s pythons -- --python 3.13 --only newest d2-ops`` runs some; needs ``nox -s dist``
-    first. Takes half an hour for each pair of the two, and for that time 11 GB.
+    first. A Python and a torch with CUDA take 11 GB while their suites run.
     """
     _run_dist(
         session,

@@ -20,6 +20,7 @@ from pythons import wheels
 
 ROOT = Path(__file__).parents[1]
 RELEASES = {"3.11": "bookworm", "3.13": "trixie"}  # of Debian, by their Python
+TESTED = ("d2-ops", "d2-structures")
 QEMU = "qemu-aarch64-static"
 PROCESSOR = "neoverse-n1"  # NEON and no more: emulated longer vectors are slow
 DEBIAN = "python3,libgomp1"
@@ -87,6 +88,13 @@ def site_packages(folder: Path, version: str, d2_wheels: list[Path]) -> Path:
     return site
 
 
+def selected(chosen: list[str]) -> list[str]:
+    """What pytest is given: files and options as they came, and both suites if no file is named."""
+    if any((ROOT / word.split("::")[0]).exists() for word in chosen):
+        return chosen
+    return [*chosen, *(str(ROOT / "packages" / name / "tests") for name in TESTED)]
+
+
 def _folder(text: str) -> Path:
     return Path(text).resolve()  # tests start Python from other folders, too
 
@@ -106,18 +114,16 @@ def main() -> int:
         found = wheels(options.index, version, "aarch64")
     except FileNotFoundError as error:
         parser.error(f"{error} -- --platform aarch64")
-    tested = [wheel for wheel in found if wheel.name.split("-")[0] in ("d2_ops", "d2_structures")]
+    tested = [wheel for wheel in found if wheel.name.split("-")[0].replace("_", "-") in TESTED]
     folder.mkdir(parents=True, exist_ok=True)
     root = system(folder, RELEASES[version])
     site = site_packages(folder, version, tested)
     python = interpreter(folder, root, version)
     report = folder / "report.xml"
     report.unlink(missing_ok=True)
-    suites = [str(ROOT / "packages" / f"d2-{name}" / "tests") for name in ("ops", "structures")]
     command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "emulated"]
     command += ["--durations=20", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)]
-    files = [word for word in chosen if (ROOT / word.split("::")[0]).exists()]
-    command += [f"--junitxml={report}", *chosen, *([] if files else suites)]
+    command += [f"--junitxml={report}", *selected(chosen)]
     paths = os.pathsep.join(map(str, (site, Path(__file__).parent)))
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CI": "1"}
     done = subprocess.run(command, env=environment, check=False)

@@ -4,6 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import arm64
+import pytest
+
 TESTS = """
 from hypothesis import given, settings, strategies as st
 
@@ -57,3 +60,18 @@ def test_properties_have_few_examples_and_what_takes_minutes_is_skipped_with_its
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 passed, 1 skipped" in done.stdout
     assert "left out where emulated: torch traces it" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("chosen", "suites"),
+    [
+        ([], 2),
+        (["-k", "nms", "--maxfail", "1"], 2),
+        (["packages/d2-ops/tests/test_nms.py::test_x", "-x"], 0),
+    ],
+)
+def test_options_alone_go_to_both_suites(chosen: list[str], suites: int) -> None:
+    words = arm64.selected(chosen)
+    assert words[: len(chosen)] == chosen
+    assert len(words) == len(chosen) + suites
+    assert all(Path(folder).is_dir() for folder in words[len(chosen) :])

@@ -90,7 +90,7 @@ def test_a_torch_older_than_the_stable_abi_is_named(version: str) -> None:
 
 @pytest.mark.parametrize("version", ["2.10.0", "2.13.0+cpu", "3.0.0a0+git1234", torch.__version__])
 def test_a_torch_from_the_floor_on_is_taken(version: str) -> None:
-    _preconditions.require_torch_version(version)
+    _preconditions.require_torch_version(version)  # raises where it is not
 
 
 def stand_in(folder: Path, version: str) -> Path:
